@@ -1,0 +1,88 @@
+"""`mlops …`: the platform from the command line."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from mlops_assets.errors import PlatformError
+from mlops_assets.products.catalog import CATALOG, product_named
+
+app = App(name="mlops", help="Data, features, models, tests, deployments and drift as Dagster assets.")
+
+
+@app.command
+def demo(
+    *,
+    exit: Annotated[bool, Parameter(negative="", help="End by itself instead of staying up until Ctrl-C.")] = False,
+    product: Annotated[str, Parameter(help="Which product's year is replayed.")] = "flight_delay",
+    home: Annotated[Path, Parameter(help="Data home of the demo; what the last demo left there is removed.")] = Path(
+        "var/demo"
+    ),
+) -> None:
+    """Replay a year of real data, then let its last weeks arrive through the sensors of a running Dagster."""
+    from mlops_assets.demo.demo import run_demo
+
+    run_demo(product_named(product), home, Console(), leave=exit)
+
+
+@app.command
+def products() -> None:
+    """List the model products of the catalog."""
+    console = Console()
+    for product in CATALOG:
+        console.print(f"[bold]{product.name}[/bold] ({product.task}, {product.metric}): {product.description}")
+
+
+@app.command
+def history(product: str) -> None:
+    """What served from when, and why."""
+    from rich.table import Table
+
+    from resources.environments import read_environment
+
+    declared = product_named(product)
+    shown = Table("since", "version", "partition", "by", "reason")
+    for item in read_environment().home.ledger.history(declared.name):
+        shown.add_row(f"{item.deployed_at:%Y-%m-%d %H:%M}", str(item.version), item.partition, item.by, item.reason)
+    Console().print(shown)
+
+
+@app.command
+def report(product: str, period: str) -> None:
+    """Render the Evidently reports of a period whose readings are stored; the API serves them."""
+    from mlops_assets.monitoring.render import render_drift, render_performance
+    from resources.environments import read_environment
+
+    declared, home = product_named(product), read_environment().home
+    declared.period.at(period)
+    console = Console()
+    for name, render in (("data drift", render_drift), ("performance", render_performance)):
+        with console.status(f"rendering {name} of {period}"):
+            path = render(declared, home, period)
+        console.print(f"{name}: {path}", soft_wrap=True)
+
+
+@app.command
+def serve() -> None:
+    """Start the prediction API on MLOPS_HOST and MLOPS_PORT (default 127.0.0.1:8000)."""
+    import runpy
+
+    runpy.run_module("serving", run_name="__main__")
+
+
+def main() -> None:
+    """A platform error is one sentence and exit code 1, not a traceback."""
+    try:
+        app()
+    except PlatformError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/bold red]: {error}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Assets of the data pipeline: source tables, labels, features, online features."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import Table
+from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
+from resources.platform import Platform
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_assets.stores.offline_store import OfflineStore
+
+GROUP = "data"
+
+
+def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
+    return [
+        *(_source_table(product, name, declared) for name, declared in tables_of(product).items()),
+        _labels(product),
+        _features(product),
+        _online_features(product),
+    ]
+
+
+def tables_of(product: ModelProduct) -> dict[str, Table]:
+    """Asset name of every source table: the main one is `raw`, side tables keep their names."""
+    return {"raw": product.source.main, **{table.name: table for table in product.source.side_tables}}
+
+
+def raw_assets(product: ModelProduct) -> list[str]:
+    return list(tables_of(product))
+
+
+def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.AssetsDefinition:
+    key = key_of(product, name)
+
+    @product_asset(
+        product,
+        name,
+        GROUP,
+        build_data_assets,
+        kinds={"polars", "parquet"},
+        description=f"{declared.description} As the source gave it; stored only when it keeps its contract.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                "contract", asset=key, blocking=True, description="Types, nulls, ranges, categories, unique key."
+            )
+        ],
+        output_required=False,
+    )
+    def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+        from mlops_assets.data.contract import check_contract, conform
+
+        period = product.period.at(context.partition_key)
+        frame = conform(declared, product.source.read(declared.name, period))
+        result = check_contract(declared, period, frame)
+        if result.kept:
+            version = platform.open().offline.write(f"{product.name}/{name}", period.key, frame)
+            yield dg.MaterializeResult(
+                asset_key=key, metadata=rows_metadata(frame), data_version=dg.DataVersion(version)
+            )
+        broken = [
+            {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
+            for item in result.violations
+        ]
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name="contract",
+            passed=result.kept,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=result.reason,
+            metadata={"rows": result.rows, "violations": table(broken)},
+        )
+
+    return source_table
+
+
+def _labels(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "labels",
+        GROUP,
+        build_data_assets,
+        kinds={"polars", "parquet"},
+        description=f"Observed `{product.label.name}`, known {product.label.delay.days} days after the event.",
+        deps=[dep(product, "raw")],
+        code=repr(product.label.expression),
+    )
+    def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.labels import LABEL, known_labels
+
+        home = platform.open()
+        raw = home.offline.read(f"{product.name}/raw", [context.partition_key])
+        known = known_labels(product, raw.lazy(), home.clock.now())
+        version = home.offline.write(f"{product.name}/labels", context.partition_key, known)
+        never_came = known[LABEL].null_count()
+        mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
+        return dg.MaterializeResult(
+            metadata={
+                **rows_metadata(known),
+                "labelled rows": known.height - never_came,
+                "rows whose label never came": never_came,
+                "rows still waiting": raw.height - known.height,
+                **(
+                    {f"mean {product.label.name} {product.label.unit}".strip(): float(mean)}
+                    if isinstance(mean, float)
+                    else {}
+                ),
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return labels
+
+
+def _features(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "features",
+        GROUP,
+        build_data_assets,
+        kinds={"polars", "parquet"},
+        description="Model inputs of every row, point-in-time correct:\n\n"
+        + "\n".join(f"- **{view.name}**: {', '.join(view.names)}. {view.description}" for view in product.features),
+        deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
+        code=product.fingerprint()[:40],
+    )
+    def features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.features import build_features
+
+        store = platform.open().offline
+        rows = store.scan(f"{product.name}/raw", [context.partition_key]).select(product.request)
+        frame = build_features(product, rows, tables_with_lookback(product, store, context.partition_key)).collect()
+        version = store.write(f"{product.name}/features", context.partition_key, frame)
+        nulls = [
+            {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
+            for name in product.feature_names
+        ]
+        return dg.MaterializeResult(
+            metadata={**rows_metadata(frame), "features": len(product.inputs), "nulls": table(nulls)},
+            data_version=dg.DataVersion(version),
+        )
+
+    return features
+
+
+def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "online_features",
+        GROUP,
+        build_data_assets,
+        kinds={"sqlite"},
+        description="Newest value per key of what a request cannot carry itself:\n\n"
+        + "\n".join(
+            f"- **{view.name}** by {', '.join(view.key)}, lives {view.time_to_live}" for view in product.lookups
+        ),
+        deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
+        code=product.fingerprint()[:40],
+    )
+    def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.features import newest_per_key
+
+        home = platform.open()
+        tables = tables_with_lookback(product, home.offline, context.partition_key)
+        written = []
+        for view in product.lookups:
+            newest = newest_per_key(view, tables)
+            changed = home.online.write(product.name, view, newest)
+            written.append(
+                {
+                    "view": view.name,
+                    "keys": newest.height,
+                    "changed": changed,
+                    "newest": str(home.online.freshness(product.name, view)),
+                }
+            )
+        return dg.MaterializeResult(
+            metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)}
+        )
+
+    return online_features
+
+
+def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
+    """Every source table for the period and as many earlier ones as its features look back."""
+    period = product.period.at(key)
+    reach = [product.period.shift(period, -back) for back in range(periods_in(product, product.lookback), -1, -1)]
+    keys = [item.key for item in reach if product.period.has(item)]
+    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}

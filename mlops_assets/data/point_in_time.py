@@ -1,0 +1,43 @@
+"""Point-in-time join: the newest value that was already known, and still alive, when the row's event happened."""
+
+import polars as pl
+
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
+
+
+def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
+    """Drop what a late report of an old event would overwrite: per key, event times rise with created times.
+
+    lookup: view's key, event_time, created_time (UTC) and one column per feature.
+    """
+    key = list(view.key)
+    return (
+        lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names)
+        .sort(CREATED_TIME, EVENT_TIME)
+        .filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
+    )
+
+
+def join_point_in_time(
+    rows: pl.LazyFrame, lookup: pl.LazyFrame, view: FeatureView, event_timestamp: str
+) -> pl.LazyFrame:
+    """Add the view's features to `rows`, bounded by both clocks.
+
+    A row at event time t gets, for its key, the values with the newest event among those created at or before t;
+    values whose event is older than t - time_to_live are null. Rows keep their number; their order may change.
+    Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
+    """
+    known = newest_known(lookup, view).sort(CREATED_TIME)
+    joined = rows.sort(event_timestamp).join_asof(
+        known,
+        left_on=event_timestamp,
+        right_on=CREATED_TIME,
+        by=list(view.key),
+        strategy="backward",
+        coalesce=False,
+        check_sortedness=False,
+    )
+    is_alive = pl.col(event_timestamp) - pl.col(EVENT_TIME) <= view.time_to_live
+    return joined.with_columns(pl.when(is_alive).then(pl.col(name)).alias(name) for name in view.names).drop(
+        EVENT_TIME, CREATED_TIME
+    )

@@ -1,0 +1,56 @@
+"""The Dagster code location: every product of the catalog, its assets, its sensors, and the resources they open."""
+
+import dagster as dg
+
+from mlops_assets.data.assets import build_data_assets
+from mlops_assets.inference.assets import build_inference_assets
+from mlops_assets.monitoring.assets import build_monitoring_assets
+from mlops_assets.products.catalog import CATALOG
+from mlops_assets.testing.assets import build_testing_assets
+from mlops_assets.training.assets import build_training_assets
+from resources.environments import Environment, read_environment
+from resources.notifier import Notifier
+from resources.platform import Platform
+from resources.spark import Spark
+from resources.tracking import Tracking
+from sensors.drift import build_drift_sensor
+from sensors.failures import build_failure_sensor
+from sensors.labels import build_labels_sensor
+from sensors.new_data import build_new_data_sensor
+
+PIPELINES = (
+    build_data_assets,
+    build_training_assets,
+    build_testing_assets,
+    build_inference_assets,
+    build_monitoring_assets,
+)
+SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor)
+
+
+def build_definitions(environment: Environment) -> dg.Definitions:
+    """Everything Dagster is to know, for this environment."""
+
+    def status(product: str) -> dg.DefaultSensorStatus:
+        running = environment.starts_sensors_of(product)
+        return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+
+    return dg.Definitions(
+        assets=[asset for product in CATALOG for build in PIPELINES for asset in build(product)],
+        sensors=[
+            *(build(product, status(product.name)) for product in CATALOG for build in SENSORS),
+            build_failure_sensor(
+                dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
+            ),
+        ],
+        resources={
+            "platform": Platform.of(environment),
+            "tracking": Tracking.of(environment),
+            "notifier": Notifier(webhook_url=environment.webhook_url),
+            "spark": Spark(master=environment.spark_master),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(read_environment())

@@ -1,0 +1,300 @@
+"""The demo: a year of a product, replayed in this process, its last weeks through the real sensors."""
+
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mlops_assets.demo.processes import Servers, free_port
+from mlops_assets.demo.replay import Replay, expect_success, failure_of
+from mlops_assets.demo.story import actions_in_words, one_line, week_of, weeks_of, year_table
+from mlops_assets.errors import PlatformError
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
+
+LIVE_PERIODS = 3
+LIVE_SECONDS = 240.0  # one live step may take this long before the demo says what hangs
+
+
+@dataclass(frozen=True)
+class Ports:
+    dagster: int
+    mlflow: int
+    api: int
+
+
+def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool) -> None:
+    """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C."""
+    started = time.monotonic()
+    with _end_on_sigterm():
+        home = fresh_home(folder, console)
+        ports = Ports(*(free_port(port, console.print) for port in (3000, 5000, 8000)))
+        environment = _environment(home, product, ports)
+        os.environ.update(environment)
+        with dg.DagsterInstance.from_config(str(home.root / "dagster")) as instance:
+            replay = _replay(product, home, instance)
+            deployed = _early_periods(replay, console)
+            console.print(f"replayed in {time.monotonic() - started:.0f} s\n")
+            went_live = time.monotonic()
+            with Servers(home.root / "logs", environment) as servers:
+                _start(servers, ports, home, console)
+                _live_periods(replay, deployed, console)
+                _tell(replay, deployed, ports, console)
+                console.print(
+                    f"live part {time.monotonic() - went_live:.0f} s, all in all {time.monotonic() - started:.0f} s"
+                )
+                if not leave:
+                    console.print("\n[bold]Ctrl-C ends everything.[/bold]")
+                    _wait_for_interrupt()
+    console.print(f"every process has ended; {home.root} keeps what was made until the next demo")
+
+
+def fresh_home(folder: Path, console: Console) -> Home:
+    """An empty data home; what the last demo left there is removed, unless that demo still runs."""
+    running = folder / "demo.pid"
+    if running.exists() and _is_alive(int(running.read_text())):
+        raise PlatformError(f"a demo (process {running.read_text()}) still runs in {folder}. End it with Ctrl-C first.")
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / "dagster").exists():
+            raise PlatformError(
+                f"{folder} was not made by a demo, so it is left alone. Name another folder with --home."
+            )
+        console.print(f"starting clean: removing what the last demo left in {folder}")
+        shutil.rmtree(folder)
+    (folder / "dagster").mkdir(parents=True)
+    (folder / "dagster" / "dagster.yaml").write_text((files("mlops_assets.demo") / "dagster.yaml").read_text())
+    running.write_text(str(os.getpid()))
+    return Home(folder.absolute())
+
+
+def _replay(product: ModelProduct, home: Home, instance: dg.DagsterInstance) -> Replay:
+    # only now: the definitions read the environment that was just set
+    from mlops_assets.definitions import build_definitions
+    from resources.environments import read_environment
+    from resources.platform import Platform
+
+    environment = read_environment()
+    return Replay(product, home, instance, build_definitions(environment), Platform.of(environment))
+
+
+def _early_periods(replay: Replay, console: Console) -> dict[str, int]:
+    """Everything before the live periods; returns which version became champion after which period."""
+    product, periods = replay.product, replay.product.period
+    length = product.training_window // periods.length
+    every = _all_periods(product)
+    training, replayed = every[:length], every[length:-LIVE_PERIODS]
+    deployed: dict[str, int] = {}
+    with _progress(console) as progress:
+        bar = progress.add_task(f"{len(training)} periods of history arrive", total=2 + len(replayed))
+        replay.at(training[-1].end)
+        for result in [*replay.tick("new_data")]:
+            expect_success(result)
+        replay.at(training[-1].end + product.label.delay)
+        for result in replay.tick("labels"):
+            expect_success(result)
+        progress.update(bar, advance=1, description="development: experiment, recipe, first champion")
+        first = replayed[0].key
+        for result in replay.develop(first, "first"):
+            expect_success(result)
+        champion = replay.home.ledger.champion(product.name)
+        progress.console.print(f"{first}: first champion is version {champion.version}: {champion.reason}")
+        progress.advance(bar)
+        for period in replayed:
+            progress.update(bar, description=f"{period.key}: arrives")
+            replay.at(period.end)
+            _run(replay, "new_data")
+            replay.at(period.end + product.label.delay)
+            _run(replay, "labels")
+            carried_out = replay.tick("drift")
+            week = week_of(product, replay.home, period.key)
+            progress.console.print(one_line(week))
+            _follow(replay, period, carried_out, deployed, progress.console)
+            progress.advance(bar)
+    return deployed
+
+
+def _run(replay: Replay, sensor: str) -> None:
+    for result in replay.tick(sensor):
+        expect_success(result)
+
+
+def _follow(
+    replay: Replay, period: Period, runs: list[dg.ExecuteInProcessResult], deployed: dict[str, int], console: Console
+) -> None:
+    """Say what became of a retraining; answer a brief the way a team would."""
+    product, key = replay.product, replay.product.period.shift(period, 1).key
+    for result in runs:
+        if not result.success:
+            console.print(f"    challenger refused: {failure_of(result)}")
+    flag = replay.home.ledger.open_flag(product.name)
+    if flag is not None:
+        console.print(f"    version {flag.version} is flagged for rework: {flag.reason}")
+        for result in replay.develop(key, "rework"):
+            if not result.success:
+                console.print(f"    the answer was refused: {failure_of(result)}")
+    champion = replay.home.ledger.champion(product.name)
+    if champion.partition == key:
+        deployed[period.key] = champion.version
+        console.print(f"    version {champion.version} is the new champion: {champion.reason}")
+
+
+def _start(servers: Servers, ports: Ports, home: Home, console: Console) -> None:
+    workspace = files("mlops_assets.demo") / "workspace.yaml"
+    host = ["--host", "127.0.0.1"]
+    mlflow = servers.start(
+        "mlflow",
+        [
+            "mlflow",
+            "server",
+            *host,
+            "--port",
+            str(ports.mlflow),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            home.mlflow_store,
+        ],
+        ports.mlflow,
+    )
+    api = servers.start("api", ["serving"], ports.api)
+    dagster = servers.start(
+        "dagster", ["dagster", "dev", *host, "--port", str(ports.dagster), "--workspace", str(workspace)], ports.dagster
+    )
+    servers.wait_for(api, "/health/ready", 60, console.print)
+    servers.wait_for(dagster, "/server_info", 90, console.print)
+    servers.wait_for(mlflow, "/health", 90, console.print)
+
+
+def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) -> None:
+    """Move the clock and wait: the daemon's sensors do the rest."""
+    product = replay.product
+    with _progress(console) as progress:
+        live = _all_periods(product)[-LIVE_PERIODS:]
+        bar = progress.add_task("live", total=2 * len(live))
+        for period in live:
+            key, following = period.key, product.period.shift(period, 1).key
+            progress.update(bar, description=f"{key}: arrives, the new_data sensor is asked")
+            replay.at(period.end)
+            _wait_for_run(replay, f"{product.name}:{key}:arrival")
+            progress.update(bar, advance=1, description=f"{key}: labels are due, the labels sensor is asked")
+            replay.at(period.end + product.label.delay)
+            _wait_for_run(replay, f"{product.name}:{key}:labels")
+            week = week_of(product, replay.home, key)
+            progress.console.print(f"{one_line(week)} (by the daemon)")
+            if week.decision.action in ("retrain", "rework"):
+                progress.update(bar, description=f"{key}: the drift sensor carries out {week.decision.action}")
+                _wait_for_run(replay, f"{product.name}:{key}:{week.decision.action}", may_fail=True)
+                champion = replay.home.ledger.champion(product.name)
+                if champion.partition == following:
+                    deployed[key] = champion.version
+                    progress.console.print(f"    version {champion.version} is the new champion: {champion.reason}")
+            progress.advance(bar)
+
+
+def _wait_for_run(replay: Replay, cause: str, *, may_fail: bool = False) -> None:
+    """Until the run a sensor launched for this cause has ended."""
+    from sensors.selections import CAUSE
+
+    deadline = time.monotonic() + LIVE_SECONDS
+    while time.monotonic() < deadline:
+        runs = replay.instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}), limit=1)
+        if runs and runs[0].is_finished:
+            if runs[0].is_success or may_fail:
+                return
+            raise PlatformError(
+                f"the run for {cause} ended as {runs[0].status.value}: see run {runs[0].run_id} in the UI."
+            )
+        time.sleep(0.5)
+    raise PlatformError(
+        f"no run for {cause} ended within {LIVE_SECONDS:.0f} s: see {replay.home.root / 'logs' / 'dagster.log'}."
+    )
+
+
+def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Console) -> None:
+    from mlops_assets.demo.example import curl_of, last_row
+
+    product = replay.product
+    weeks = weeks_of(product, replay.home)
+    console.print()
+    console.print(year_table(product, weeks, deployed))
+    console.print(actions_in_words(weeks))
+    api = f"http://127.0.0.1:{ports.api}"
+    command, answer = curl_of(product, api, last_row(product, replay.home))
+    console.print("\n[bold]A prediction[/bold]")
+    console.print(command, soft_wrap=True, highlight=False, markup=False)
+    console.print(answer, soft_wrap=True, highlight=False, markup=False)
+    console.print("\n[bold]Look around[/bold]")
+    console.print(f"  Dagster     http://127.0.0.1:{ports.dagster}/asset-groups", soft_wrap=True)
+    console.print(f"  MLflow      http://127.0.0.1:{ports.mlflow}", soft_wrap=True)
+    console.print(f"  API         {api}/schema", soft_wrap=True)
+
+
+def _environment(home: Home, product: ModelProduct, ports: Ports) -> dict[str, str]:
+    return {
+        "DAGSTER_HOME": str(home.root / "dagster"),
+        "MLOPS_HOME": str(home.root),
+        "MLOPS_HOST": "127.0.0.1",
+        "MLOPS_PORT": str(ports.api),
+        "MLOPS_API_URL": f"http://127.0.0.1:{ports.api}",
+        "MLOPS_MLFLOW_URL": f"http://127.0.0.1:{ports.mlflow}",
+        "MLOPS_SENSORS": product.name,
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _all_periods(product: ModelProduct) -> list[Period]:
+    if product.period.end is None:
+        raise PlatformError(f"{product.name} has no last period, so it cannot be replayed. Give its periods an end.")
+    return list(product.period.ended_by(product.period.end + timedelta(seconds=1)))
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    return pid != os.getpid() and psutil.pid_exists(pid)
+
+
+class _end_on_sigterm:  # noqa: N801 (reads as a verb where it is used)
+    """Within the block a SIGTERM ends the demo as Ctrl-C does, so that no process is left behind."""
+
+    def __enter__(self) -> None:
+        self._former: Any = signal.signal(signal.SIGTERM, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._former)
+
+    @staticmethod
+    def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+
+def _wait_for_interrupt() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,116 @@
+"""Starts the servers of the demo on free loopback ports and ends exactly what it started."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from mlops_assets.errors import PlatformError
+
+HOST = "127.0.0.1"
+GRACE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process of ours, the address it answers on, and where it writes."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    address: str
+    log: Path
+
+
+@dataclass
+class Servers:
+    """The servers of one demo; leaving the block ends them and everything they started."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    running: list[Server] = field(default_factory=list)
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], port: int) -> Server:
+        """Start `python -m command` in a process group of its own, so that Ctrl-C reaches only the demo itself."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = Server(name, process, f"http://{HOST}:{port}", log)
+        self.running.append(server)
+        return server
+
+    def wait_for(self, server: Server, path: str, seconds: float, told: Callable[[str], None]) -> None:
+        """Until it answers. Raises PlatformError: it ended, or stayed silent; its last lines are in the message."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and server.process.poll() is None:
+            try:
+                if httpx.get(server.address + path, timeout=2).status_code < 500:
+                    told(f"{server.name} answers on {server.address}")
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            time.sleep(0.2)
+        said = server.log.read_text(errors="replace")[-1_500:]
+        ended = server.process.poll() is not None
+        raise PlatformError(f"{server.name} {'ended' if ended else 'did not answer'}. The end of {server.log}:\n{said}")
+
+    def stop(self) -> None:
+        """Ask every process we started, and its children, to end; end those that do not within 15 s."""
+        ours = [item for server in self.running for item in _family(server.process.pid)]
+        for server in self.running:
+            if server.process.poll() is None:
+                # servers clean up on an interrupt: Dagster ends its code server and daemon
+                server.process.send_signal(signal.SIGINT)
+        _, alive = psutil.wait_procs(ours, timeout=GRACE_SECONDS)
+        for process in alive:
+            process.terminate()
+        _, alive = psutil.wait_procs(alive, timeout=5)
+        for process in alive:
+            process.kill()
+        for server in self.running:
+            server.process.wait()
+        self.running.clear()
+
+
+def free_port(preferred: int, told: Callable[[str], None]) -> int:
+    """The preferred port, or the next free one above it when somebody listens there."""
+    for port in range(preferred, preferred + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        if port != preferred:
+            told(f"port {preferred} is taken; using {port}")
+        return port
+    raise PlatformError(f"no free port between {preferred} and {preferred + 99}. End a program that listens there.")
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -1,0 +1,49 @@
+"""Promotion: whether a version may become champion, read anew from the evidence and not from what ran before."""
+
+from dataclasses import dataclass
+
+from mlops_assets.errors import GateFailed
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.deployment_ledger import Deployment
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.testing.acceptance import AcceptanceRecord
+from mlops_assets.testing.run import accept_partition
+
+
+@dataclass(frozen=True)
+class Promotion:
+    deployment: Deployment
+    former: int | None
+
+
+def promote(product: ModelProduct, home: Home, key: str, run_id: str) -> Promotion:
+    """Make the partition's version champion.
+
+    A failed gate blocks only what runs after it in the same run, so the gates are judged again here.
+    Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened."""
+    record = home.documents.load(product.name, "acceptance", key, AcceptanceRecord)
+    again = accept_partition(product, home, key)
+    if not record.accepted or not again.accepted:
+        raise GateFailed(
+            f"version {record.version} of {product.name} is not accepted: {again.reason}. The champion stays."
+        )
+    if record.evidence != again.evidence or record.version != again.version:
+        raise GateFailed(
+            f"version {again.version} of {product.name} has other reports than were accepted. Materialise "
+            f"{product.name}/acceptance for {key} again. The champion stays."
+        )
+    folder = home.bundle(product.name, record.version)
+    Bundle.open(folder, product)  # a bundle that cannot be opened must not become champion
+    former = champion_version(home, product.name)
+    deployment = Deployment(
+        product.name, record.version, key, home.clock.now(), str(folder), record.reason, record.by, run_id
+    )
+    if former != record.version:
+        home.ledger.append(deployment)
+    return Promotion(deployment, former)
+
+
+def champion_version(home: Home, product: str) -> int | None:
+    history = home.ledger.history(product)
+    return history[-1].version if history else None

@@ -1,0 +1,209 @@
+"""The decision of one period: what to do about what was read, and why; pure, so that history can be replayed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+import msgspec
+
+from mlops_assets.monitoring.drift import DriftReading
+from mlops_assets.monitoring.performance import PerformanceReading
+from mlops_assets.products.policy import Action, DriftPolicy
+
+SERIOUSNESS = (Action.INCONCLUSIVE, Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)
+ROUNDING = 0.5  # percent: readings are rounded to whole percent before they meet the bands
+YEAR = timedelta(days=365)
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What is done about a period, the reading it rests on, and the sentence that says why.
+
+    percent, low, high: the percent acted on. features: those that caused it. reading: this period's own reading of data
+    drift, band: its action before any patience. by_feature: this period's percent of every feature that acts, for the
+    next period to compare with.
+    """
+
+    period: str
+    action: Action
+    percent: float | None
+    low: float | None
+    high: float | None
+    features: tuple[str, ...]
+    reason: str
+    band: Action
+    reading: float | None
+    by_feature: tuple[tuple[str, float], ...]
+    model_version: int
+
+
+class _Proposal(msgspec.Struct, frozen=True):
+    """What one kind of reading asks for, before anything holds it back."""
+
+    action: Action
+    percent: float | None
+    low: float | None
+    high: float | None
+    features: tuple[str, ...]
+    reason: str
+
+
+def decide(
+    *,
+    period: str,
+    drift: DriftReading,
+    performance: PerformanceReading | None,
+    history: Sequence[Decision],
+    policy: DriftPolicy,
+    now: datetime,
+    retrained_at: Sequence[datetime],
+    awaiting_rework: bool,
+    model_version: int,
+) -> Decision:
+    """Decide what to do about `period`, read against model version `model_version`.
+
+    history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
+    the version is flagged and no new recipe has left development. The rules, in this order:
+
+    1. Data drift asks for what the smallest of `agreeing_periods` consecutive readings of one feature asks for.
+    2. Model drift asks at once, without a second period: its interval already pools days and excludes zero.
+    3. Both meet the same bands, steps down where the interval does not reach the band, and the more serious one wins.
+    4. A flag for rework stops every further action until a new recipe leaves development.
+    5. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
+    """
+    proposals = [_ask_data(drift, history, policy, model_version), *_ask_model(performance, policy)]
+    chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))  # data where both are equal
+    held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
+    return Decision(
+        period=period,
+        action=Action.WATCH if held_back else chosen.action,
+        percent=chosen.percent,
+        low=chosen.low,
+        high=chosen.high,
+        features=chosen.features,
+        reason=f"{chosen.reason}; {held_back}" if held_back else chosen.reason,
+        band=Action.INCONCLUSIVE if drift.percent is None else band_of(drift.percent, policy),
+        reading=drift.percent,
+        by_feature=() if drift.percent is None else tuple(_acting(drift).items()),
+        model_version=model_version,
+    )
+
+
+def band_of(percent: float, policy: DriftPolicy) -> Action:
+    """Band of a reading rounded to whole percent, halves up."""
+    return policy.band(math.floor(percent + 0.5))
+
+
+def _ask_data(drift: DriftReading, history: Sequence[Decision], policy: DriftPolicy, model_version: int) -> _Proposal:
+    if drift.percent is None or drift.low is None or drift.high is None:
+        return _Proposal(Action.INCONCLUSIVE, None, None, None, (), f"inconclusive: {drift.reason}")
+    now = _acting(drift)
+    agreed = _agreed(now, history, policy.agreeing_periods, model_version)
+    name = max(agreed, key=lambda feature: agreed[feature], default="")
+    confirmed = band_of(agreed.get(name, 0.0), policy)
+    if _is_serious(confirmed):
+        return _ask_with_confirmation(drift, name, agreed, policy)
+
+    band = band_of(drift.percent, policy)
+    if band is Action.NONE:
+        moved = "no feature moved" if drift.feature == "" else f"{drift.reason}, {_band_text(band, policy)}"
+        return _Proposal(band, drift.percent, drift.low, drift.high, (), moved)
+    missing = f", not yet confirmed by {policy.agreeing_periods} periods" if _is_serious(band) else ""
+    reason = f"{drift.reason}, {_band_text(band, policy)}{missing}"
+    return _Proposal(Action.WATCH, drift.percent, drift.low, drift.high, _reaching(band, now, policy), reason)
+
+
+def _ask_with_confirmation(
+    drift: DriftReading, name: str, agreed: Mapping[str, float], policy: DriftPolicy
+) -> _Proposal:
+    """Act on the smaller reading of `name`, with the width of this period's interval."""
+    percent = agreed[name]
+    reading = next(feature for feature in drift.features if feature.name == name)
+    low = max(0.0, percent - (reading.percent - reading.low))
+    high = min(100.0, percent + (reading.high - reading.percent))
+    band = band_of(percent, policy)
+    action = _supported(band, low, policy)
+    periods = "1 period" if policy.agreeing_periods == 1 else f"{policy.agreeing_periods} periods"
+    reason = f"{percent:.1f} % of rows moved in {name} ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
+    reason += f", confirmed by {periods}{_stepped_down(band, action)}"
+    return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason)
+
+
+def _ask_model(performance: PerformanceReading | None, policy: DriftPolicy) -> tuple[_Proposal, ...]:
+    """Nothing where there is no reading that acts."""
+    if performance is None or not performance.acts:
+        return ()
+    loss, low, high = performance.loss_percent, performance.loss_low, performance.loss_high
+    if loss is None or low is None or high is None:
+        return ()
+    band = band_of(loss, policy)
+    action = _supported(band, low, policy)
+    reason = f"{loss:.1f} % of {performance.metric} lost ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
+    return (_Proposal(action, loss, low, high, (), reason + _stepped_down(band, action)),)
+
+
+def _what_holds_back(
+    action: Action, policy: DriftPolicy, now: datetime, retrained_at: Sequence[datetime], awaiting_rework: bool
+) -> str:
+    """Why a retraining or rework is watched instead, "" when nothing holds it back."""
+    if not _is_serious(action):
+        return ""
+    if awaiting_rework:
+        return "flagged for rework: automatic retraining is off until a new recipe leaves development"
+    if action is Action.REWORK:
+        return ""
+    if retrained_at and now < (until := max(retrained_at) + policy.cooldown):
+        return f"cooldown until {until:%Y-%m-%d}"
+    if sum(now - YEAR < moment <= now for moment in retrained_at) >= policy.retrainings_per_year:
+        return f"the budget of {policy.retrainings_per_year} retrainings a year is used up"
+    return ""
+
+
+def _acting(drift: DriftReading) -> dict[str, float]:
+    return {reading.name: reading.percent for reading in drift.features if reading.acts}
+
+
+def _agreed(
+    now: Mapping[str, float], history: Sequence[Decision], agreeing_periods: int, model_version: int
+) -> dict[str, float]:
+    """Per feature the smallest of its last `agreeing_periods` readings, this one included; 0 while there are fewer.
+
+    An inconclusive period holds no reading and is passed over; a reading of another model version had another reference
+    and ends the count."""
+    same_version = takewhile(lambda past: past.model_version == model_version, reversed(history))
+    readings = [dict(past.by_feature) for past in same_version if past.reading is not None]
+    needed = agreeing_periods - 1
+    if len(readings) < needed:
+        return dict.fromkeys(now, 0.0)
+    return {name: min([percent, *(past.get(name, 0.0) for past in readings[:needed])]) for name, percent in now.items()}
+
+
+def _is_serious(action: Action) -> bool:
+    return action in (Action.RETRAIN, Action.REWORK)
+
+
+def _supported(band: Action, low: float, policy: DriftPolicy) -> Action:
+    """`band`, or the one below it whose lower limit the interval's lower end reaches (but for rounding)."""
+    limits = ((Action.REWORK, policy.rework), (Action.RETRAIN, policy.retrain), (Action.WATCH, policy.watch))
+    reached = next((action for action, limit in limits if low >= limit - ROUNDING), Action.NONE)
+    return min(band, reached, key=SERIOUSNESS.index)
+
+
+def _stepped_down(band: Action, action: Action) -> str:
+    return "" if action is band else f"; the interval supports no more than {action}"
+
+
+def _reaching(action: Action, readings: Mapping[str, float], policy: DriftPolicy) -> tuple[str, ...]:
+    """Features whose reading asks for `action` or more, largest first."""
+    least = SERIOUSNESS.index(action)
+    names = [name for name, percent in readings.items() if SERIOUSNESS.index(band_of(percent, policy)) >= least]
+    return tuple(sorted(names, key=lambda name: -readings[name]))
+
+
+def _band_text(band: Action, policy: DriftPolicy) -> str:
+    return {
+        Action.NONE: f"below {policy.watch:g}",
+        Action.WATCH: f"band {policy.watch:g} to {policy.retrain:g}",
+        Action.RETRAIN: f"band {policy.retrain:g} to {policy.rework:g}",
+        Action.REWORK: f"above {policy.rework:g}",
+    }[band]

@@ -1,0 +1,144 @@
+"""Model drift: how much of the primary metric the champion lost against its own test report, once labels arrived."""
+
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.products.task import METRICS, Task
+from mlops_assets.training.metrics import Array, score_with_interval
+
+SPREADS_TO_EXCEED = 2  # of the metric's natural variation between windows
+
+
+class PerformanceState(StrEnum):
+    CONCLUSIVE = "conclusive"
+    INCONCLUSIVE = "inconclusive"
+    NO_LABELS = "no_labels"
+
+
+class PerformanceReading(msgspec.Struct, frozen=True):
+    """The champion's score on one window with its interval, and the percent it lost against its test report.
+
+    value, low, high, expected: in the metric's unit. loss_*: percent of `expected`, negative when the score got better;
+    None when it does not exist. spread_percent: how much the metric varies between windows by itself. acts: the
+    interval excludes zero and the loss exceeds twice that spread.
+    """
+
+    state: PerformanceState
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    expected: float
+    loss_percent: float | None
+    loss_low: float | None
+    loss_high: float | None
+    spread_percent: float
+    acts: bool
+    rows: int
+    labelled: int
+    reason: str
+
+
+def measure_performance(
+    scored: pl.DataFrame,
+    *,
+    task: Task,
+    metric: str,
+    expected: float,
+    spread_percent: float,
+    min_rows: int,
+    label: str = "label",
+    score_column: str = "score",
+    day: str = "day",
+) -> PerformanceReading:
+    """Score what the champion predicted in a window against the labels that arrived.
+
+    scored: one row per prediction; `label` Float64, null while the label has not come (classes as 0..k-1);
+    `score_column` Float64, for multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
+    expected: the champion's score in its own test report.
+    """
+    known = scored.select(
+        pl.col(label).cast(pl.Float64).fill_nan(None).alias("label"),
+        pl.col(score_column).alias("score"),
+        pl.col(day).alias("day"),
+    ).drop_nulls()
+
+    def without_value(state: PerformanceState, reason: str) -> PerformanceReading:
+        return PerformanceReading(
+            state,
+            metric,
+            None,
+            None,
+            None,
+            expected,
+            None,
+            None,
+            None,
+            spread_percent,
+            False,
+            scored.height,
+            known.height,
+            reason,
+        )
+
+    if known.height == 0:
+        return without_value(PerformanceState.NO_LABELS, f"none of {scored.height} predictions has a label yet")
+    if known.height < min_rows:
+        return without_value(
+            PerformanceState.INCONCLUSIVE, f"{known.height} labelled rows, the policy asks for {min_rows}"
+        )
+    if known["day"].n_unique() < 2:
+        return without_value(
+            PerformanceState.INCONCLUSIVE, "labels of a single day have no interval: pool more periods"
+        )
+    labels, scores = known["label"].to_numpy(), _scores(known["score"], task)
+    try:
+        found = score_with_interval(metric, task, labels, scores, known["day"])
+    except NothingToLearnFrom as nothing:
+        return without_value(PerformanceState.INCONCLUSIVE, str(nothing))
+    if expected == 0:
+        return without_value(
+            PerformanceState.INCONCLUSIVE, f"the test report's {metric} is 0, and no percent of it can be lost"
+        )
+    losses = sorted(-100 * METRICS[metric].gain(value, expected) / abs(expected) for value in (found.low, found.high))
+    loss = -100 * METRICS[metric].gain(found.value, expected) / abs(expected)
+    acts = losses[0] > 0 and loss > SPREADS_TO_EXCEED * spread_percent
+    return PerformanceReading(
+        state=PerformanceState.CONCLUSIVE,
+        metric=metric,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        expected=expected,
+        loss_percent=loss,
+        loss_low=losses[0],
+        loss_high=losses[1],
+        spread_percent=spread_percent,
+        acts=acts,
+        rows=scored.height,
+        labelled=known.height,
+        reason=_reason(metric, found.value, expected, loss, losses, spread_percent, acts),
+    )
+
+
+def _scores(column: pl.Series, task: Task) -> Array:
+    """(n,) for binary and regression, (n, k) for multiclass."""
+    if task is Task.MULTICLASS:
+        return np.array(column.to_list(), dtype=np.float64)
+    return column.cast(pl.Float64).to_numpy()
+
+
+def _reason(
+    metric: str, value: float, expected: float, loss: float, losses: list[float], spread_percent: float, acts: bool
+) -> str:
+    text = f"{metric} {value:.4g} against {expected:.4g} in the test report: "
+    text += f"{abs(loss):.1f} % {'lost' if loss > 0 else 'gained'}, loss {losses[0]:.1f} to {losses[1]:.1f}"
+    if acts:
+        return text
+    if losses[0] <= 0:
+        return f"{text}, which does not exclude zero"
+    return f"{text}, within twice the natural spread of {spread_percent:.1f} %"

@@ -1,0 +1,61 @@
+"""Pictures of drift for asset metadata."""
+
+from typing import TYPE_CHECKING
+
+from mlops_assets.monitoring.decision import Decision
+from mlops_assets.monitoring.drift import DriftReading
+from mlops_assets.products.policy import DriftPolicy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "none": "tab:green",
+    "watch": "gold",
+    "retrain": "tab:orange",
+    "rework": "tab:red",
+    "inconclusive": "lightgray",
+}
+
+
+def drift_figure(reading: DriftReading, policy: DriftPolicy) -> "Figure":
+    """Every feature's reading with its interval over the bands; hollow: shown, not acted on."""
+    from matplotlib.figure import Figure
+
+    shown = sorted(reading.features, key=lambda item: item.percent)[-15:]
+    figure = Figure(figsize=(7, 0.28 * len(shown) + 1))
+    axes = figure.subplots()
+    _bands(axes.axvspan, policy, max([policy.rework * 1.5, *(item.high for item in shown)]))
+    for row, item in enumerate(shown):
+        axes.plot([item.low, item.high], [row, row], color="black", linewidth=1)
+        axes.plot(item.percent, row, "o", color="black", markerfacecolor="black" if item.acts else "white")
+    axes.set_yticks(range(len(shown)), [item.name for item in shown], fontsize=8)
+    axes.set_xlabel("% of rows moved (hollow: shown, not acted on)")
+    return figure
+
+
+def decisions_figure(decisions: list[Decision], policy: DriftPolicy) -> "Figure":
+    """Readings of the periods so far over the bands, coloured by the action taken."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3))
+    axes = figure.subplots()
+    readings = [item.reading or 0.0 for item in decisions]
+    _bands(axes.axhspan, policy, max([policy.rework * 1.5, *readings]))
+    axes.plot(range(len(decisions)), readings, color="gray", linewidth=1)
+    axes.scatter(
+        range(len(decisions)), readings, c=[COLOURS[item.action] for item in decisions], edgecolors="black", zorder=3
+    )
+    step = max(1, len(decisions) // 8)
+    axes.set_xticks(
+        range(0, len(decisions), step), [item.period for item in decisions[::step]], rotation=30, fontsize=7
+    )
+    axes.set_ylabel("% of rows moved")
+    axes.set_title("Data drift by period; colour: the action taken", fontsize=9)
+    return figure
+
+
+def _bands(span, policy: DriftPolicy, top: float) -> None:  # type: ignore[no-untyped-def] # axvspan or axhspan
+    edges = [0, policy.watch, policy.retrain, policy.rework, max(top, policy.rework + 1)]
+    for low, high, name in zip(edges, edges[1:], ("none", "watch", "retrain", "rework"), strict=False):
+        span(low, high, color=COLOURS[name], alpha=0.15, linewidth=0)

@@ -1,0 +1,160 @@
+"""Feature views of the flights out of New York: only what is known before departure."""
+
+from typing import Any
+
+import narwhals as nw
+
+from mlops_assets.products.feature_view import (
+    CREATED_TIME,
+    EVENT_TIME,
+    Feature,
+    FeatureKind,
+    FeatureView,
+    Role,
+    Tables,
+)
+from mlops_assets.products.periods import days, hours
+
+_LOCAL_DEPARTURE = nw.col("scheduled_departure").dt.convert_time_zone("America/New_York")
+_HOUR = _LOCAL_DEPARTURE.dt.hour().cast(nw.Int64)  # Polars counts hours in 8 bits: times 24 would overflow
+_WEEKDAY = _LOCAL_DEPARTURE.dt.weekday().cast(nw.Int64)
+LATE = nw.col("arr_delay") >= 15
+
+schedule = FeatureView(
+    name="schedule",
+    description="What the timetable says.",
+    features=(
+        Feature("carrier", nw.col("carrier"), FeatureKind.CATEGORICAL, description="airline, IATA code"),
+        Feature("origin", nw.col("origin"), FeatureKind.CATEGORICAL, description="departure airport"),
+        Feature("dest", nw.col("dest"), FeatureKind.CATEGORICAL, description="arrival airport"),
+        Feature("hour", _HOUR, unit="h", description="local hour of departure", role=Role.CALENDAR),
+        Feature("weekday", _WEEKDAY, description="1 is Monday", role=Role.CALENDAR),
+        Feature("hour_of_week", _WEEKDAY * 24 + _HOUR, unit="h", role=Role.CALENDAR),
+        Feature("distance", nw.col("distance"), unit="mi", description="between the airports"),
+    ),
+)
+
+aircraft = FeatureView(
+    name="aircraft",
+    description="The aircraft planned for the flight.",
+    features=(
+        Feature("aircraft_age", _LOCAL_DEPARTURE.dt.year() - nw.col("aircraft_year"), unit="years"),
+        Feature("seats", nw.col("seats"), description="seats of the aircraft"),
+    ),
+)
+
+
+def _weather(tables: Tables) -> nw.LazyFrame[Any]:
+    return tables["weather"].with_columns(
+        nw.col("observed_at").alias(EVENT_TIME), nw.col("reported_at").alias(CREATED_TIME)
+    )
+
+
+weather_at_departure = FeatureView(
+    name="weather_at_departure",
+    description="The last hourly observation that was known at the airport.",
+    key=("origin",),
+    time_to_live=hours(6),
+    lookback=days(1),
+    lookup=_weather,
+    features=(
+        Feature("temperature", unit="°F", role=Role.SEASONAL),
+        Feature("humidity", unit="%", role=Role.SEASONAL),
+        Feature("wind_speed", unit="mph", role=Role.SEASONAL),
+        Feature("precipitation", unit="in", role=Role.SEASONAL),
+        Feature("pressure", unit="hPa", role=Role.SEASONAL),
+        Feature("visibility", unit="mi", role=Role.SEASONAL),
+    ),
+)
+
+
+def _departures_by_hour(tables: Tables) -> nw.LazyFrame[Any]:
+    hour_start = nw.col("scheduled_departure").dt.truncate("1h")
+    return (
+        tables["flights"]
+        .with_columns(hour_start.alias(EVENT_TIME), (_WEEKDAY * 24 + _HOUR).alias("hour_of_week"))
+        .group_by("origin", "hour_of_week", EVENT_TIME)
+        .agg(nw.len().alias("departures_week_before"))
+        .with_columns(nw.col(EVENT_TIME).dt.offset_by("1h").alias(CREATED_TIME))
+    )
+
+
+congestion = FeatureView(
+    name="congestion",
+    description="How busy the airport was in the same hour of the week before.",
+    key=("origin", "hour_of_week"),
+    time_to_live=days(8),
+    lookback=days(9),
+    lookup=_departures_by_hour,
+    features=(Feature("departures_week_before", unit="flights/h"),),
+)
+
+
+def _reports_by_hour(tables: Tables, key: str) -> nw.LazyFrame[Any]:
+    """Outcomes that were reported within each hour, per `key`: landed and known, never merely scheduled."""
+    return (
+        tables["flights"]
+        .filter(~nw.col("arr_delay").is_null())
+        .with_columns(
+            nw.col("reported_at").dt.truncate("1h").dt.offset_by("1h").alias(CREATED_TIME),
+            LATE.cast(nw.Float64).alias("late_"),
+        )
+        .group_by(key, CREATED_TIME)
+        .agg(nw.len().alias("reports_"), nw.col("late_").sum(), nw.col("dep_delay").sum())
+    )
+
+
+def _over_last_hours(tables: Tables, key: str, count: int, prefix: str) -> nw.LazyFrame[Any]:
+    """Rates over the outcomes reported in the `count` hours up to each report hour (a range join, as SQL would)."""
+    ends = _reports_by_hour(tables, key).select(key, CREATED_TIME)
+    reports = _reports_by_hour(tables, key).with_columns(
+        nw.col(CREATED_TIME).alias("from_"), nw.col(CREATED_TIME).dt.offset_by(f"{count}h").alias("until_")
+    )
+    return (
+        ends.join(reports.drop(CREATED_TIME), on=key, how="inner")
+        .filter(nw.col("from_") <= nw.col(CREATED_TIME), nw.col(CREATED_TIME) < nw.col("until_"))
+        .group_by(key, CREATED_TIME)
+        .agg(nw.col("reports_").sum(), nw.col("late_").sum(), nw.col("dep_delay").sum())
+        .select(
+            key,
+            nw.col(CREATED_TIME),
+            nw.col(CREATED_TIME).alias(EVENT_TIME),
+            (nw.col("late_") / nw.col("reports_")).alias(f"{prefix}_late_rate"),
+            (nw.col("dep_delay") / nw.col("reports_")).alias(f"{prefix}_departure_delay"),
+        )
+    )
+
+
+def _origin_lately(tables: Tables) -> nw.LazyFrame[Any]:
+    return _over_last_hours(tables, "origin", 3, "origin")
+
+
+def _carrier_lately(tables: Tables) -> nw.LazyFrame[Any]:
+    return _over_last_hours(tables, "carrier", 24, "carrier")
+
+
+origin_lately = FeatureView(
+    name="origin_lately",
+    description="Outcomes reported in the last 3 hours for flights from this airport.",
+    key=("origin",),
+    time_to_live=hours(6),
+    lookback=days(2),
+    lookup=_origin_lately,
+    features=(
+        Feature("origin_late_rate", description="share that arrived 15 minutes late or later"),
+        Feature("origin_departure_delay", unit="min", description="mean departure delay"),
+    ),
+)
+
+carrier_lately = FeatureView(
+    name="carrier_lately",
+    description="Outcomes reported in the last 24 hours for flights of this carrier.",
+    key=("carrier",),
+    time_to_live=days(2),
+    lookback=days(4),
+    lookup=_carrier_lately,
+    features=(
+        Feature("carrier_late_rate", description="share that arrived 15 minutes late or later"),
+        Feature("carrier_departure_delay", unit="min", description="mean departure delay"),
+    ),
+)

@@ -1,0 +1,73 @@
+"""What a product asks of drift readings, of acceptance and of serving."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from mlops_assets.errors import DeclarationError
+
+
+class Action(StrEnum):
+    NONE = "none"
+    WATCH = "watch"
+    RETRAIN = "retrain"
+    REWORK = "rework"
+    INCONCLUSIVE = "inconclusive"  # too few rows to read; a state, not a zero
+
+
+@dataclass(frozen=True)
+class DriftPolicy:
+    """Bands in percent and the patience before they are acted on.
+
+    A reading below `watch` is recorded; from `watch` to below `retrain` it is watched; from `retrain` to `rework`
+    (inclusive) it asks for retraining; above `rework` for development. `agreeing_periods` consecutive readings of the
+    same feature must agree, `cooldown` is the least time between two retrainings, `retrainings_per_year` the budget.
+    """
+
+    watch: float = 2
+    retrain: float = 5
+    rework: float = 10
+    agreeing_periods: int = 2
+    cooldown: timedelta = timedelta(weeks=3)
+    min_rows: int = 1_000
+    retrainings_per_year: int = 26
+
+    def __post_init__(self) -> None:
+        if not 0 < self.watch < self.retrain < self.rework <= 100:
+            raise DeclarationError(
+                f"drift bands must rise: 0 < watch ({self.watch}) < retrain ({self.retrain}) < rework ({self.rework}) <= 100."
+            )
+        if self.agreeing_periods < 1 or self.min_rows < 1 or self.cooldown < timedelta(0):
+            raise DeclarationError("agreeing_periods and min_rows are at least 1, cooldown is not negative.")
+
+    def band(self, percent: float) -> Action:
+        """The one action of a reading in percent, before any patience."""
+        if percent > self.rework:
+            return Action.REWORK
+        if percent >= self.retrain:
+            return Action.RETRAIN
+        return Action.WATCH if percent >= self.watch else Action.NONE
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Who lets a version that passed its tests and its staging go live."""
+
+    kind: str = "automatic"
+
+
+def automatic() -> Acceptance:
+    """Accepted as soon as every gate has passed."""
+    return Acceptance("automatic")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Limits of the product's prediction route."""
+
+    max_rows: int = 10_000
+    log_predictions: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise DeclarationError(f"serving: max_rows {self.max_rows} lets no request in. Give at least 1.")

@@ -1,0 +1,196 @@
+"""`ModelProduct`: one typed, validated declaration from which all five pipelines are made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+import narwhals as nw
+
+from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.feature_view import Feature, FeatureView
+from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, SliceGap
+from mlops_assets.products.periods import Periods
+from mlops_assets.products.policy import Acceptance, DriftPolicy, Serving
+from mlops_assets.products.source import Column, Source
+from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
+
+
+@dataclass(frozen=True)
+class Label:
+    """The observed outcome: an expression over the main table, known `delay` after the event; `unit` where it has one."""
+
+    name: str
+    expression: nw.Expr
+    delay: timedelta
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ModelProduct:
+    """The declared unit: source, features, label, candidates, gates, drift policy.
+
+    training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
+    request: columns of the main table that a prediction request carries (the features need no others).
+
+    Raises DeclarationError: the declaration contradicts itself; the sentence says what to change.
+    """
+
+    name: str
+    owner: str
+    description: str
+    source: Source
+    entity_key: tuple[str, ...]
+    event_timestamp: str
+    created_timestamp: str
+    period: Periods
+    training_window: timedelta
+    test_window: timedelta
+    label: Label
+    task: Task
+    features: tuple[FeatureView, ...]
+    request: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    metric: str
+    gates: tuple[Gate, ...]
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    serving: Serving = field(default_factory=Serving)
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise DeclarationError(
+                f"product name {self.name!r} becomes part of keys, routes and folders: "
+                "use lower-case letters, digits and underscores, beginning with a letter."
+            )
+        if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+", self.owner):
+            raise DeclarationError(f"owner {self.owner!r} must be 'team:name' or an e-mail address.")
+        self._validate_columns()
+        self._validate_features()
+        self._validate_windows()
+        self._validate_candidates()
+        self._validate_gates()
+
+    @cached_property
+    def inputs(self) -> tuple[Feature, ...]:
+        """Model inputs in the order of the model's columns."""
+        return tuple(feature for view in self.features for feature in view.features)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.inputs)
+
+    @property
+    def report_gates(self) -> tuple[Gate, ...]:
+        """The gates that the test report decides."""
+        return tuple(gate for gate in self.gates if not isinstance(gate, LatencyP99))
+
+    @property
+    def staging_gates(self) -> tuple[LatencyP99, ...]:
+        """The gates that the staging report decides."""
+        return tuple(gate for gate in self.gates if isinstance(gate, LatencyP99))
+
+    @property
+    def lookups(self) -> tuple[FeatureView, ...]:
+        return tuple(view for view in self.features if view.is_lookup)
+
+    @property
+    def primary_metric(self) -> Metric:
+        return METRICS[self.metric]
+
+    @property
+    def lookback(self) -> timedelta:
+        return max((view.lookback for view in self.features), default=timedelta(0))
+
+    def request_columns(self) -> tuple[Column, ...]:
+        return tuple(self.source.main.column(name) for name in self.request)
+
+    def fingerprint(self) -> str:
+        """Identifies the feature definitions a bundle was made for."""
+        return "-".join(view.fingerprint() for view in self.features)
+
+    def _validate_columns(self) -> None:
+        main = self.source.main
+        names = [column.name for column in main.columns]
+        for role, wanted in (
+            ("entity_key", self.entity_key),
+            ("event_timestamp", (self.event_timestamp,)),
+            ("created_timestamp", (self.created_timestamp,)),
+            ("request", self.request),
+        ):
+            for name in wanted:
+                if not main.has(name):
+                    raise DeclarationError(f"{self.name}: {role} names {name!r}. {choices(name, names)}")
+        if not self.entity_key:
+            raise DeclarationError(f"{self.name}: entity_key is empty. Name the columns that identify a row.")
+        missing = [name for name in (*self.entity_key, self.event_timestamp) if name not in self.request]
+        if missing:
+            raise DeclarationError(f"{self.name}: request must carry {', '.join(missing)}, or a prediction has no key.")
+
+    def _validate_features(self) -> None:
+        names = self.feature_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names or twice:
+            raise DeclarationError(
+                f"{self.name}: two features are named {', '.join(twice)}. Rename one."
+                if twice
+                else f"{self.name}: features is empty. Give at least one view."
+            )
+        if self.label.name in names:
+            raise DeclarationError(
+                f"{self.name}: the label {self.label.name!r} is also a feature: the model would copy it."
+            )
+        carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
+        for view in self.lookups:
+            for name in view.key:
+                if name not in carried:
+                    raise DeclarationError(
+                        f"{self.name}: view {view.name!r} looks up by {name!r}, which no request carries. "
+                        f"{choices(name, carried)}"
+                    )
+        if self.label.delay < timedelta(0):
+            raise DeclarationError(f"{self.name}: label delay is negative. Labels cannot be known before the event.")
+
+    def _validate_windows(self) -> None:
+        for role, window in (("training_window", self.training_window), ("test_window", self.test_window)):
+            if window <= timedelta(0) or window % self.period.length:
+                raise DeclarationError(
+                    f"{self.name}: {role} of {window.days} days is not a whole number of periods "
+                    f"({self.period.length.days} days each)."
+                )
+        if self.test_window >= self.training_window:
+            raise DeclarationError(
+                f"{self.name}: test_window must be shorter than training_window, of which it is the end."
+            )
+        if self.label.delay >= self.test_window:
+            raise DeclarationError(
+                f"{self.name}: no label of the test_window ({self.test_window.days} days) would be known after a delay of "
+                f"{self.label.delay.days} days. Make test_window longer."
+            )
+
+    def _validate_candidates(self) -> None:
+        names = [candidate.name for candidate in self.candidates]
+        if not names or len(set(names)) != len(names):
+            raise DeclarationError(f"{self.name}: candidates need distinct names and at least one: {names}.")
+
+    def _validate_gates(self) -> None:
+        known = metrics_of(self.task)
+        wanted = [("metric", self.metric)]
+        wanted += [("gate", gate.metric) for gate in self.gates if not isinstance(gate, LatencyP99 | OnnxParity)]
+        for role, metric in wanted:
+            if metric not in known:
+                raise DeclarationError(
+                    f"{self.name}: {role} {metric!r} does not exist for {self.task}. {choices(metric, known)}"
+                )
+        for gate in self.gates:
+            if isinstance(gate, SliceGap) and gate.feature not in self.feature_names:
+                raise DeclarationError(
+                    f"{self.name}: slice_gap by {gate.feature!r}, which is no feature. {choices(gate.feature, self.feature_names)}"
+                )
+        gate_names = [gate.name for gate in self.gates]
+        if len(set(gate_names)) != len(gate_names):
+            raise DeclarationError(f"{self.name}: a gate is declared twice: {gate_names}.")

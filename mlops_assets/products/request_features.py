@@ -1,0 +1,18 @@
+"""Features that a row or a live request determines itself: the one place where their expressions are applied."""
+
+import narwhals as nw
+import polars as pl
+
+from mlops_assets.products.product import ModelProduct
+
+
+def request_features(product: ModelProduct, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """`rows` (the product's request columns) with the features of its request views."""
+    expressions = [
+        feature.expression.alias(feature.name)
+        for view in product.features
+        if not view.is_lookup
+        for feature in view.features
+        if feature.expression is not None
+    ]
+    return nw.to_native(nw.from_native(rows).with_columns(*expressions))

@@ -1,0 +1,99 @@
+"""Where a product's rows come from, and the contract that every period of them has to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mlops_assets.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from mlops_assets.products.periods import Period
+
+
+class Kind(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"  # UTC, microseconds
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a source table and what the contract asks of it.
+
+    `minimum` and `maximum` are inclusive and in `unit`; `choices` is the closed set of categories (empty: open);
+    `example` is shown on the API's OpenAPI page.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    description: str = ""
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    example: str | int | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices and self.kind is not Kind.STRING:
+            raise DeclarationError(f"column {self.name!r} has choices but is {self.kind}. Only strings have choices.")
+        if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
+            raise DeclarationError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}.")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a source: its columns, the key that is unique, and its two clocks."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    event_timestamp: str
+    created_timestamp: str
+    description: str = ""
+    min_rows: int = 1
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            raise DeclarationError(f"table {self.name!r} declares a column twice: {sorted(names)}.")
+        for needed in (*self.key, self.event_timestamp, self.created_timestamp):
+            if needed not in names:
+                raise DeclarationError(f"table {self.name!r} needs column {needed!r}. It has: {', '.join(names)}.")
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def has(self, name: str) -> bool:
+        return any(column.name == name for column in self.columns)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Reads one period of one table, lazily.
+
+    `main` holds one row per entity; `side_tables` are what features look up (hourly weather, say). A row belongs to
+    the period its event timestamp falls into.
+    """
+
+    @property
+    def main(self) -> Table: ...
+
+    @property
+    def side_tables(self) -> tuple[Table, ...]: ...
+
+    def read(self, table: str, period: Period) -> pl.LazyFrame:
+        """Rows of `table` in `period`. Raises SourceError: the source cannot be read."""
+        ...
+
+    def has_arrived(self, period: Period, now: datetime) -> bool:
+        """Is the whole period there to be read at `now`?"""
+        ...

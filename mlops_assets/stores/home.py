@@ -1,0 +1,68 @@
+"""Where everything the platform keeps lies, below one folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_assets.stores.clock import Clock, clock_of
+from mlops_assets.stores.deployment_ledger import DeploymentLedger
+from mlops_assets.stores.documents import Documents
+
+# the two stores that hold tables need Polars, which a code location that only lists its assets does not
+if TYPE_CHECKING:
+    from mlops_assets.stores.offline_store import OfflineStore
+    from mlops_assets.stores.online_store import OnlineStore
+
+
+@dataclass(frozen=True)
+class Home:
+    """The data home: every store of one installation."""
+
+    root: Path
+
+    @property
+    def offline(self) -> "OfflineStore":
+        from mlops_assets.stores.offline_store import OfflineStore
+
+        return OfflineStore(self.root / "offline")
+
+    @property
+    def online(self) -> "OnlineStore":
+        from mlops_assets.stores.online_store import OnlineStore
+
+        return OnlineStore(self.root / "online.sqlite")
+
+    @property
+    def documents(self) -> Documents:
+        return Documents(self.root / "documents")
+
+    @property
+    def ledger(self) -> DeploymentLedger:
+        return DeploymentLedger(self.root / "deployments.sqlite")
+
+    @property
+    def clock(self) -> Clock:
+        return clock_of(self.clock_file)
+
+    @property
+    def clock_file(self) -> Path:
+        return self.root / "clock.txt"
+
+    @property
+    def prediction_log(self) -> Path:
+        return self.root / "prediction_log"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def mlflow_store(self) -> str:
+        return f"sqlite:///{(self.root / 'mlflow.sqlite').absolute()}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow_artifacts"
+
+    def bundle(self, product: str, version: int) -> Path:
+        return self.root / "bundles" / product / str(version)

@@ -1,0 +1,204 @@
+"""The serving bundle: model as ONNX, signature, category maps, reference profile and checksums, immutable.
+
+    manifest.json    what it is, what goes in and out, what it was made from, SHA-256 of every other file
+    model.onnx       float32 matrix (n, inputs) -> scores
+    reference.json   profile of the training window, for drift readings
+    estimator.skops  the fitted estimator, for parity and reproduction; the API never opens it
+
+It needs neither MLflow nor scikit-learn to be read.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mlops_assets.errors import BundleError
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.task import Task
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+MANIFEST, MODEL, REFERENCE, ESTIMATOR = "manifest.json", "model.onnx", "reference.json", "estimator.skops"
+UNKNOWN = -1.0  # code of a category that the training window never held, and of null
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One column of the model's matrix; `categories` in the order of their codes, empty for numbers."""
+
+    name: str
+    kind: FeatureKind
+    unit: str = ""
+    categories: tuple[str, ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a bundle is and what it was made from.
+
+    metrics: of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
+    value. classes: names of the classes in code order, empty for regression.
+    """
+
+    product: str
+    version: int
+    partition: str
+    created_at: datetime
+    task: Task
+    label: str
+    label_unit: str
+    metric: str
+    inputs: tuple[Input, ...]
+    classes: tuple[str, ...]
+    features_fingerprint: str
+    estimator: str
+    hyperparameters: dict[str, int | float | str | bool | None]
+    recipe_version: int
+    training_data_version: str
+    mlflow_run_id: str
+    dagster_run_id: str
+    git_commit: str
+    rows: int
+    metrics: dict[str, float] = {}
+    spread_percent: float = 0.0
+    checksums: dict[str, str] = {}
+
+
+class Bundle:
+    """A bundle that was opened and checked; scores feature rows."""
+
+    def __init__(self, folder: Path, manifest: Manifest, session: "onnxruntime.InferenceSession") -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._session = session
+        self._codes = {
+            item.name: {category: float(code) for code, category in enumerate(item.categories)}
+            for item in manifest.inputs
+            if item.kind is FeatureKind.CATEGORICAL
+        }
+
+    @classmethod
+    def open(cls, folder: Path, product: ModelProduct | None = None, *, threads: int = 1) -> "Bundle":
+        """Check every checksum and load the model.
+
+        Raises BundleError: a file is missing or damaged, or `product` now defines its features differently."""
+        import onnxruntime
+
+        manifest = read_manifest(folder)
+        for name, checksum in manifest.checksums.items():
+            path = folder / name
+            if not path.exists() or _sha256(path) != checksum:
+                raise BundleError(
+                    f"{path} is {'damaged' if path.exists() else 'missing'}. Materialise the model again."
+                )
+        if product is not None and product.fingerprint() != manifest.features_fingerprint:
+            raise BundleError(
+                f"version {manifest.version} of {product.name} was trained on other feature definitions than the code has now. "
+                "Retrain it, or go back to the code it was trained with."
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+        return cls(folder, manifest, session)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.manifest.inputs)
+
+    def encode(self, features: pl.DataFrame) -> NDArray[np.float32]:
+        """Feature columns to the model's float32 matrix (n, inputs)."""
+        return encode(features, self.manifest.inputs)
+
+    def encode_row(self, row: Mapping[str, float | str | None]) -> list[float]:
+        """One row of the model's matrix, without a data frame."""
+        return [
+            self._codes[item.name].get(row[item.name], UNKNOWN)  # type: ignore[arg-type]
+            if item.kind is FeatureKind.CATEGORICAL
+            else float("nan")
+            if row[item.name] is None
+            else float(row[item.name])  # type: ignore[arg-type]
+            for item in self.manifest.inputs
+        ]
+
+    def unknown_categories(self, row: Mapping[str, float | str | None]) -> list[str]:
+        """Names of inputs whose category the training window never held."""
+        return [name for name, codes in self._codes.items() if row[name] is not None and row[name] not in codes]
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) probability of class 1 (binary) or prediction (regression); (n, classes) for multiclass."""
+        if not len(matrix):
+            return np.empty(0, dtype=np.float32)
+        (raw,) = self._session.run(["scores"], {"inputs": matrix})
+        scores = np.asarray(raw, dtype=np.float32)
+        if self.manifest.task is Task.BINARY:
+            return scores[:, 1]
+        return scores if self.manifest.task is Task.MULTICLASS else scores.reshape(-1)
+
+    def predict(self, features: pl.DataFrame) -> NDArray[np.float32]:
+        return self.score(self.encode(features))
+
+    def reference_bytes(self) -> bytes:
+        return (self.folder / REFERENCE).read_bytes()
+
+
+def encode(features: pl.DataFrame, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
+    """Categories to their codes, null and unknown to -1, numbers to float32 with NaN for null; (n, inputs)."""
+    return np.ascontiguousarray(features.select(_encoded(item) for item in inputs).to_numpy(), dtype=np.float32)
+
+
+def _encoded(item: Input) -> pl.Expr:
+    column = pl.col(item.name)
+    if item.kind is FeatureKind.NUMERIC:
+        return column.cast(pl.Float32).fill_null(float("nan"))
+    if not item.categories:
+        return (
+            column.is_null().replace_strict({True: UNKNOWN, False: UNKNOWN}, return_dtype=pl.Float32).alias(item.name)
+        )
+    codes = dict(zip(item.categories, map(float, range(len(item.categories))), strict=True))
+    return column.replace_strict(codes, default=UNKNOWN, return_dtype=pl.Float32).fill_null(UNKNOWN)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises BundleError: there is none, or it is not one of this version."""
+    path = folder / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise BundleError(f"no bundle in {folder}: {MANIFEST} is missing. Materialise the model.") from None
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{path} cannot be read: {error}. Materialise the model again.") from error
+
+
+def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """Write all files beside `folder`, then move the folder into place; an existing bundle of that name is replaced.
+
+    Returns the manifest with checksums."""
+    half = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (half / name).write_bytes(content)
+        sealed = msgspec.structs.replace(manifest, checksums={name: _sha256(half / name) for name in sorted(files)})
+        (half / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed, order="deterministic")))
+        if folder.exists():
+            shutil.rmtree(folder)
+        half.replace(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return sealed
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

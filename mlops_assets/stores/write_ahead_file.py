@@ -1,0 +1,101 @@
+"""One segment of an append-only table: JSON lines while it is written, Parquet once it is closed.
+
+    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per row
+    <start>-<pid>-<token>.parquet   the same rows after `seal`
+
+One process writes a file, any process reads it at any time.
+"""
+
+import io
+import os
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from mlops_assets.errors import DataError
+from mlops_assets.stores.files import replace_atomically
+
+SUFFIX = ".wal"
+DTYPES: dict[str, pl.DataType] = {
+    "string": pl.String(),
+    "integer": pl.Int64(),
+    "float": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "timestamp": pl.Datetime("us", "UTC"),
+    "floats": pl.List(pl.Float64),
+}
+
+
+class WriteAheadFile:
+    """A new file in `folder`. Raises OSError: it cannot be made."""
+
+    def __init__(self, folder: Path, columns: dict[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        self.path = folder / name
+        self.columns = columns
+        self.rows = 0
+        self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._opened = time.monotonic()
+        self._size = 0
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self._opened
+
+    def append(self, lines: bytes, rows: int) -> None:
+        """On disk when this returns. Raises OSError: nothing of it was kept, the same lines may be tried again."""
+        content = lines if self._size else msgspec.json.encode(self.columns) + b"\n" + lines
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(self._handle, content[written:])
+            os.fsync(self._handle)
+        except OSError:
+            os.ftruncate(self._handle, self._size)
+            raise
+        self._size += len(content)
+        self.rows += rows
+
+    def seal(self) -> None:
+        """Become Parquet. Raises OSError, PolarsError or DataError: it stays as it is, and readable."""
+        os.close(self._handle)
+        rows = read_write_ahead(self.path)
+        if rows is not None:
+            replace_atomically(self.path.with_suffix(".parquet"), rows.write_parquet)
+        self.path.unlink()
+
+
+def read_segments(folder: Path) -> list[pl.DataFrame]:
+    """Every segment of the folder, sealed or not, oldest first. Raises DataError: one is damaged."""
+    # unsealed ones first: one that is sealed meanwhile is found again below, as Parquet
+    unsealed = {path.stem: read_write_ahead(path) for path in folder.glob(f"*{SUFFIX}")}
+    frames = {path.stem: pl.read_parquet(path) for path in folder.glob("*.parquet") if not path.name.startswith(".")}
+    for stem, rows in unsealed.items():
+        if rows is not None:
+            frames.setdefault(stem, rows)
+    return [frames[stem] for stem in sorted(frames)]
+
+
+def read_write_ahead(path: Path) -> pl.DataFrame | None:
+    """Its whole lines (a torn last one is of a write that never ended); None when it has none or is sealed already."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    header, _, lines = content[: content.rfind(b"\n") + 1].partition(b"\n")
+    if not lines:
+        return None
+    try:
+        kinds = msgspec.json.decode(header, type=dict[str, str])
+        stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
+        rows = pl.read_ndjson(io.BytesIO(lines), schema=stored)
+    except (msgspec.MsgspecError, KeyError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
+    # microseconds since 1970 rather than text: no format to guess
+    instants = [name for name, kind in kinds.items() if kind == "timestamp"]
+    return rows.with_columns(pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC") for name in instants)

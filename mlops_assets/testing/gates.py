@@ -1,0 +1,90 @@
+"""Evaluates a product's gates on what was measured of a challenger."""
+
+import msgspec
+
+from mlops_assets.products.gates import AtLeast, AtMost, Gate, LatencyP99, NotWorseThanChampion, OnnxParity, SliceGap
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.testing.report import TestReport
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """A gate's answer with the number, the limit, and both in one sentence. `value` is None where nothing is to be
+    compared: the gate passes and says why."""
+
+    gate: str
+    passed: bool
+    value: float | None
+    limit: float
+    reason: str
+
+
+def judge_report(product: ModelProduct, report: TestReport) -> tuple[GateResult, ...]:
+    return tuple(_judge(gate, report) for gate in product.report_gates)
+
+
+def judge_latency(gate: LatencyP99, p99_milliseconds: float) -> GateResult:
+    passed = p99_milliseconds <= gate.milliseconds
+    sign = "<=" if passed else ">"
+    reason = f"99 of 100 requests within {p99_milliseconds:.1f} ms {sign} {gate.milliseconds:g} ms"
+    return GateResult(gate.name, passed, p99_milliseconds, gate.milliseconds, reason)
+
+
+def _judge(gate: Gate, report: TestReport) -> GateResult:
+    match gate:
+        case AtLeast(metric, limit):
+            value = report.value_of(metric)
+            passed = value >= limit
+            return GateResult(
+                gate.name, passed, value, limit, f"{metric} {value:.4g} {'>=' if passed else '<'} {limit:g}"
+            )
+        case AtMost(metric, limit):
+            value = report.value_of(metric)
+            passed = value <= limit
+            return GateResult(
+                gate.name, passed, value, limit, f"{metric} {value:.4g} {'<=' if passed else '>'} {limit:g}"
+            )
+        case NotWorseThanChampion():
+            return _judge_comparison(gate, report)
+        case SliceGap():
+            return _judge_slices(gate, report)
+        case OnnxParity(tolerance):
+            value = report.onnx_difference
+            passed = value <= tolerance
+            reason = f"largest difference of {report.rows:,} rows {value:.1e} {'<=' if passed else '>'} {tolerance:.0e}"
+            return GateResult(gate.name, passed, value, tolerance, reason)
+        case LatencyP99():
+            raise AssertionError("latency is judged on the staging report")
+
+
+def _judge_comparison(gate: NotWorseThanChampion, report: TestReport) -> GateResult:
+    found = report.comparison
+    if found is None:
+        return GateResult(gate.name, True, None, -gate.margin, "no champion yet: nothing to be worse than")
+    passed = found.low >= -gate.margin
+    reason = (
+        f"{found.metric} differs from champion {found.champion_version} by {found.gain:+.4f}, at {gate.confidence:.0%} "
+        f"confidence by at least {found.low:+.4f} {'>=' if passed else '<'} {-gate.margin:g}"
+    )
+    return GateResult(gate.name, passed, found.low, -gate.margin, reason)
+
+
+def _judge_slices(gate: SliceGap, report: TestReport) -> GateResult:
+    measured = [
+        item
+        for item in report.slices
+        if item.feature == gate.feature
+        and item.metric == gate.metric
+        and item.gap is not None
+        and item.rows >= gate.min_rows
+    ]
+    if not measured:
+        reason = f"no {gate.feature} has {gate.min_rows} rows of both outcomes: nothing to compare"
+        return GateResult(gate.name, True, None, gate.at_most, reason)
+    worst = max(measured, key=lambda item: item.gap or 0.0)
+    gap = worst.gap or 0.0
+    passed = gap <= gate.at_most
+    reason = (
+        f"worst of {len(measured)} slices {gate.feature}={worst.category} loses {gap:.4g} {gate.metric} "
+        f"{'<=' if passed else '>'} {gate.at_most:g}"
+    )
+    return GateResult(gate.name, passed, gap, gate.at_most, reason)

@@ -1,0 +1,218 @@
+"""Assets of the training pipeline: experiment, recipe, training set, model."""
+
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.errors import DataError
+from mlops_assets.products.product import ModelProduct
+from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, rows_metadata, table
+from resources.platform import Platform
+from resources.tracking import Tracking
+
+GROUP = "training"
+
+
+class ExperimentConfig(dg.Config):
+    """as_of: partition whose training window is searched; empty: the newest whose labels are stored."""
+
+    as_of: str = ""
+
+
+class RecipeConfig(dg.Config):
+    """by: who lets the recipe leave development."""
+
+    by: str = "mlops"
+
+
+def build_training_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
+    return [_experiment(product), _recipe(product), _training_set(product), _model(product)]
+
+
+def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "experiment",
+        GROUP,
+        build_training_assets,
+        kinds={"mlflow", "scikitlearn"},
+        description=f"Leaderboard by `{product.metric}` of: {', '.join(c.name for c in product.candidates)}. "
+        "Compared on later folds inside the training window; the test window is not touched.",
+        partitioned=False,
+        deps=[dg.AssetDep(key_of(product, "features")), dg.AssetDep(key_of(product, "labels"))],
+    )
+    def experiment(
+        context: dg.AssetExecutionContext, config: ExperimentConfig, platform: Platform, tracking: Tracking
+    ) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.plots import leaderboard_figure
+        from mlops_assets.training.search import run_experiment
+        from mlops_assets.training.window import load_training_set
+
+        home = platform.open()
+        as_of = config.as_of or _newest_trainable(product, home.offline.keys(f"{product.name}/labels"))
+        rows = load_training_set(product, home.offline, as_of)
+        with tracking.run(context, f"{product.name}/experiment", {"product": product.name, "as_of": as_of}) as mlflow:
+            board = run_experiment(product, as_of, rows, context.log.info)
+            for trial in board.trials:
+                with mlflow.start_run(run_name=trial.candidate, nested=True):
+                    mlflow.log_params({"estimator": trial.estimator, **trial.hyperparameters})
+                    mlflow.log_metrics({board.metric: trial.score, "fit_seconds": trial.fit_seconds})
+            mlflow.set_tags({"best": board.best.candidate})
+            run_id = str(mlflow.active_run().info.run_id)
+        version = home.documents.save(product.name, "experiment", "latest", board)
+        home.documents.save(product.name, "experiment_run", "latest", run_id)
+        shown = [
+            {
+                "candidate": trial.candidate,
+                board.metric: trial.score,
+                "interval": f"{trial.low:.4f} to {trial.high:.4f}",
+                "behind best": f"{trial.behind_best:.4f} ({trial.behind_low:.4f} to {trial.behind_high:.4f})",
+                "fit s": trial.fit_seconds,
+                "µs/row": trial.microseconds_per_row,
+            }
+            for trial in board.trials
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                "as of": as_of,
+                "rows": board.rows,
+                "leaderboard": table(shown),
+                "plot": picture(leaderboard_figure(board)),
+                "best": board.best.candidate,
+                "MLflow run": dg.MetadataValue.url(tracking.run_url(run_id)),
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return experiment
+
+
+def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "recipe",
+        GROUP,
+        build_training_assets,
+        kinds={"json"},
+        description="Estimator and hyperparameters that leave development. A new one clears the flag for rework.",
+        partitioned=False,
+        deps=[dg.AssetDep(key_of(product, "experiment"))],
+    )
+    def recipe(
+        context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform
+    ) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.recipe import RECIPE, current_recipe, promote_best, recipe_key
+        from mlops_assets.training.search import Leaderboard
+
+        home = platform.open()
+        board = home.documents.load(product.name, "experiment", "latest", Leaderboard)
+        run_id = home.documents.load(product.name, "experiment_run", "latest", str)
+        former = current_recipe(home.documents, product)
+        now = home.clock.now()
+        made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
+        version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
+        home.ledger.clear_rework(product.name, now)
+        return dg.MaterializeResult(
+            metadata={
+                "recipe version": made.version,
+                "estimator": made.estimator,
+                "hyperparameters": dg.MetadataValue.json(dict(made.hyperparameters)),
+                "by": made.by,
+                "reason": made.reason,
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return recipe
+
+
+def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
+    length = periods_in(product, product.training_window)
+
+    @product_asset(
+        product,
+        "training_set",
+        GROUP,
+        build_training_assets,
+        kinds={"polars", "parquet"},
+        description=f"The {length} periods before the partition, with the labels known when it began; the last "
+        f"{product.test_window.days} days stay unseen for the test.",
+        deps=[dep(product, name, first=-length, last=-1) for name in ("features", "labels")],
+    )
+    def training_set(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.split import SPLIT
+        from mlops_assets.training.window import load_training_set
+
+        home = platform.open()
+        rows = load_training_set(product, home.offline, context.partition_key)
+        version = home.offline.write(f"{product.name}/training_set", context.partition_key, rows)
+        counts = dict(rows[SPLIT].value_counts().iter_rows())
+        return dg.MaterializeResult(
+            metadata={
+                **rows_metadata(rows),
+                **{f"rows to {split}": int(count) for split, count in counts.items()},
+                "from": str(rows[product.event_timestamp].min()),
+                "to": str(rows[product.event_timestamp].max()),
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return training_set
+
+
+def _model(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "model",
+        GROUP,
+        build_training_assets,
+        kinds={"mlflow", "onnx"},
+        description="A version trained by the newest recipe, registered in MLflow as challenger, with its serving bundle.",
+        deps=[dep(product, "training_set"), dg.AssetDep(key_of(product, "recipe"))],
+        code=product.fingerprint()[:40],
+    )
+    def model(context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.recipe import current_recipe
+        from mlops_assets.training.register import train_and_register
+
+        home = platform.open()
+        recipe = current_recipe(home.documents, product)
+        if recipe is None:
+            raise DataError(
+                f"no recipe of {product.name} has left development. Materialise {product.name}/experiment and "
+                f"{product.name}/recipe first."
+            )
+        key = context.partition_key
+        tags = {"product": product.name, "recipe_version": str(recipe.version)}
+        with tracking.run(context, f"{product.name}/training", tags) as mlflow:
+            manifest = train_and_register(
+                product, recipe, home, key, tracking.registry(), mlflow, context.run_id, context.log.info
+            )
+        metadata: dict[str, Any] = {
+            "version": manifest.version,
+            "estimator": manifest.estimator,
+            "hyperparameters": dg.MetadataValue.json(dict(manifest.hyperparameters)),
+            "recipe version": recipe.version,
+            "rows": manifest.rows,
+            "week-to-week spread of the metric (%)": manifest.spread_percent,
+            "bundle (bytes)": sum(
+                path.stat().st_size for path in home.bundle(product.name, manifest.version).iterdir()
+            ),
+            "git commit": manifest.git_commit,
+            "MLflow run": dg.MetadataValue.url(tracking.run_url(manifest.mlflow_run_id)),
+            "MLflow version": dg.MetadataValue.url(
+                tracking.registry().version_url(tracking.ui_url, product.name, manifest.version)
+            ),
+        }
+        return dg.MaterializeResult(
+            metadata=metadata, data_version=dg.DataVersion(manifest.checksums["model.onnx"][:16])
+        )
+
+    return model
+
+
+def _newest_trainable(product: ModelProduct, labelled: list[str]) -> str:
+    """The partition that begins when the newest labelled period ends."""
+    if not labelled:
+        raise DataError(f"no labels of {product.name} are stored. Materialise {product.name}/labels first.")
+    return product.period.shift(product.period.at(labelled[-1]), 1).key

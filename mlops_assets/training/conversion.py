@@ -1,0 +1,117 @@
+"""Estimator to ONNX: float32 matrix `inputs` (n, d) in, `scores` out."""
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_assets.errors import NotConvertible
+from mlops_assets.products.task import Task
+from mlops_assets.training.candidates import Estimator
+
+if TYPE_CHECKING:
+    import lightgbm
+
+# the newest opset that skl2onnx 1.20 and onnxmltools 1.16 both write
+OPSET = 15
+
+
+def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
+    """Convert a fitted estimator. `scores` is (n, classes) probabilities, or (n, 1) predictions.
+
+    Raises NotConvertible: no converter exists for the estimator, with the converter's reason."""
+    import onnx
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # converters warn about their own internals
+            model = _convert(estimator, task, width)
+    except Exception as error:  # converters raise whatever they like; every cause means the same here
+        raise NotConvertible(
+            f"{type(estimator).__name__} cannot become ONNX: {error}. Use an estimator of scikit-learn or LightGBM that "
+            "skl2onnx or onnxmltools converts."
+        ) from error
+    wanted = model.graph.output[-1].name if task is Task.REGRESSION else _probabilities(model)
+    _rename(model, wanted, "scores")
+    kept = [output for output in model.graph.output if output.name == "scores"]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def largest_difference(estimated: NDArray[np.float64], converted: NDArray[np.float64], task: Task) -> float:
+    """Of probabilities absolutely; of predictions relative to the largest prediction."""
+    if not len(estimated):
+        return 0.0
+    difference = float(np.max(np.abs(estimated - converted)))
+    return difference / max(1.0, float(np.max(np.abs(estimated)))) if task is Task.REGRESSION else difference
+
+
+def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    if type(estimator).__module__.startswith("lightgbm"):
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType as LightgbmFloats
+
+        return convert_lightgbm(
+            _with_float32_thresholds(estimator.booster_),  # type: ignore[attr-defined] # every fitted LightGBM has one
+            initial_types=[("inputs", LightgbmFloats([None, width]))],
+            zipmap=False,
+            target_opset=OPSET,
+            # sums of many float32 leaves drift: summed in groups of 10 trees instead
+            split=10 if task is Task.REGRESSION else None,
+        )
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    options = None if task is Task.REGRESSION else {id(estimator): {"zipmap": False}}
+    return convert_sklearn(
+        estimator, initial_types=[("inputs", FloatTensorType([None, width]))], options=options, target_opset=OPSET
+    )
+
+
+def _with_float32_thresholds(booster: "lightgbm.Booster") -> "lightgbm.Booster":
+    """The same trees with thresholds rounded down to float32.
+
+    LightGBM compares in float64, ONNX in float32, and a threshold that is rounded up lets the next float32 value pass
+    to the other side (one row in 11,000 moved by 0.08 min). For float32 inputs, x <= t and x <= floor32(t) are equal.
+    """
+    import lightgbm
+
+    trees = [_tree_with_float32_thresholds(block) for block in booster.model_to_string().split("\n\n")]
+    # the sizes of the blocks changed; without the line LightGBM finds the blocks itself
+    text = re.sub(r"^tree_sizes=.*\n", "", "\n\n".join(trees), flags=re.MULTILINE)
+    return lightgbm.Booster(model_str=text)
+
+
+def _tree_with_float32_thresholds(block: str) -> str:
+    thresholds = re.search(r"^threshold=(.*)$", block, re.MULTILINE)
+    decisions = re.search(r"^decision_type=(.*)$", block, re.MULTILINE)
+    if thresholds is None or decisions is None:
+        return block
+    rounded = [
+        threshold if int(decision) & 1 else repr(_floor32(float(threshold)))  # bit 0: a split by categories
+        for threshold, decision in zip(thresholds[1].split(), decisions[1].split(), strict=True)
+    ]
+    return block.replace(thresholds[0], "threshold=" + " ".join(rounded))
+
+
+def _floor32(value: float) -> float:
+    nearest = np.float32(value)
+    return float(nearest if float(nearest) <= value else np.nextafter(nearest, np.float32(-np.inf)))
+
+
+def _probabilities(model) -> str:  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    names: list[str] = [output.name for output in model.graph.output]
+    return next(name for name in names if "prob" in name)
+
+
+def _rename(model, old: str, new: str) -> None:  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+    for output in model.graph.output:
+        if output.name == old:
+            output.name = new

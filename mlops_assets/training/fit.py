@@ -1,0 +1,80 @@
+"""Fits a candidate and says how much its score varies from one period to the next."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mlops_assets.data.labels import LABEL
+from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.task import Task
+from mlops_assets.stores.model_bundle import Input, encode
+from mlops_assets.training.candidates import Estimator, fit_options, make_estimator
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted estimator, the inputs it was fitted on, its classes in code order, and the seconds it took."""
+
+    candidate: Candidate
+    estimator: Estimator
+    inputs: tuple[Input, ...]
+    classes: tuple[str, ...]
+    task: Task
+    seconds: float
+
+    def scores(self, features: pl.DataFrame) -> NDArray[np.float64]:
+        """(n,) probability of class 1 or prediction; (n, classes) for multiclass."""
+        return estimator_scores(self.estimator, self.task, encode(features, self.inputs))
+
+
+def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitted:
+    """Fit on rows of a training set (inputs and label)."""
+    inputs = learn_inputs(product, rows)
+    classes = class_names(product.task, rows[LABEL])
+    matrix = encode(rows, inputs)
+    labels = label_codes(product.task, rows[LABEL], classes)
+    estimator = make_estimator(candidate, product.task, inputs, product.seed)
+    started = time.perf_counter()
+    estimator.fit(matrix, labels, **fit_options(candidate, inputs))
+    return Fitted(candidate, estimator, inputs, classes, product.task, time.perf_counter() - started)
+
+
+def learn_inputs(product: ModelProduct, rows: pl.DataFrame) -> tuple[Input, ...]:
+    """The signature: every input with the categories these rows hold, in alphabetical order."""
+    return tuple(
+        Input(
+            feature.name,
+            feature.kind,
+            feature.unit,
+            tuple(rows[feature.name].drop_nulls().unique().sort().to_list())
+            if feature.kind is FeatureKind.CATEGORICAL
+            else (),
+        )
+        for feature in product.inputs
+    )
+
+
+def class_names(task: Task, labels: pl.Series) -> tuple[str, ...]:
+    if task is Task.REGRESSION:
+        return ()
+    return ("false", "true") if task is Task.BINARY else tuple(labels.drop_nulls().unique().sort().to_list())
+
+
+def label_codes(task: Task, labels: pl.Series, classes: tuple[str, ...]) -> NDArray[np.float64]:
+    """Labels as numbers: the value itself, or the position of the class; a class never seen in training is NaN."""
+    if task is Task.MULTICLASS:
+        codes = dict(zip(classes, map(float, range(len(classes))), strict=True))
+        labels = labels.replace_strict(codes, default=None, return_dtype=pl.Float64)
+    return labels.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def estimator_scores(estimator: Estimator, task: Task, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    if task is Task.REGRESSION:
+        return np.asarray(estimator.predict(matrix), dtype=np.float64).reshape(-1)
+    probabilities = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)  # type: ignore[attr-defined]
+    return probabilities[:, 1] if task is Task.BINARY else probabilities

@@ -1,0 +1,50 @@
+"""Recipe: the estimator and hyperparameters that left development, with who promoted them and why."""
+
+from datetime import datetime
+
+import msgspec
+
+from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.documents import Documents
+from mlops_assets.training.search import Leaderboard
+
+RECIPE = "recipe"
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    product: str
+    version: int
+    candidate: str
+    estimator: str
+    hyperparameters: dict[str, int | float | str | bool | None]
+    by: str
+    reason: str
+    promoted_at: datetime
+    mlflow_run_id: str = ""
+
+    def as_candidate(self) -> Candidate:
+        return Candidate(self.candidate, self.estimator, self.hyperparameters)
+
+
+def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: str, at: datetime, run_id: str) -> Recipe:
+    """The leaderboard's best candidate, with those that cannot be told apart from it named in the reason."""
+    tied = [trial for trial in board.trials if trial.is_tied_with_best]
+    chosen = board.best
+    reason = f"best {board.metric} {chosen.score:.4f} ({chosen.low:.4f} to {chosen.high:.4f}) of {len(board.trials)} candidates"
+    if len(tied) > 1:
+        reason += f"; not told apart from it: {', '.join(trial.candidate for trial in tied if trial is not chosen)}"
+    return Recipe(
+        product.name, version, chosen.candidate, chosen.estimator, chosen.hyperparameters, by, reason, at, run_id
+    )
+
+
+def current_recipe(documents: Documents, product: ModelProduct) -> Recipe | None:
+    """The newest recipe, None before the first left development."""
+    versions = documents.keys(product.name, RECIPE)
+    return documents.load(product.name, RECIPE, versions[-1], Recipe) if versions else None
+
+
+def recipe_key(version: int) -> str:
+    """Sorts in the order of versions."""
+    return f"{version:06d}"

@@ -1,0 +1,147 @@
+"""What every generated asset shares: partitions, mappings, owners, tags, code references, metadata that reads well."""
+
+import base64
+import inspect
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from mlops_assets.errors import DeclarationError
+from mlops_assets.products.periods import Periods
+from mlops_assets.products.product import ModelProduct
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+PREVIEW_ROWS, PREVIEW_COLUMNS = 5, 12
+
+
+def partitions_of(periods: Periods) -> dg.TimeWindowPartitionsDefinition:
+    """The product's periods as Dagster partitions with the same keys."""
+    end = periods.end.strftime("%Y-%m-%d") if periods.end else None
+    start = periods.start.strftime("%Y-%m-%d")
+    if periods.length == timedelta(days=1):
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end)
+    if periods.length == timedelta(weeks=1):
+        # Dagster counts weekdays from Sunday as 0
+        return dg.WeeklyPartitionsDefinition(start_date=start, end_date=end, day_offset=periods.start.isoweekday() % 7)
+    raise DeclarationError(
+        f"periods of {periods.length.days} days have no Dagster partitions. Use daily() or weekly()."
+    )
+
+
+def key_of(product: ModelProduct, asset: str) -> dg.AssetKey:
+    return dg.AssetKey([product.name, asset])
+
+
+def dep(product: ModelProduct, asset: str, *, first: int = 0, last: int = 0) -> dg.AssetDep:
+    """A dependency on the partitions from `first` to `last`, counted from the own one (-1: the period before)."""
+    with _beta():
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
+        )
+    return dg.AssetDep(key_of(product, asset), partition_mapping=mapping if (first, last) != (0, 0) else None)
+
+
+def periods_in(product: ModelProduct, window: timedelta) -> int:
+    """How many periods it takes to cover `window`."""
+    return -(-window // product.period.length)
+
+
+def product_asset(
+    product: ModelProduct,
+    asset: str,
+    group: str,
+    factory: Callable[..., object],
+    *,
+    kinds: set[str],
+    description: str,
+    partitioned: bool = True,
+    deps: Sequence[dg.AssetDep] = (),
+    code: str = "1",
+    check_specs: Sequence[dg.AssetCheckSpec] = (),
+    output_required: bool = True,
+) -> Callable[[Callable[..., object]], dg.AssetsDefinition]:
+    """`dg.asset` with what makes the assets of a product look and behave alike."""
+    return dg.asset(
+        key=key_of(product, asset),
+        group_name=group,
+        kinds=kinds,
+        owners=[product.owner],
+        tags={"product": product.name, "pipeline": group, "task": product.task.value},
+        description=description,
+        code_version=code,
+        partitions_def=partitions_of(product.period) if partitioned else None,
+        deps=list(deps),
+        metadata={"dagster/code_references": _code_references(product, factory)},
+        check_specs=list(check_specs),
+        output_required=output_required,
+    )
+
+
+def rows_metadata(frame: "pl.DataFrame", *, unit: str = "rows") -> dict[str, Any]:
+    """Row count, schema and the first rows as a table."""
+    columns = [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
+    return {
+        "dagster/row_count": frame.height,
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        f"preview of {unit}": table(frame.head(PREVIEW_ROWS)[:, :PREVIEW_COLUMNS].to_dicts()),
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """A Markdown table; numbers are cut to four digits."""
+    if not rows:
+        return dg.MetadataValue.md("*no rows*")
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def picture(figure: "Figure") -> dg.MetadataValue[Any]:
+    """A plot as a Markdown image that the UI shows in place."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=80, bbox_inches="tight")
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(held.getvalue()).decode()})")
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _code_references(product: ModelProduct, factory: Callable[..., object]) -> dg.CodeReferencesMetadataValue:
+    declared = import_module(f"mlops_assets.products.{product.name}").__file__ if _is_shipped(product) else None
+    with _beta():
+        references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
+            dg.LocalFileCodeReference(
+                file_path=inspect.getsourcefile(factory) or "",
+                line_number=inspect.getsourcelines(factory)[1],
+                label="factory",
+            )
+        ]
+        if declared:
+            references.append(dg.LocalFileCodeReference(file_path=declared, line_number=1, label="declaration"))
+        return dg.CodeReferencesMetadataValue(code_references=references)
+
+
+@contextmanager
+def _beta() -> Iterator[None]:
+    """Code references and mappings past the first partition are beta in Dagster 1.13, and say so at every use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
+
+
+def _is_shipped(product: ModelProduct) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(f"mlops_assets.products.{product.name}") is not None

@@ -1,0 +1,45 @@
+"""Reads the environment: the one place on the Dagster side that does."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops_assets.stores.home import Home
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an installation may set; every value has a default that works on one machine.
+
+    MLOPS_HOME              folder of everything that is kept (default: var)
+    MLOPS_API_URL           where people reach the prediction API (default: http://127.0.0.1:8000)
+    MLOPS_MLFLOW_URL        where people reach the MLflow UI (default: http://127.0.0.1:5000)
+    MLOPS_MLFLOW_TRACKING   tracking and registry store (default: SQLite in the home)
+    MLOPS_WEBHOOK_URL       notifications are posted here as JSON (default: only logged)
+    MLOPS_SENSORS           products whose sensors run as soon as the daemon does, by comma, or "all" (default: none)
+    MLOPS_SPARK_MASTER      address of a Spark master (default: local[2])
+    """
+
+    home: Home
+    api_url: str
+    mlflow_url: str
+    mlflow_tracking: str
+    webhook_url: str
+    sensors: tuple[str, ...]
+    spark_master: str
+
+    def starts_sensors_of(self, product: str) -> bool:
+        return "all" in self.sensors or product in self.sensors
+
+
+def read_environment() -> Environment:
+    home = Home(Path(os.environ.get("MLOPS_HOME", "var")).absolute())
+    return Environment(
+        home=home,
+        api_url=os.environ.get("MLOPS_API_URL", "http://127.0.0.1:8000"),
+        mlflow_url=os.environ.get("MLOPS_MLFLOW_URL", "http://127.0.0.1:5000"),
+        mlflow_tracking=os.environ.get("MLOPS_MLFLOW_TRACKING", home.mlflow_store),
+        webhook_url=os.environ.get("MLOPS_WEBHOOK_URL", ""),
+        sensors=tuple(name.strip() for name in os.environ.get("MLOPS_SENSORS", "").split(",") if name.strip()),
+        spark_master=os.environ.get("MLOPS_SPARK_MASTER", "local[2]"),
+    )

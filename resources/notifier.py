@@ -1,0 +1,39 @@
+"""Notifications: always to the log, and to a webhook where one is configured."""
+
+import logging
+
+import dagster as dg
+
+LOGGER = logging.getLogger("mlops_assets.notifier")
+
+
+class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Posts `{"title", "text", "product", "level"}` as JSON to `webhook_url` (empty: log only)."""
+
+    webhook_url: str = ""
+    timeout_seconds: float = 5.0
+
+    def notify(self, *, title: str, text: str, product: str, level: str = "warning") -> str:
+        """Returns what became of it, in words: a dead webhook is reported, and never fails the asset that notifies."""
+        LOGGER.warning("%s: %s", title, text)
+        if not self.webhook_url:
+            return "logged; no webhook is configured (MLOPS_WEBHOOK_URL)"
+        import httpx
+
+        try:
+            answer = httpx.post(
+                self.webhook_url,
+                json={"title": title, "text": text, "product": product, "level": level},
+                timeout=self.timeout_seconds,
+            )
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            # the address may hold a token, so neither it nor the error's text is shown
+            reason = (
+                f"status {error.response.status_code}"
+                if isinstance(error, httpx.HTTPStatusError)
+                else type(error).__name__
+            )
+            LOGGER.error("the webhook did not take the notification (%s)", reason)
+            return f"logged; the webhook failed ({reason})"
+        return "logged and posted to the webhook"

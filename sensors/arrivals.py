@@ -1,0 +1,26 @@
+"""Which periods a sensor asks for next: pure, so that it can be read and tested without Dagster."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from mlops_assets.products.product import ModelProduct
+
+
+def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[str], cursor: str) -> list[str]:
+    """Keys of the periods that arrived after `cursor` and are not stored, oldest first."""
+    return [
+        period.key
+        for period in product.period.ended_by(now)
+        if period.key > cursor and period.key not in stored and product.source.has_arrived(period, now)
+    ]
+
+
+def periods_to_label(
+    product: ModelProduct, now: datetime, raw: Collection[str], done: Collection[str], cursor: str
+) -> list[str]:
+    """Keys of the stored periods after `cursor` whose labels are due and not `done`, oldest first."""
+    return [
+        period.key
+        for period in product.period.ended_by(now - product.label.delay)
+        if period.key > cursor and period.key in raw and period.key not in done
+    ]

@@ -1,0 +1,45 @@
+"""The labels of a predicted period are due: measure and decide."""
+
+import dagster as dg
+
+from mlops_assets.products.product import ModelProduct
+from resources.platform import Platform
+from sensors.arrivals import periods_to_label
+from sensors.selections import MAX_PERIODS_PER_TICK, labelled, only_labels, request
+
+
+def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """The cursor is the last period asked for; a period counts as done once its decision is stored."""
+
+    @dg.sensor(
+        name=f"{product.name}_labels",
+        asset_selection=dg.AssetSelection.assets(*labelled(product)),
+        minimum_interval_seconds=5,
+        default_status=status,
+        description=f"Labels of {product.name} are due {product.label.delay.days} days after the period.",
+    )
+    def labels(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+        home = platform.open()
+        now = home.clock.now()
+        predicted = set(home.documents.keys(product.name, "data_drift"))
+        done = set(home.documents.keys(product.name, "drift_decision"))
+        done |= set(home.offline.keys(f"{product.name}/labels")) - predicted
+        raw = set(home.offline.keys(f"{product.name}/raw"))
+        waiting = periods_to_label(product, now, raw, done, context.cursor or "")
+        if not waiting:
+            return dg.SkipReason(f"no labels are due at {now:%Y-%m-%d %H:%M}")
+        asked = waiting[:MAX_PERIODS_PER_TICK]
+        requests = [
+            request(
+                context.instance,
+                product,
+                key,
+                "labels",
+                key,
+                labelled(product) if key in predicted else only_labels(product),
+            )
+            for key in asked
+        ]
+        return dg.SensorResult(run_requests=[item for item in requests if item], cursor=asked[-1])
+
+    return labels

@@ -1,0 +1,66 @@
+"""Which assets one run materialises, and the tags by which runs are found again."""
+
+import dagster as dg
+
+from mlops_assets.data.assets import raw_assets
+from mlops_assets.products.product import ModelProduct
+from resources.asset_parts import key_of
+
+CAUSE = "mlops/cause"  # what a sensor asked for, once per event: product:period:what
+MAX_PERIODS_PER_TICK = 4
+
+
+def arrival(product: ModelProduct) -> list[dg.AssetKey]:
+    """A period arrived: store it, predict it, read its drift."""
+    names = [*raw_assets(product), "features", "online_features", "predictions", "data_drift"]
+    return [key_of(product, name) for name in names]
+
+
+def first_arrival(product: ModelProduct) -> list[dg.AssetKey]:
+    """A period arrived before anything was deployed: store it."""
+    return [key_of(product, name) for name in [*raw_assets(product), "features", "online_features"]]
+
+
+def labelled(product: ModelProduct) -> list[dg.AssetKey]:
+    """The labels of a predicted period are due: measure and decide."""
+    return [key_of(product, name) for name in ("labels", "performance", "drift_decision")]
+
+
+def only_labels(product: ModelProduct) -> list[dg.AssetKey]:
+    """The labels of a period that nobody predicted are due."""
+    return [key_of(product, "labels")]
+
+
+def development(product: ModelProduct) -> list[dg.AssetKey]:
+    """Search anew and let a recipe leave development."""
+    return [key_of(product, name) for name in ("experiment", "recipe")]
+
+
+def retraining(product: ModelProduct) -> list[dg.AssetKey]:
+    """From the training set to the champion."""
+    names = ("training_set", "model", "test_report", "staging_report", "acceptance", "deployment")
+    return [key_of(product, name) for name in names]
+
+
+def request(
+    instance: dg.DagsterInstance,
+    product: ModelProduct,
+    period: str,
+    what: str,
+    partition: str,
+    selection: list[dg.AssetKey],
+) -> dg.RunRequest | None:
+    """A run for this cause; None when one already runs or succeeded, whatever became of the sensor's cursor.
+
+    A run key is used up even by a failed run, so it counts the attempts that failed."""
+    cause = f"{product.name}:{period}:{what}"
+    statuses = [run.status for run in instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}))]
+    failed = [status for status in statuses if status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)]
+    if len(failed) < len(statuses):
+        return None
+    return dg.RunRequest(
+        run_key=f"{cause}:{len(failed) + 1}",
+        partition_key=partition,
+        asset_selection=selection,
+        tags={CAUSE: cause, "product": product.name, "mlops/what": what},
+    )

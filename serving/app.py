@@ -1,0 +1,88 @@
+"""The prediction API, composed: `create_app(settings)`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Tag
+from litestar.static_files import create_static_files_router
+
+from mlops_assets.errors import PlatformError, UnknownProduct
+from mlops_assets.products.catalog import CATALOG
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.stores.prediction_log import PredictionLog
+from serving import errors, routes
+from serving.answers import Predictor
+from serving.decoding import BodyDecoder
+from serving.model_store import ModelStore
+from serving.openapi_page import OpenAPIPage
+from serving.schemas import body_schema
+from serving.scoring import Scorer
+from serving.settings import Settings
+
+
+def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -> Litestar:
+    """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
+    if settings.pinned is not None:
+        products = [_named(settings.pinned.product, products)]
+    home = Home(settings.home)
+    online = home.online  # kept: it holds one connection per thread
+    log = PredictionLog(settings.prediction_log)
+    bodies = {product.name: body_schema(product) for product in products}
+    scorers = {product.name: Scorer(product, online) for product in products}
+
+    def warm_up(product: ModelProduct, bundle: Bundle) -> None:
+        body = bodies[product.name]
+        scorers[product.name].score(bundle, BodyDecoder(body).decode(body.example_body(), {}).rows)
+
+    models = ModelStore(products, home.ledger, warm_up, pinned=settings.pinned, poll_seconds=settings.poll_seconds)
+    served = routes.Served(products, models, online, log)
+
+    def predictor(product: ModelProduct) -> Predictor:
+        return Predictor(product, scorers[product.name], models, log, lambda: home.clock.now())
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        models.start()
+        try:
+            yield
+        finally:
+            models.stop()
+            log.close()
+
+    home.reports.mkdir(parents=True, exist_ok=True)
+    return Litestar(
+        [
+            *(routes.predict_route(bodies[product.name], predictor(product)) for product in products),
+            *routes.COMMON,
+            create_static_files_router("/reports", [home.reports], html_mode=True, include_in_schema=False),
+        ],
+        dependencies={"served": Provide(lambda: served, sync_to_thread=False)},
+        exception_handlers={
+            PlatformError: errors.from_platform_error,
+            HTTPException: errors.from_http_exception,
+            Exception: errors.from_bug,
+        },
+        lifespan=[running],
+        openapi_config=OpenAPIConfig(
+            title="Predictions",
+            version="1",
+            description="Predictions of the deployed champions.",
+            tags=[Tag(product.name, product.description) for product in products],
+            path="/schema",
+            render_plugins=[OpenAPIPage(path="/")],
+        ),
+        logging_config=None,
+    )
+
+
+def _named(name: str, products: Sequence[ModelProduct]) -> ModelProduct:
+    for product in products:
+        if product.name == name:
+            return product
+    raise UnknownProduct(name, [product.name for product in products])

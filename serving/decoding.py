@@ -1,0 +1,158 @@
+"""A request body to typed rows, or every reason why not: row, field, what is wrong, what would be right."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mlops_assets.errors import choices
+from mlops_assets.products.source import Kind
+from serving.errors import Fault, InvalidRows, MalformedBody, TooManyRows, UnsupportedBody
+from serving.schemas import PREDICTION_ID, BodySchema, Field, RequestStruct
+
+MOST_FAULTS = 20
+CALENDAR = range(2, 9_999)  # years; the outermost ones have no neighbour in every time zone
+
+
+class BodyDecoder:
+    """One typed pass over the bytes; only a body that fails it is read again, field by field, to say why."""
+
+    def __init__(self, schema: BodySchema) -> None:
+        self._schema = schema
+        self._typed = msgspec.json.Decoder(schema.request)
+        self._moments = [field.name for field in schema.fields if field.kind is Kind.TIMESTAMP]
+
+    def decode(self, body: bytes, headers: Mapping[str, str]) -> RequestStruct:
+        """Raises UnsupportedBody, MalformedBody, TooManyRows or InvalidRows."""
+        _refuse_other_encodings(headers)
+        try:
+            request = self._typed.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # the typed pass stops at the first fault and does not know the product's words
+            raise self._refusal(body) from None
+        self._refuse_what_types_cannot_tell(request)
+        return request
+
+    def _refuse_what_types_cannot_tell(self, request: RequestStruct) -> None:
+        given = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
+        if len(given) != len(set(given)):
+            twice = next(name for name in given if given.count(name) > 1)
+            raise _invalid(
+                [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined.")]
+            )
+        faults = [
+            Fault(number, name, f"the year {getattr(row, name).year} lies outside the calendar of 2 to 9998.")
+            for name in self._moments
+            for number, row in enumerate(request.rows)
+            if (moment := getattr(row, name)) is not None and moment.year not in CALENDAR
+        ]
+        if faults:
+            raise _invalid(faults[:MOST_FAULTS])
+
+    def _refusal(self, body: bytes) -> MalformedBody | TooManyRows | InvalidRows:
+        content = _lenient(body)
+        names = ("rows",)
+        if not isinstance(content, dict):
+            return MalformedBody('the body is no JSON object. Send {"rows": [{...}, ...]}.')
+        faults = [Fault(None, name, _no_field(name, names), names) for name in content if name not in names]
+        rows = content.get("rows")
+        if not isinstance(rows, list) or not rows:
+            faults.append(Fault(None, "rows", "rows must be a list of at least one row.", ()))
+            return _invalid(faults)
+        most = self._schema.product.serving.max_rows
+        if len(rows) > most:
+            return TooManyRows(
+                f"{len(rows):,} rows in one request; {self._schema.product.name} takes at most {most:,}."
+            )
+        for number, row in enumerate(rows):
+            faults.extend(self._row_faults(number, row))
+            if len(faults) >= MOST_FAULTS:
+                break
+        if not faults:
+            return MalformedBody("the body is no JSON as RFC 8259 has it. Check its encoding (UTF-8) and its numbers.")
+        return _invalid(faults[:MOST_FAULTS])
+
+    def _row_faults(self, number: int, row: object) -> Iterator[Fault]:
+        if not isinstance(row, dict):
+            yield Fault(number, None, f"{_shown(row)} is no object with the fields of {self._schema.product.name}.")
+            return
+        names = tuple(field.name for field in self._schema.fields)
+        for name in row:
+            if name not in names:
+                yield Fault(number, name, _no_field(name, names), names)
+        for field in self._schema.fields:
+            if field.name in row:
+                if fault := _fault(number, field, row[field.name]):
+                    yield fault
+            elif not field.is_optional:
+                yield Fault(number, field.name, f"{field.name} is missing. Give {field.expectation}.", field.choices)
+
+
+def _fault(number: int, field: Field, value: object) -> Fault | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return Fault(number, field.name, f"{field.name} is {value}, which is no JSON number. Give {field.expectation}.")
+    try:
+        msgspec.convert(value, field.type)
+    except msgspec.ValidationError:
+        pass
+    else:
+        return None
+    if field.choices and isinstance(value, str):
+        problem = f"{field.name}: no {_shown(value)}. {choices(value, field.choices)}"
+    elif field.kind is Kind.TIMESTAMP and _is_naive(value):
+        problem = f"{field.name}: {_shown(value)} has no time zone. Write it with one, as in 2013-07-04T11:15:00Z."
+    else:
+        problem = f"{field.name}: {_shown(value)} is not {field.expectation}."
+    return Fault(number, field.name, problem, field.choices)
+
+
+def _is_naive(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
+    except ValueError:
+        return False
+
+
+def _no_field(name: str, names: tuple[str, ...]) -> str:
+    return f"no field {name[:100]!r}. {choices(name[:100], names)}"
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _invalid(faults: list[Fault]) -> InvalidRows:
+    first = faults[0]
+    where = f"row {first.row}: " if first.row is not None else ""
+    more = f" ({len(faults)} faults are listed.)" if len(faults) > 1 else ""
+    return InvalidRows(f"{where}{first.problem}{more}", tuple(faults))
+
+
+def _lenient(body: bytes) -> Any:
+    """Reads NaN and Infinity too, so that the field that holds them can be named."""
+    if not body:
+        raise MalformedBody('the body is empty. Send {"rows": [{...}, ...]}.')
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        raise MalformedBody(f"the body is no JSON: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the body is not UTF-8: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        # a number of thousands of digits, or lists within lists within lists
+        raise MalformedBody(f"the body is JSON beyond any use: {error}.") from None
+
+
+def _refuse_other_encodings(headers: Mapping[str, str]) -> None:
+    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedBody(
+            f"the body is said to be {kind[:100]!r}. Send JSON with 'Content-Type: application/json'."
+        )
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedBody(f"the body is encoded with {encoding[:100]!r}. Send it as it is.")

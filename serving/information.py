@@ -1,0 +1,104 @@
+"""What the API says of itself: models, versions, freshness, health."""
+
+from datetime import datetime
+
+import msgspec
+
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.task import Task
+
+
+class InputInformation(msgspec.Struct):
+    """One input of the model, and where the API takes it from: the request, or the view that is looked up."""
+
+    name: str
+    kind: FeatureKind
+    unit: str
+    description: str
+    source: str
+
+
+class ViewInformation(msgspec.Struct):
+    """A view of the online store. newest_event: None before the first value, or when the store cannot be read."""
+
+    name: str
+    key: tuple[str, ...]
+    time_to_live_seconds: float | None
+    newest_event: datetime | None
+
+
+class LogInformation(msgspec.Struct):
+    """Whether answers reach the prediction log."""
+
+    is_writing: bool
+    written_rows: int
+    waiting_rows: int
+    dropped_rows: int
+    last_error: str | None
+
+
+class VersionInformation(msgspec.Struct):
+    """The model that answers. deployed_at: None for a pinned bundle."""
+
+    version: int
+    partition: str
+    deployed_at: datetime | None
+    reason: str
+    estimator: str
+    trained_rows: int
+    metrics: dict[str, float]
+
+
+class ModelInformation(msgspec.Struct):
+    """One product as it is served. last_swap_error: why the newest deployment is not the one that answers."""
+
+    product: str
+    description: str
+    owner: str
+    task: Task
+    state: str
+    label: str
+    label_unit: str
+    predict: str
+    version: VersionInformation | None
+    last_swap_error: str | None
+    ledger_error: str | None
+    inputs: list[InputInformation]
+    online_features: list[ViewInformation]
+    prediction_log: LogInformation
+
+
+class ModelSummary(msgspec.Struct):
+    product: str
+    description: str
+    state: str
+    version: int | None
+    information: str
+    predict: str
+
+
+class ModelList(msgspec.Struct):
+    models: list[ModelSummary]
+
+
+class Liveness(msgspec.Struct):
+    status: str
+
+
+class Readiness(msgspec.Struct):
+    """products: the state of each; 'no champion' does not hold readiness back, 'loading' and 'failed' do."""
+
+    status: str
+    products: dict[str, str]
+    prediction_log: LogInformation
+
+
+class Addresses(msgspec.Struct):
+    """Where to go from here."""
+
+    models: str
+    documentation: str
+    openapi: str
+    live: str
+    ready: str
+    reports: str

@@ -1,0 +1,217 @@
+"""The routes: what is asked, who answers it, and nothing else."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from operator import getitem
+from typing import Annotated, Any
+from uuid import uuid4
+
+from litestar import Request, Response, get, post
+from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
+from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.typing import FieldDefinition
+
+from mlops_assets.errors import UnknownProduct
+from mlops_assets.products.feature_view import FeatureView
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.online_store import OnlineStore
+from mlops_assets.stores.prediction_log import PredictionLog
+from serving import information
+from serving.answers import ANSWERS, Predictor
+from serving.decoding import BodyDecoder
+from serving.errors import Problem, ready_status
+from serving.model_store import ModelStore
+from serving.schemas import BodySchema, RequestStruct
+
+INLINE_ROWS = 64  # more rows than this are scored in a thread, so that the event loop stays free
+BYTES_PER_ROW = 2_000
+REFUSALS = {400: "no JSON", 413: "too many rows", 415: "not JSON", 422: "rows that do not fit", 503: "no champion"}
+
+
+class Served:
+    """What the routes talk to; no dataclass, or Litestar would check its fields at every request."""
+
+    def __init__(
+        self, products: Sequence[ModelProduct], models: ModelStore, online: OnlineStore, log: PredictionLog
+    ) -> None:
+        self.products = {product.name: product for product in products}
+        self.models = models
+        self.online = online
+        self.log = log
+
+    def product(self, name: str) -> ModelProduct:
+        """Raises UnknownProduct."""
+        if name not in self.products:
+            raise UnknownProduct(name, self.products)
+        return self.products[name]
+
+
+def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
+    """`POST /v1/models/<product>/predict`, typed with the product's own fields."""
+    product = schema.product
+
+    async def predict(
+        data: RequestStruct,
+        request: Request[Any, Any, Any],
+        features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
+    ) -> Response[Any]:
+        request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
+        if len(data.rows) <= INLINE_ROWS:
+            answer = predictor.predict(data.rows, request_id, with_features=features)
+        else:
+            answer = await sync_to_thread(predictor.predict, data.rows, request_id, with_features=features)
+        return Response(answer, headers={"X-Request-ID": request_id})
+
+    # the types are made from the product, so they cannot be written down above
+    predict.__annotations__ |= _types(schema.request, ANSWERS[product.task])
+    return post(
+        f"/v1/models/{product.name}/predict",
+        name=f"predict_{product.name}",
+        operation_id=f"predict_{product.name}",
+        summary=f"Predict {product.label.name}",
+        description=product.description,
+        tags=[product.name],
+        status_code=200,
+        dto=_strict_dto(schema),
+        return_dto=None,
+        request_max_body_size=max(100_000, BYTES_PER_ROW * product.serving.max_rows),
+        responses={
+            status: ResponseSpec(
+                Problem, description=text, media_type="application/problem+json", generate_examples=False
+            )
+            for status, text in REFUSALS.items()
+        },
+    )(predict)
+
+
+@post("/v1/models/{product:str}/predict", include_in_schema=False)
+async def predict_unknown(product: FromPath[str], served: NamedDependency[Served]) -> None:
+    """Only reached for products that have no route of their own."""
+    served.product(product)
+
+
+@get("/v1/models", tags=["models"], summary="Every product and what serves it", sync_to_thread=False)
+def list_models(served: NamedDependency[Served]) -> information.ModelList:
+    summaries = []
+    for name, product in served.products.items():
+        state = served.models.state(name)
+        version = state.model.bundle.manifest.version if state.model else None
+        address = f"/v1/models/{name}"
+        summaries.append(
+            information.ModelSummary(name, product.description, state.name, version, address, f"{address}/predict")
+        )
+    return information.ModelList(summaries)
+
+
+@get("/v1/models/{product:str}", tags=["models"], summary="What serves a product", sync_to_thread=True)
+def model_information(product: FromPath[str], served: NamedDependency[Served]) -> information.ModelInformation:
+    declared = served.product(product)
+    state = served.models.state(product)
+    version = None
+    if state.model is not None:
+        manifest = state.model.bundle.manifest
+        version = information.VersionInformation(
+            manifest.version,
+            manifest.partition,
+            state.model.deployed_at,
+            state.model.reason,
+            manifest.estimator,
+            manifest.rows,
+            manifest.metrics,
+        )
+    return information.ModelInformation(
+        product=product,
+        description=declared.description,
+        owner=declared.owner,
+        task=declared.task,
+        state=state.name,
+        label=declared.label.name,
+        label_unit=declared.label.unit,
+        predict=f"/v1/models/{product}/predict",
+        version=version,
+        last_swap_error=state.swap_error,
+        ledger_error=served.models.poll_error,
+        inputs=list(_inputs(declared)),
+        online_features=[_view(served, declared, view) for view in declared.lookups],
+        prediction_log=_log_information(served),
+    )
+
+
+@get("/health/live", tags=["health"], summary="The process answers", sync_to_thread=False)
+def live() -> information.Liveness:
+    return information.Liveness("alive")
+
+
+@get("/health/ready", tags=["health"], summary="Every champion is open and warm", sync_to_thread=False)
+def ready(served: NamedDependency[Served]) -> Response[information.Readiness]:
+    is_ready = served.models.is_ready
+    states = {name: served.models.state(name).name for name in served.products}
+    body = information.Readiness("ready" if is_ready else "not ready", states, _log_information(served))
+    return Response(body, status_code=ready_status(is_ready))
+
+
+@get("/", include_in_schema=False, sync_to_thread=False)
+def addresses() -> information.Addresses:
+    return information.Addresses(
+        "/v1/models", "/schema", "/schema/openapi.json", "/health/live", "/health/ready", "/reports"
+    )
+
+
+COMMON = (addresses, list_models, model_information, predict_unknown, live, ready)
+
+
+def _types(body: Any, answer: Any) -> dict[str, Any]:
+    # subscripted at run time: the aliases mean nothing to a type checker here
+    return {"data": getitem(JSONBody, body), "return": getitem(Response, answer)}
+
+
+def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:
+    for view in product.features:
+        for feature in view.features:
+            source = f"online store: {view.name}" if view.is_lookup else "request"
+            yield information.InputInformation(feature.name, feature.kind, feature.unit, feature.description, source)
+
+
+def _view(served: Served, product: ModelProduct, view: FeatureView) -> information.ViewInformation:
+    try:
+        newest = served.online.freshness(product.name, view)
+    except sqlite3.Error:
+        newest = None  # predictions name the outage in their warnings
+    seconds = view.time_to_live.total_seconds() if view.time_to_live else None
+    return information.ViewInformation(view.name, view.key, seconds, newest)
+
+
+def _log_information(served: NamedDependency[Served]) -> information.LogInformation:
+    return information.LogInformation(**asdict(served.log.health))
+
+
+def _strict_dto(schema: BodySchema) -> type[AbstractDTO[Any]]:
+    """Litestar's own decoding turns texts into numbers and stops at the first fault; ours does neither."""
+    decoder = BodyDecoder(schema)
+
+    class StrictBody(AbstractDTO[Any]):
+        @classmethod
+        def create_for_field_definition(cls, *_: object, **__: object) -> None:
+            """Nothing to generate: the struct is the transfer type."""
+
+        @classmethod
+        def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
+            return schema_creator.for_field_definition(field_definition)
+
+        @classmethod
+        def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
+            yield from ()
+
+        @classmethod
+        def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+            return False
+
+        def decode_bytes(self, value: bytes) -> RequestStruct:
+            return decoder.decode(value, self.asgi_connection.headers)
+
+    return StrictBody

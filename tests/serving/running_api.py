@@ -1,0 +1,76 @@
+"""The API in this process, and as a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import httpx
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from mlops_assets.stores.home import Home
+from serving.app import create_app
+from serving.settings import Settings
+
+PATIENCE_SECONDS = 20.0
+Json = dict[str, Any]
+
+
+def eventually(claim: Callable[[], bool]) -> None:
+    """Wait until the claim is true: background threads have their own pace."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not claim():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+@contextmanager
+def a_client(home: Home, **settings: Any) -> Iterator[TestClient[Litestar]]:
+    """The API on this home, ready."""
+    app = create_app(Settings(home=home.root, **{"poll_seconds": 0.02, **settings}))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        eventually(lambda: client.get("/health/ready").status_code == 200)
+        yield client
+
+
+@dataclass
+class RunningServer:
+    address: str
+    process: "subprocess.Popen[str]"
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def a_server(home: Home, output: IO[str], **environment: str) -> Iterator[RunningServer]:
+    """`python -m serving` on a free port, ready; it never outlives the block."""
+    variables = {**os.environ, "MLOPS_HOME": str(home.root), "MLOPS_PORT": "0", "MLOPS_POLL_SECONDS": "0.05"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving"],
+        env={**variables, **environment},
+        stdout=subprocess.PIPE,
+        stderr=output,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+:\d+", line)
+        assert found, f"no address in {line!r}"
+        address = found.group()
+        eventually(lambda: httpx.get(f"{address}/health/ready").status_code == 200)
+        yield RunningServer(address, process)
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

@@ -1,0 +1,289 @@
+"""Rules of the decision: bands, agreement, support by the interval, cooldown, budget, rework and model drift."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from mlops_assets.monitoring.decision import Decision, band_of, decide
+from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
+from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
+from mlops_assets.products.policy import Action, DriftPolicy
+
+NOW = datetime(2013, 7, 15, tzinfo=UTC)
+POLICY = DriftPolicy(watch=2, retrain=5, rework=10, agreeing_periods=2, cooldown=timedelta(weeks=3), min_rows=1_000)
+
+
+def a_reading(width: float = 0.4, **percents: float) -> DriftReading:
+    """`a_reading(dest=6.1)`: features that act, with intervals of `width` to both sides."""
+    features = tuple(
+        FeatureReading(name, percent, max(0.0, percent - width), percent + width, 2.0, "input", True)
+        for name, percent in percents.items()
+    )
+    top = max(features, key=lambda feature: feature.percent)
+    reason = f"{top.percent:.1f} % of rows moved in {top.name} ({top.low:.1f} to {top.high:.1f})"
+    name = top.name if top.percent else ""
+    return DriftReading(DriftState.CONCLUSIVE, top.percent, top.low, top.high, name, features, 6_500, reason)
+
+
+NOTHING = a_reading(dest=0.0)
+TOO_FEW = DriftReading(DriftState.INCONCLUSIVE, None, None, None, "", (), 412, "412 rows, the policy asks for 1000")
+
+
+def a_loss(percent: float, low: float, high: float, acts: bool = True) -> PerformanceReading:
+    return PerformanceReading(
+        state=PerformanceState.CONCLUSIVE,
+        metric="roc_auc",
+        value=0.65,
+        low=0.64,
+        high=0.66,
+        expected=0.7,
+        loss_percent=percent,
+        loss_low=low,
+        loss_high=high,
+        spread_percent=1.0,
+        acts=acts,
+        rows=6_500,
+        labelled=6_400,
+        reason="",
+    )
+
+
+def decide_on(drift: DriftReading, *history: Decision, **changed) -> Decision:
+    usual = {
+        "period": "2013-07-08",
+        "performance": None,
+        "policy": POLICY,
+        "now": NOW,
+        "retrained_at": (),
+        "awaiting_rework": False,
+        "model_version": 1,
+    }
+    return decide(drift=drift, history=history, **{**usual, **changed})
+
+
+def before(drift: DriftReading, model_version: int = 1) -> Decision:
+    """The decision of the period before."""
+    return decide_on(drift, period="2013-07-01", model_version=model_version)
+
+
+def test_a_reading_confirmed_by_the_period_before_is_acted_on_with_its_reason():
+    decision = decide_on(a_reading(width=0.55, dest=6.14), before(a_reading(dest=7.0)))
+
+    assert decision == Decision(
+        period="2013-07-08",
+        action=Action.RETRAIN,
+        percent=6.14,
+        low=pytest.approx(5.59),
+        high=pytest.approx(6.69),
+        features=("dest",),
+        reason="6.1 % of rows moved in dest (5.6 to 6.7), band 5 to 10, confirmed by 2 periods",
+        band=Action.RETRAIN,
+        reading=6.14,
+        by_feature=(("dest", 6.14),),
+        model_version=1,
+    )
+
+
+def test_the_smaller_of_two_readings_of_the_same_feature_is_acted_on():
+    decision = decide_on(a_reading(dest=30.0), before(a_reading(dest=7.0)))
+
+    assert (decision.action, decision.percent) == (Action.RETRAIN, 7.0)
+    assert (decision.low, decision.high) == (pytest.approx(6.6), pytest.approx(7.4))  # today's width
+    assert (decision.band, decision.reading) == (Action.REWORK, 30.0)
+
+
+def test_readings_of_different_features_do_not_confirm_each_other():
+    decision = decide_on(a_reading(dest=8.0, origin=0.0), before(a_reading(dest=0.0, origin=8.0)))
+
+    assert decision.action is Action.WATCH
+    assert decision.band is Action.RETRAIN
+    assert decision.features == ("dest",)
+    assert decision.reason.endswith("band 5 to 10, not yet confirmed by 2 periods")
+
+
+def test_the_feature_that_agrees_decides_even_where_another_one_reads_more():
+    decision = decide_on(a_reading(dest=40.0, origin=8.0), before(a_reading(dest=0.0, origin=9.0)))
+
+    assert (decision.action, decision.percent, decision.features) == (Action.RETRAIN, 8.0, ("origin",))
+
+
+def test_the_first_reading_of_a_model_version_is_never_acted_on():
+    decision = decide_on(a_reading(dest=50.0), before(a_reading(dest=50.0)), model_version=2)
+
+    assert (decision.action, decision.band) == (Action.WATCH, Action.REWORK)
+    assert "not yet confirmed" in decision.reason
+
+
+def test_after_a_rollback_older_readings_of_the_same_version_are_not_consecutive():
+    history = before(a_reading(dest=8.0)), before(a_reading(dest=8.0), model_version=2)
+
+    assert decide_on(a_reading(dest=8.0), *history).action is Action.WATCH
+
+
+def test_a_policy_of_one_period_acts_at_once():
+    decision = decide_on(a_reading(dest=8.0), policy=DriftPolicy(agreeing_periods=1))
+
+    assert decision.action is Action.RETRAIN
+    assert decision.reason.endswith("confirmed by 1 period")
+
+
+def test_a_policy_of_three_periods_needs_all_three():
+    three = DriftPolicy(agreeing_periods=3)
+    two_before, one_before = before(a_reading(dest=6.0)), before(a_reading(dest=9.0))
+
+    assert decide_on(a_reading(dest=8.0), one_before, policy=three).action is Action.WATCH
+    assert decide_on(a_reading(dest=8.0), two_before, one_before, policy=three).percent == 6.0
+
+
+def test_an_inconclusive_period_holds_no_reading_and_is_passed_over():
+    decision = decide_on(a_reading(dest=8.0), before(a_reading(dest=7.0)), before(TOO_FEW))
+
+    assert (decision.action, decision.percent) == (Action.RETRAIN, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("percent", "action"),
+    [
+        (0.0, Action.NONE),
+        (1.49, Action.NONE),
+        (1.5, Action.WATCH),  # rounds to 2
+        (4.49, Action.WATCH),
+        (4.5, Action.RETRAIN),  # rounds to 5
+        (10.49, Action.RETRAIN),
+        (10.5, Action.REWORK),  # rounds to 11
+        (100.0, Action.REWORK),
+    ],
+)
+def test_bands_meet_readings_rounded_to_whole_percent(percent, action):
+    exact = a_reading(width=0.0, dest=percent)
+
+    assert band_of(percent, POLICY) is action
+    assert decide_on(exact, before(exact)).action is action
+
+
+@pytest.mark.parametrize(
+    ("percent", "width", "action"),
+    [
+        (12.0, 2.5, Action.REWORK),  # down to 9.5, which rounds to 10
+        (12.0, 2.6, Action.RETRAIN),
+        (6.0, 1.5, Action.RETRAIN),  # down to 4.5, which rounds to 5
+        (6.0, 1.6, Action.WATCH),
+        (6.0, 5.0, Action.NONE),
+    ],
+)
+def test_an_action_that_the_interval_does_not_support_steps_down(percent, width, action):
+    unsure = a_reading(width=width, dest=percent)
+
+    decision = decide_on(unsure, before(unsure))
+
+    assert decision.action is action
+    assert ("the interval supports no more than" in decision.reason) is (action is not decision.band)
+
+
+def test_nothing_moved_is_no_action():
+    decision = decide_on(NOTHING, before(NOTHING))
+
+    assert (decision.action, decision.percent, decision.features) == (Action.NONE, 0.0, ())
+    assert decision.reason == "no feature moved"
+
+
+def test_a_watched_reading_needs_no_confirmation():
+    decision = decide_on(a_reading(dest=3.2), before(NOTHING))
+
+    assert (decision.action, decision.percent, decision.features) == (Action.WATCH, 3.2, ("dest",))
+    assert decision.reason == "3.2 % of rows moved in dest (2.8 to 3.6), band 2 to 5"
+
+
+def test_too_few_rows_are_inconclusive_and_not_zero():
+    decision = decide_on(TOO_FEW, before(a_reading(dest=8.0)))
+
+    assert (decision.action, decision.band) == (Action.INCONCLUSIVE, Action.INCONCLUSIVE)
+    assert (decision.percent, decision.reading, decision.by_feature) == (None, None, ())
+    assert decision.reason == "inconclusive: 412 rows, the policy asks for 1000"
+
+
+@pytest.mark.parametrize(("days_ago", "action"), [(20, Action.WATCH), (21, Action.RETRAIN)])
+def test_no_retraining_before_the_cooldown_is_over(days_ago, action):
+    drifted, retrained = a_reading(dest=8.0), NOW - timedelta(days=days_ago)
+
+    decision = decide_on(drifted, before(drifted), retrained_at=[retrained])
+
+    assert decision.action is action
+    assert decision.reason.endswith("cooldown until 2013-07-16") is (action is Action.WATCH)
+
+
+def test_a_cooldown_does_not_hold_back_a_rework():
+    drifted = a_reading(dest=20.0)
+
+    assert decide_on(drifted, before(drifted), retrained_at=[NOW]).action is Action.REWORK
+
+
+@pytest.mark.parametrize(("oldest", "action"), [(364, Action.WATCH), (365, Action.RETRAIN)])
+def test_a_used_up_budget_of_the_last_year_is_watched(oldest, action):
+    drifted, twice_a_year = a_reading(dest=8.0), DriftPolicy(retrainings_per_year=2)
+    retrained = [NOW - timedelta(days=oldest), NOW - timedelta(days=100)]
+
+    decision = decide_on(drifted, before(drifted), policy=twice_a_year, retrained_at=retrained)
+
+    assert decision.action is action
+    assert decision.reason.endswith("the budget of 2 retrainings a year is used up") is (action is Action.WATCH)
+
+
+@pytest.mark.parametrize("percent", [8.0, 20.0])
+def test_a_version_flagged_for_rework_waits_for_a_new_recipe(percent):
+    drifted = a_reading(dest=percent)
+
+    decision = decide_on(drifted, before(drifted), awaiting_rework=True)
+
+    assert decision.action is Action.WATCH
+    assert decision.reason.endswith(
+        "flagged for rework: automatic retraining is off until a new recipe leaves development"
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "action"),
+    [
+        (a_loss(6.0, 5.2, 7.0), Action.RETRAIN),
+        (a_loss(14.0, 11.0, 17.0), Action.REWORK),
+        (a_loss(14.0, 9.4, 18.0), Action.RETRAIN),  # the interval does not reach above 10
+        (a_loss(3.0, 2.0, 4.0), Action.WATCH),
+    ],
+)
+def test_model_drift_goes_through_the_same_bands_without_waiting_for_a_second_period(loss, action):
+    decision = decide_on(NOTHING, performance=loss)
+
+    assert decision.action is action
+    assert decision.percent == loss.loss_percent
+    assert "% of roc_auc lost" in decision.reason
+    assert decision.band is Action.NONE  # of the data
+
+
+def test_a_loss_that_may_be_chance_is_not_acted_on():
+    assert decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0, acts=False)).action is Action.NONE
+
+
+def test_the_more_serious_of_data_drift_and_model_drift_wins():
+    drifted = a_reading(dest=8.0)
+
+    assert decide_on(drifted, before(drifted), performance=a_loss(14.0, 11.0, 17.0)).action is Action.REWORK
+    assert decide_on(drifted, before(drifted), performance=a_loss(3.0, 2.0, 4.0)).percent == 8.0
+
+
+def test_model_drift_acts_where_data_drift_is_inconclusive():
+    assert decide_on(TOO_FEW, performance=a_loss(6.0, 5.2, 7.0)).action is Action.RETRAIN
+
+
+def test_a_cooldown_holds_back_model_drift_too():
+    decision = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0), retrained_at=[NOW])
+
+    assert (decision.action, decision.percent) == (Action.WATCH, 6.0)
+
+
+def test_deciding_twice_gives_the_same_decision_also_from_stored_history():
+    first = before(a_reading(dest=8.0))
+    stored = msgspec.json.decode(msgspec.json.encode(first), type=Decision)
+
+    assert stored == first
+    assert decide_on(a_reading(dest=9.0), stored) == decide_on(a_reading(dest=9.0), first)

@@ -1,0 +1,234 @@
+"""Prediction log: nothing that was answered is lost silently."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mlops_assets.errors import DataError
+from mlops_assets.products.air_time import air_time
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.stores.prediction_log import LoggedPrediction, PredictionLog, log_columns
+from mlops_assets.stores.write_ahead_file import WriteAheadFile
+
+NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
+
+
+def an_answer(name: str = "a", minutes: int = 0) -> LoggedPrediction:
+    return LoggedPrediction(
+        prediction_id=name,
+        request_id="r",
+        version=3,
+        event_time=NOON - timedelta(hours=1),
+        served_at=NOON + timedelta(minutes=minutes),
+        prediction=0.25,
+        label="false",
+        values={"carrier": "UA", "flight": 1545, "scheduled_departure": NOON, "temperature": None, "humidity": 50.5},
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[PredictionLog]:
+    log = PredictionLog(tmp_path)
+    yield log
+    log.close()
+
+
+def test_what_is_appended_is_read_back_typed(log: PredictionLog) -> None:
+    log.append(flight_delay, [an_answer()])
+
+    rows = log.read("flight_delay")
+
+    assert rows.schema["served_at"] == pl.Datetime("us", "UTC")
+    (row,) = rows.to_dicts()
+    assert (row["served_at"], row["scheduled_departure"]) == (NOON, NOON)
+    assert (row["prediction_id"], row["version"], row["prediction"], row["label"]) == ("a", 3, 0.25, "false")
+    assert (row["flight"], row["temperature"], row["humidity"], row["dest"]) == (1545, None, 50.5, None)
+
+
+def test_a_product_nothing_was_logged_for_reads_empty_with_the_core_columns(log: PredictionLog) -> None:
+    rows = log.read("flight_delay")
+
+    assert rows.is_empty()
+    assert {"prediction_id", "version", "event_time", "served_at", "prediction"} <= set(rows.columns)
+
+
+def test_appended_rows_reach_the_disk_without_a_flush(log: PredictionLog, tmp_path: Path) -> None:
+    log.append(flight_delay, [an_answer()])
+
+    written = threading.Event()
+    for _ in range(100):
+        if log.health.written_rows or written.wait(0.02):
+            break
+
+    assert log.health.written_rows == 1
+    assert PredictionLog(tmp_path).read("flight_delay").height == 1
+
+
+def test_closing_turns_the_write_ahead_file_into_parquet(log: PredictionLog, tmp_path: Path) -> None:
+    log.append(flight_delay, [an_answer()])
+
+    log.close()
+
+    (file,) = (tmp_path / "flight_delay").iterdir()
+    assert file.suffix == ".parquet"
+    assert pl.read_parquet(file).height == 1
+
+
+def test_products_have_folders_of_their_own(log: PredictionLog) -> None:
+    log.append(flight_delay, [an_answer("a")])
+    log.append(air_time, [an_answer("b")])
+
+    assert log.read("flight_delay")["prediction_id"].to_list() == ["a"]
+    assert log.read("air_time")["prediction_id"].to_list() == ["b"]
+
+
+def test_rows_of_several_segments_and_writers_come_oldest_first(tmp_path: Path) -> None:
+    closed, running = PredictionLog(tmp_path), PredictionLog(tmp_path)
+    closed.append(flight_delay, [an_answer("second", minutes=2)])
+    closed.close()
+    running.append(flight_delay, [an_answer("third", minutes=3), an_answer("first", minutes=1)])
+    running.flush()
+
+    names = PredictionLog(tmp_path).read("flight_delay")["prediction_id"].to_list()
+
+    assert names == ["first", "second", "third"]
+    running.close()
+
+
+def test_a_full_segment_is_sealed_and_a_new_one_begun(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, segment_rows=2)
+    for name in "abcde":
+        log.append(flight_delay, [an_answer(name)])
+        log.flush()
+        for _ in range(100):
+            if len(list((tmp_path / "flight_delay").glob("*.parquet"))) * 2 >= log.health.written_rows - 1:
+                break
+            threading.Event().wait(0.02)
+
+    assert len(list((tmp_path / "flight_delay").glob("*.parquet"))) == 2
+    assert log.read("flight_delay").height == 5
+    log.close()
+
+
+def test_the_write_ahead_file_of_a_killed_process_is_read_up_to_its_torn_line(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.append(flight_delay, [an_answer("a"), an_answer("b")])
+    log.flush()
+    (path,) = (tmp_path / "flight_delay").glob("*.wal")
+    torn = tmp_path / "flight_delay" / "20130101T000000-1-torn.wal"
+    torn.write_bytes(path.read_bytes()[:-5])
+    log.close()
+
+    assert PredictionLog(tmp_path).read("flight_delay")["prediction_id"].to_list() == ["a", "a", "b"]
+
+
+def test_a_segment_that_was_sealed_but_whose_write_ahead_file_remained_counts_once(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.append(flight_delay, [an_answer()])
+    log.flush()
+    (path,) = (tmp_path / "flight_delay").glob("*.wal")
+    content = path.read_bytes()
+    log.close()
+    path.write_bytes(content)
+
+    assert PredictionLog(tmp_path).read("flight_delay").height == 1
+
+
+def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "flight_delay"
+    folder.mkdir()
+    (folder / "bad.wal").write_bytes(b'{"prediction_id":"string"}\n{"prediction_id": [[[\n')
+
+    with pytest.raises(DataError, match=r"bad\.wal is damaged"):
+        PredictionLog(tmp_path).read("flight_delay")
+
+
+def test_a_file_in_the_way_of_the_folder_is_never_silent_and_heals(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "log"
+    root.write_text("a file where the folder should be")
+    log = PredictionLog(root)
+    log.append(flight_delay, [an_answer()])
+    log.flush()
+
+    sick = log.health
+    root.unlink()
+    log.flush()
+
+    assert (sick.is_writing, sick.waiting_rows, sick.written_rows) == (False, 1, 0)
+    assert str(root) in str(sick.last_error)
+    assert "Rows wait in memory" in caplog.text
+    assert log.read("flight_delay").height == 1
+    assert log.health.is_writing
+    log.close()
+
+
+class FullDisk(WriteAheadFile):
+    """Takes the first bytes of every write, then says the disk is full."""
+
+    def append(self, lines: bytes, rows: int) -> None:
+        os.write(self._handle, b'{"half":"a hea')
+        os.ftruncate(self._handle, self._size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_keeps_the_rows_bounds_them_and_counts_what_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = PredictionLog(tmp_path, max_buffered_bytes=1_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", FullDisk)
+        for number in range(10):
+            log.append(flight_delay, [an_answer(str(number))])
+            log.flush()
+        full = log.health
+    log.flush()
+
+    assert not full.is_writing
+    assert "No space left" in str(full.last_error)
+    assert full.waiting_rows + full.dropped_rows == 10
+    assert 0 < full.dropped_rows < 10
+    assert "rows are dropped" in caplog.text
+    kept = log.read("flight_delay")["prediction_id"].to_list()
+    assert kept == [str(number) for number in range(full.waiting_rows)]
+    log.close()
+
+
+def test_many_threads_lose_no_row(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+
+    def write(thread: int) -> None:
+        for number in range(50):
+            log.append(flight_delay, [an_answer(f"{thread}-{number}")])
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+
+    assert log.read("flight_delay")["prediction_id"].n_unique() == 200
+
+
+def test_what_comes_after_closing_is_counted_as_dropped(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.close()
+
+    log.append(flight_delay, [an_answer()])
+
+    assert log.health.dropped_rows == 1
+
+
+def test_the_columns_are_the_request_and_the_features() -> None:
+    columns = log_columns(flight_delay)
+
+    assert {*flight_delay.request, *flight_delay.feature_names} <= set(columns)
+    assert (columns["carrier"], columns["flight"], columns["distance"]) == ("string", "integer", "float")
