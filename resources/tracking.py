@@ -1,5 +1,6 @@
 """MLflow runs of assets: dagster-mlflow opens them and ties them to the Dagster run, this closes them truthfully."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,10 +43,24 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         dagster-mlflow's own hook misses failed assets. Use it in one asset per Dagster run and experiment."""
         import mlflow
-        from dagster_mlflow.resources import MlFlow
 
         self.registry().experiment_id(experiment)
-        tracked = MlFlow(
+        with warnings.catch_warnings():
+            # dagster-mlflow calls itself beta at import and at every use
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            tracked = self._tracked(context, experiment, tags)
+        try:
+            yield tracked
+        except BaseException:
+            mlflow.end_run(status="FAILED")
+            raise
+        else:
+            mlflow.end_run()
+
+    def _tracked(self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]) -> "MlFlow":
+        from dagster_mlflow.resources import MlFlow
+
+        return MlFlow(
             SimpleNamespace(
                 log=context.log,
                 dagster_run=SimpleNamespace(
@@ -63,13 +78,6 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
                 },
             )
         )
-        try:
-            yield tracked
-        except BaseException:
-            mlflow.end_run(status="FAILED")
-            raise
-        else:
-            mlflow.end_run()
 
     def run_url(self, run_id: str) -> str:
         return self.registry().run_url(self.ui_url, run_id)

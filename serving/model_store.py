@@ -148,7 +148,7 @@ class ModelStore:
             bundle = Bundle.open(folder, product)
             _refuse_another_model(bundle, product, deployment)
             self._warm_up(product, bundle)
-        except Exception as error:  # ONNX Runtime's errors share no public base, and none may end the polling
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime errors share no public base, none may end the polling)
             self._polls_until_retry = RETRY_POLLS
             text = f"{folder}: {type(error).__name__}: {error}"
             if text != before.swap_error:

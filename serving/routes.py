@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -166,8 +165,8 @@ COMMON = (addresses, list_models, model_information, predict_unknown, live, read
 
 
 def _types(body: Any, answer: Any) -> dict[str, Any]:
-    # subscripted at run time: the aliases mean nothing to a type checker here
-    return {"data": getitem(JSONBody, body), "return": getitem(Response, answer)}
+    aliases: dict[str, Any] = {"data": JSONBody, "return": Response}  # generic, and subscripted at run time
+    return {"data": aliases["data"][body], "return": aliases["return"][answer]}
 
 
 def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:

@@ -170,7 +170,7 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         tables = tables_with_lookback(product, home.offline, context.partition_key)
         written = []
         for view in product.lookups:
-            newest = newest_per_key(view, tables)
+            newest = newest_per_key(view, tables, home.clock.now())
             changed = home.online.write(product.name, view, newest)
             written.append(
                 {

@@ -1,6 +1,7 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import narwhals as nw
@@ -34,9 +35,9 @@ def lookup_table(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.La
     return found
 
 
-def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
-    """What the online store holds after these periods: the newest known row of every key."""
-    known = newest_known(lookup_table(view, tables), view)
+def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
+    """What the online store holds at `now`: of every key the newest row that was known by then."""
+    known = newest_known(lookup_table(view, tables).filter(pl.col(CREATED_TIME) <= now), view)
     return (
         known.group_by(list(view.key))
         .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())

@@ -4,6 +4,9 @@ import polars as pl
 
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
 
+# the rows may have columns of their own called event_time and created_time
+_VALUE_EVENT, _VALUE_CREATED = "_value_event_time", "_value_created_time"
+
 
 def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
     """Drop what a late report of an old event would overwrite: per key, event times rise with created times.
@@ -27,17 +30,18 @@ def join_point_in_time(
     values whose event is older than t - time_to_live are null. Rows keep their number; their order may change.
     Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
     """
-    known = newest_known(lookup, view).sort(CREATED_TIME)
+    clocks = {EVENT_TIME: _VALUE_EVENT, CREATED_TIME: _VALUE_CREATED}
+    known = newest_known(lookup, view).rename(clocks).sort(_VALUE_CREATED, _VALUE_EVENT)
     joined = rows.sort(event_timestamp).join_asof(
         known,
         left_on=event_timestamp,
-        right_on=CREATED_TIME,
+        right_on=_VALUE_CREATED,
         by=list(view.key),
         strategy="backward",
         coalesce=False,
         check_sortedness=False,
     )
-    is_alive = pl.col(event_timestamp) - pl.col(EVENT_TIME) <= view.time_to_live
+    is_alive = pl.col(event_timestamp) - pl.col(_VALUE_EVENT) <= view.time_to_live
     return joined.with_columns(pl.when(is_alive).then(pl.col(name)).alias(name) for name in view.names).drop(
-        EVENT_TIME, CREATED_TIME
+        *clocks.values()
     )

@@ -1,5 +1,6 @@
 """The demo: a year of a product, replayed in this process, its last weeks through the real sensors."""
 
+import logging
 import os
 import shutil
 import signal
@@ -37,6 +38,9 @@ class Ports:
 def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool) -> None:
     """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C."""
     started = time.monotonic()
+    # the demo says itself what happens; what the servers say is in the home's logs
+    logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     with _end_on_sigterm():
         home = fresh_home(folder, console)
         ports = Ports(*(free_port(port, console.print) for port in (3000, 5000, 8000)))
@@ -133,18 +137,28 @@ def _follow(
     replay: Replay, period: Period, runs: list[dg.ExecuteInProcessResult], deployed: dict[str, int], console: Console
 ) -> None:
     """Say what became of a retraining; answer a brief the way a team would."""
-    product, key = replay.product, replay.product.period.shift(period, 1).key
     for result in runs:
         if not result.success:
             console.print(f"    challenger refused: {failure_of(result)}")
-    flag = replay.home.ledger.open_flag(product.name)
-    if flag is not None:
-        console.print(f"    version {flag.version} is flagged for rework: {flag.reason}")
-        for result in replay.develop(key, "rework"):
-            if not result.success:
-                console.print(f"    the answer was refused: {failure_of(result)}")
-    champion = replay.home.ledger.champion(product.name)
-    if champion.partition == key:
+    _note_champion(replay, period, deployed, console)
+    _answer_rework(replay, period, deployed, console)
+
+
+def _answer_rework(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
+    """Where the model was flagged: run the experiment again, let a recipe leave, test and deploy it."""
+    flag = replay.home.ledger.open_flag(replay.product.name)
+    if flag is None:
+        return
+    console.print(f"    version {flag.version} is flagged for rework: {flag.reason}")
+    for result in replay.develop(replay.product.period.shift(period, 1).key, "rework"):
+        if not result.success:
+            console.print(f"    the answer was refused: {failure_of(result)}")
+    _note_champion(replay, period, deployed, console)
+
+
+def _note_champion(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
+    champion = replay.home.ledger.champion(replay.product.name)
+    if champion.partition == replay.product.period.shift(period, 1).key and period.key not in deployed:
         deployed[period.key] = champion.version
         console.print(f"    version {champion.version} is the new champion: {champion.reason}")
 
@@ -152,24 +166,16 @@ def _follow(
 def _start(servers: Servers, ports: Ports, home: Home, console: Console) -> None:
     workspace = files("mlops_assets.demo") / "workspace.yaml"
     host = ["--host", "127.0.0.1"]
+    store = ["--backend-store-uri", home.mlflow_store, "--workers", "1"]
     mlflow = servers.start(
-        "mlflow",
-        [
-            "mlflow",
-            "server",
-            *host,
-            "--port",
-            str(ports.mlflow),
-            "--workers",
-            "1",
-            "--backend-store-uri",
-            home.mlflow_store,
-        ],
-        ports.mlflow,
+        "mlflow", ["mlflow", "server", *host, "--port", str(ports.mlflow), *store], ports.mlflow, signal.SIGTERM
     )
-    api = servers.start("api", ["serving"], ports.api)
+    api = servers.start("api", ["serving"], ports.api, signal.SIGTERM)
     dagster = servers.start(
-        "dagster", ["dagster", "dev", *host, "--port", str(ports.dagster), "--workspace", str(workspace)], ports.dagster
+        "dagster",
+        ["dagster", "dev", *host, "--port", str(ports.dagster), "--workspace", str(workspace)],
+        ports.dagster,
+        signal.SIGINT,  # on which it ends its code server and its daemon
     )
     servers.wait_for(api, "/health/ready", 60, console.print)
     servers.wait_for(dagster, "/server_info", 90, console.print)
@@ -183,7 +189,7 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
         live = _all_periods(product)[-LIVE_PERIODS:]
         bar = progress.add_task("live", total=2 * len(live))
         for period in live:
-            key, following = period.key, product.period.shift(period, 1).key
+            key = period.key
             progress.update(bar, description=f"{key}: arrives, the new_data sensor is asked")
             replay.at(period.end)
             _wait_for_run(replay, f"{product.name}:{key}:arrival")
@@ -195,10 +201,8 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
             if week.decision.action in ("retrain", "rework"):
                 progress.update(bar, description=f"{key}: the drift sensor carries out {week.decision.action}")
                 _wait_for_run(replay, f"{product.name}:{key}:{week.decision.action}", may_fail=True)
-                champion = replay.home.ledger.champion(product.name)
-                if champion.partition == following:
-                    deployed[key] = champion.version
-                    progress.console.print(f"    version {champion.version} is the new champion: {champion.reason}")
+                _note_champion(replay, period, deployed, progress.console)
+                _answer_rework(replay, period, deployed, progress.console)
             progress.advance(bar)
 
 
@@ -222,7 +226,7 @@ def _wait_for_run(replay: Replay, cause: str, *, may_fail: bool = False) -> None
 
 
 def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Console) -> None:
-    from mlops_assets.demo.example import curl_of, last_row
+    from mlops_assets.demo.example import curl_of, next_row
 
     product = replay.product
     weeks = weeks_of(product, replay.home)
@@ -230,7 +234,7 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     console.print(year_table(product, weeks, deployed))
     console.print(actions_in_words(weeks))
     api = f"http://127.0.0.1:{ports.api}"
-    command, answer = curl_of(product, api, last_row(product, replay.home))
+    command, answer = curl_of(product, api, next_row(product, replay.home))
     console.print("\n[bold]A prediction[/bold]")
     console.print(command, soft_wrap=True, highlight=False, markup=False)
     console.print(answer, soft_wrap=True, highlight=False, markup=False)
@@ -251,6 +255,7 @@ def _environment(home: Home, product: ModelProduct, ports: Ports) -> dict[str, s
         "MLOPS_SENSORS": product.name,
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",
     }
 

@@ -10,13 +10,18 @@ from mlops_assets.stores.home import Home
 from mlops_assets.testing.staging import request_row
 
 
-def last_row(product: ModelProduct, home: Home) -> dict[str, Any]:
-    """The request of the newest row that is stored."""
-    newest = home.offline.keys(f"{product.name}/raw")[-1]
-    rows = (
-        home.offline.scan(f"{product.name}/raw", [newest]).select(product.request).sort(product.event_timestamp).tail(1)
+def next_row(product: ModelProduct, home: Home) -> dict[str, Any]:
+    """The request of the first row after everything that is stored: what somebody would ask about now.
+
+    Where the source ends with the last period, the newest stored row."""
+    newest = product.period.at(home.offline.keys(f"{product.name}/raw")[-1])
+    clock = product.event_timestamp
+    coming = (
+        product.source.read(product.source.main.name, product.period.shift(newest, 1)).sort(clock).head(1).collect()
     )
-    return {name: value for name, value in request_row(rows.collect().to_dicts()[0]).items() if value is not None}
+    stored = home.offline.scan(f"{product.name}/raw", [newest.key]).sort(clock).tail(1).collect()
+    row = (coming if coming.height else stored).select(product.request).to_dicts()[0]
+    return request_row(row)
 
 
 def curl_of(product: ModelProduct, api: str, row: dict[str, Any]) -> tuple[str, str]:

@@ -27,6 +27,7 @@ class Server:
     process: "subprocess.Popen[bytes]"
     address: str
     log: Path
+    ends_on: signal.Signals
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], port: int) -> Server:
+    def start(self, name: str, command: Sequence[str], port: int, ends_on: signal.Signals) -> Server:
         """Start `python -m command` in a process group of its own, so that Ctrl-C reaches only the demo itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
@@ -56,7 +57,7 @@ class Servers:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        server = Server(name, process, f"http://{HOST}:{port}", log)
+        server = Server(name, process, f"http://{HOST}:{port}", log, ends_on)
         self.running.append(server)
         return server
 
@@ -80,8 +81,7 @@ class Servers:
         ours = [item for server in self.running for item in _family(server.process.pid)]
         for server in self.running:
             if server.process.poll() is None:
-                # servers clean up on an interrupt: Dagster ends its code server and daemon
-                server.process.send_signal(signal.SIGINT)
+                server.process.send_signal(server.ends_on)
         _, alive = psutil.wait_procs(ours, timeout=GRACE_SECONDS)
         for process in alive:
             process.terminate()

@@ -108,7 +108,10 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
         for event in result.all_events
         if event.is_step_failure and event.step_failure_data
     ]
-    return "; ".join(checks or [error for error in errors if error]) or "no step said why"
+    run = [
+        _root(event.job_failure_data.error) or str(event.message) for event in result.all_events if event.is_job_failure
+    ]
+    return "; ".join(checks or [error for error in errors if error] or run)
 
 
 def _root(error: Any) -> str:

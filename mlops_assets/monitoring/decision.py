@@ -21,7 +21,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     percent, low, high: the percent acted on. features: those that caused it. reading: this period's own reading of data
     drift, band: its action before any patience. by_feature: this period's percent of every feature that acts, for the
-    next period to compare with.
+    next period to compare with. model_loss: percent of the primary metric lost, 0 where the loss does not act, None without
+    a conclusive performance reading.
     """
 
     period: str
@@ -35,6 +36,7 @@ class Decision(msgspec.Struct, frozen=True):
     reading: float | None
     by_feature: tuple[tuple[str, float], ...]
     model_version: int
+    model_loss: float | None = None
 
 
 class _Proposal(msgspec.Struct, frozen=True):
@@ -66,12 +68,16 @@ def decide(
     the version is flagged and no new recipe has left development. The rules, in this order:
 
     1. Data drift asks for what the smallest of `agreeing_periods` consecutive readings of one feature asks for.
-    2. Model drift asks at once, without a second period: its interval already pools days and excludes zero.
+    2. Model drift asks for what the smallest of as many consecutive losses asks for; each must exclude zero and exceed
+       twice the metric's natural spread, for a metric of one week varies by itself.
     3. Both meet the same bands, steps down where the interval does not reach the band, and the more serious one wins.
     4. A flag for rework stops every further action until a new recipe leaves development.
     5. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
     """
-    proposals = [_ask_data(drift, history, policy, model_version), *_ask_model(performance, policy)]
+    proposals = [
+        _ask_data(drift, history, policy, model_version),
+        *_ask_model(performance, history, policy, model_version),
+    ]
     chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))  # data where both are equal
     held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
     return Decision(
@@ -86,6 +92,7 @@ def decide(
         reading=drift.percent,
         by_feature=() if drift.percent is None else tuple(_acting(drift).items()),
         model_version=model_version,
+        model_loss=_loss(performance),
     )
 
 
@@ -129,17 +136,33 @@ def _ask_with_confirmation(
     return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason)
 
 
-def _ask_model(performance: PerformanceReading | None, policy: DriftPolicy) -> tuple[_Proposal, ...]:
-    """Nothing where there is no reading that acts."""
+def _ask_model(
+    performance: PerformanceReading | None, history: Sequence[Decision], policy: DriftPolicy, model_version: int
+) -> tuple[_Proposal, ...]:
+    """Nothing where there is no loss that acts."""
     if performance is None or not performance.acts:
         return ()
     loss, low, high = performance.loss_percent, performance.loss_low, performance.loss_high
     if loss is None or low is None or high is None:
         return ()
-    band = band_of(loss, policy)
-    action = _supported(band, low, policy)
-    reason = f"{loss:.1f} % of {performance.metric} lost ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
-    return (_Proposal(action, loss, low, high, (), reason + _stepped_down(band, action)),)
+    same_version = takewhile(lambda past: past.model_version == model_version, reversed(history))
+    earlier = [past.model_loss for past in same_version if past.model_loss is not None][: policy.agreeing_periods - 1]
+    text = f"{loss:.1f} % of {performance.metric} lost ({low:.1f} to {high:.1f})"
+    if len(earlier) < policy.agreeing_periods - 1 or not all(earlier):
+        reason = f"{text}, {_band_text(band_of(loss, policy), policy)}, not yet confirmed by {policy.agreeing_periods} periods"
+        return (_Proposal(Action.WATCH, loss, low, high, (), reason),)
+    agreed = min([loss, *earlier])
+    band = band_of(agreed, policy)
+    action = _supported(band, agreed - (loss - low), policy)
+    smallest = f", at least {agreed:.1f} in each of {policy.agreeing_periods} periods" if earlier else ""
+    reason = f"{text}{smallest}, {_band_text(band, policy)}{_stepped_down(band, action)}"
+    return (_Proposal(action, agreed, agreed - (loss - low), agreed + (high - loss), (), reason),)
+
+
+def _loss(performance: PerformanceReading | None) -> float | None:
+    if performance is None or performance.loss_percent is None:
+        return None
+    return performance.loss_percent if performance.acts else 0.0
 
 
 def _what_holds_back(

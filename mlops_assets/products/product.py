@@ -146,6 +146,12 @@ class ModelProduct:
             )
         carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
         for view in self.lookups:
+            shadowed = [name for name in view.names if name in self.request]
+            if shadowed:
+                raise DeclarationError(
+                    f"{self.name}: view {view.name!r} looks up {', '.join(shadowed)}, which the request already carries. "
+                    "Rename the feature, or leave the column out of request."
+                )
             for name in view.key:
                 if name not in carried:
                     raise DeclarationError(

@@ -1,5 +1,6 @@
 """Estimator to ONNX: float32 matrix `inputs` (n, d) in, `scores` out."""
 
+import copy
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # the newest opset that skl2onnx 1.20 and onnxmltools 1.16 both write
 OPSET = 15
+GROUP = 10  # trees of a LightGBM regressor that are summed in float32 before they are summed in float64
 
 
 def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
@@ -60,12 +62,13 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
             initial_types=[("inputs", LightgbmFloats([None, width]))],
             zipmap=False,
             target_opset=OPSET,
-            # sums of many float32 leaves drift: summed in groups of 10 trees instead
-            split=10 if task is Task.REGRESSION else None,
+            # sums of many float32 leaves drift: summed in groups instead; onnxmltools breaks on a single group
+            split=GROUP if task is Task.REGRESSION and estimator.booster_.num_trees() > GROUP else None,  # type: ignore[attr-defined]
         )
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
+    estimator = _with_float32_splits(estimator)
     options = None if task is Task.REGRESSION else {id(estimator): {"zipmap": False}}
     return convert_sklearn(
         estimator, initial_types=[("inputs", FloatTensorType([None, width]))], options=options, target_opset=OPSET
@@ -92,15 +95,29 @@ def _tree_with_float32_thresholds(block: str) -> str:
     if thresholds is None or decisions is None:
         return block
     rounded = [
-        threshold if int(decision) & 1 else repr(_floor32(float(threshold)))  # bit 0: a split by categories
+        threshold
+        if int(decision) & 1
+        else repr(float(_floor32(np.array(float(threshold)))))  # bit 0: a split by categories
         for threshold, decision in zip(thresholds[1].split(), decisions[1].split(), strict=True)
     ]
     return block.replace(thresholds[0], "threshold=" + " ".join(rounded))
 
 
-def _floor32(value: float) -> float:
-    nearest = np.float32(value)
-    return float(nearest if float(nearest) <= value else np.nextafter(nearest, np.float32(-np.inf)))
+def _with_float32_splits(estimator: Estimator) -> Estimator:
+    """The same for scikit-learn's histogram gradient boosting, whose thresholds skl2onnx rounds to nearest too."""
+    if not type(estimator).__name__.startswith("HistGradientBoosting"):
+        return estimator
+    rounded = copy.deepcopy(estimator)
+    for trees in rounded._predictors:  # type: ignore[attr-defined] # skl2onnx reads the trees there, too
+        for tree in trees:
+            tree.nodes["num_threshold"] = _floor32(tree.nodes["num_threshold"])
+    return rounded
+
+
+def _floor32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    nearest = values.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    return np.asarray(np.where(nearest.astype(np.float64) <= values, nearest, below), dtype=np.float32)
 
 
 def _probabilities(model) -> str:  # type: ignore[no-untyped-def] # ModelProto has no stubs

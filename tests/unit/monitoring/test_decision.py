@@ -251,8 +251,10 @@ def test_a_version_flagged_for_rework_waits_for_a_new_recipe(percent):
         (a_loss(3.0, 2.0, 4.0), Action.WATCH),
     ],
 )
-def test_model_drift_goes_through_the_same_bands_without_waiting_for_a_second_period(loss, action):
-    decision = decide_on(NOTHING, performance=loss)
+def test_model_drift_of_two_periods_goes_through_the_same_bands(loss, action):
+    former = decide_on(NOTHING, performance=loss)
+
+    decision = decide_on(NOTHING, former, performance=loss)
 
     assert decision.action is action
     assert decision.percent == loss.loss_percent
@@ -260,23 +262,56 @@ def test_model_drift_goes_through_the_same_bands_without_waiting_for_a_second_pe
     assert decision.band is Action.NONE  # of the data
 
 
+def test_a_loss_of_one_period_is_watched_until_a_second_one_confirms_it():
+    decision = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0))
+
+    assert decision.action is Action.WATCH
+    assert decision.reason.endswith("above 10, not yet confirmed by 2 periods")
+
+
+def test_the_smaller_of_two_losses_is_acted_on():
+    former = decide_on(NOTHING, performance=a_loss(7.0, 6.0, 8.0))
+
+    decision = decide_on(NOTHING, former, performance=a_loss(14.0, 13.0, 15.0))
+
+    assert (decision.action, decision.percent, decision.low) == (Action.RETRAIN, 7.0, 6.0)
+
+
+def test_a_loss_of_another_model_version_confirms_nothing():
+    former = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0), model_version=1)
+
+    assert decide_on(NOTHING, former, performance=a_loss(14.0, 11.0, 17.0), model_version=2).action is Action.WATCH
+
+
+def test_a_period_without_loss_between_two_losses_ends_the_count():
+    first = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0))
+    second = decide_on(NOTHING, first, performance=a_loss(1.0, -1.0, 3.0, acts=False))
+
+    assert decide_on(NOTHING, first, second, performance=a_loss(14.0, 11.0, 17.0)).action is Action.WATCH
+
+
 def test_a_loss_that_may_be_chance_is_not_acted_on():
     assert decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0, acts=False)).action is Action.NONE
 
 
 def test_the_more_serious_of_data_drift_and_model_drift_wins():
-    drifted = a_reading(dest=8.0)
+    drifted, lost = a_reading(dest=8.0), a_loss(14.0, 11.0, 17.0)
+    former = decide_on(drifted, performance=lost)
 
-    assert decide_on(drifted, before(drifted), performance=a_loss(14.0, 11.0, 17.0)).action is Action.REWORK
-    assert decide_on(drifted, before(drifted), performance=a_loss(3.0, 2.0, 4.0)).percent == 8.0
+    assert decide_on(drifted, former, performance=lost).action is Action.REWORK
+    assert decide_on(drifted, former, performance=a_loss(3.0, 2.0, 4.0)).percent == 8.0
 
 
 def test_model_drift_acts_where_data_drift_is_inconclusive():
-    assert decide_on(TOO_FEW, performance=a_loss(6.0, 5.2, 7.0)).action is Action.RETRAIN
+    former = decide_on(TOO_FEW, performance=a_loss(6.0, 5.2, 7.0))
+
+    assert decide_on(TOO_FEW, former, performance=a_loss(6.0, 5.2, 7.0)).action is Action.RETRAIN
 
 
 def test_a_cooldown_holds_back_model_drift_too():
-    decision = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0), retrained_at=[NOW])
+    former = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0))
+
+    decision = decide_on(NOTHING, former, performance=a_loss(6.0, 5.2, 7.0), retrained_at=[NOW])
 
     assert (decision.action, decision.percent) == (Action.WATCH, 6.0)
 

@@ -1,0 +1,44 @@
+# Two commands on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# leaves no trace elsewhere: Dagster's and Evidently's telemetry stay off
+export DO_NOT_TRACK := 1
+
+.PHONY: help env demo test check lock clean
+help: ## show these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(READY) ## make the environment from the lock
+
+$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
+	@echo "making the environment in $(VENV) (about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY) ## replay a year of flights, then look at it: Dagster, MLflow and the API stay up until Ctrl-C
+	@$(BIN)/mlops demo
+
+test: $(READY) ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, types, import contracts, definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@MLOPS_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
+
+lock: ## renew the lock files (hashes, no registry address)
+	@for name in bootstrap runtime dev; do \
+	  case $$name in bootstrap) from=requirements/bootstrap.in;; runtime) from=pyproject.toml;; dev) from="pyproject.toml --extra dev -c requirements/runtime.lock";; esac; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command "make lock" $$from -o requirements/$$name.lock || exit 1; done
+
+clean: ## remove the environment and what the demo left
+	@rm -rf $(VENV) var
