@@ -72,7 +72,7 @@ def product_asset(
     """`dg.asset` with what makes the assets of a product look and behave alike."""
     return dg.asset(
         key=key_of(product, asset),
-        group_name=group,
+        group_name=f"{product.name}_{group}",
         kinds=kinds,
         owners=[product.owner],
         tags={"product": product.name, "pipeline": group, "task": product.task.value},

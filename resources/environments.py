@@ -4,7 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.stores.home import Home
+
+ENGINES = ("polars", "spark")
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,7 @@ class Environment:
     MLOPS_MLFLOW_TRACKING   tracking and registry store (default: SQLite in the home)
     MLOPS_WEBHOOK_URL       notifications are posted here as JSON (default: only logged)
     MLOPS_SENSORS           products whose sensors run as soon as the daemon does, by comma, or "all" (default: none)
+    MLOPS_ENGINE            what builds features: polars or spark (default: polars)
     MLOPS_SPARK_MASTER      address of a Spark master (default: local[2])
     """
 
@@ -27,6 +31,13 @@ class Environment:
     webhook_url: str
     sensors: tuple[str, ...]
     spark_master: str
+    engine: str = "polars"
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise DeclarationError(
+                f"no feature engine {self.engine!r}. {choices(self.engine, ENGINES)} Set MLOPS_ENGINE to one of them."
+            )
 
     def starts_sensors_of(self, product: str) -> bool:
         return "all" in self.sensors or product in self.sensors
@@ -42,4 +53,5 @@ def read_environment() -> Environment:
         webhook_url=os.environ.get("MLOPS_WEBHOOK_URL", ""),
         sensors=tuple(name.strip() for name in os.environ.get("MLOPS_SENSORS", "").split(",") if name.strip()),
         spark_master=os.environ.get("MLOPS_SPARK_MASTER", "local[2]"),
+        engine=os.environ.get("MLOPS_ENGINE", "polars"),
     )

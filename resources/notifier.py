@@ -20,6 +20,7 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
             return "logged; no webhook is configured (MLOPS_WEBHOOK_URL)"
         import httpx
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs the address of every request
         try:
             answer = httpx.post(
                 self.webhook_url,

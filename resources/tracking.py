@@ -66,7 +66,7 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
                 dagster_run=SimpleNamespace(
                     job_name=f"{context.asset_key.to_user_string()} {_partition(context)}".strip()
                 ),
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 resource_config={
                     "experiment_name": experiment,
                     "mlflow_tracking_uri": self.tracking_uri,

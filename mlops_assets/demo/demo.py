@@ -5,12 +5,13 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import dagster as dg
 from rich.console import Console
@@ -41,7 +42,7 @@ def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bo
     # the demo says itself what happens; what the servers say is in the home's logs
     logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with _end_on_sigterm():
+    with _interruptible():
         home = fresh_home(folder, console)
         ports = Ports(*(free_port(port, console.print) for port in (3000, 5000, 8000)))
         environment = _environment(home, product, ports)
@@ -239,7 +240,7 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     console.print(command, soft_wrap=True, highlight=False, markup=False)
     console.print(answer, soft_wrap=True, highlight=False, markup=False)
     console.print("\n[bold]Look around[/bold]")
-    console.print(f"  Dagster     http://127.0.0.1:{ports.dagster}/asset-groups", soft_wrap=True)
+    console.print(f"  Dagster     http://127.0.0.1:{ports.dagster}/asset-groups~key%3A%22{product.name}%2F*%22", soft_wrap=True)
     console.print(f"  MLflow      http://127.0.0.1:{ports.mlflow}", soft_wrap=True)
     console.print(f"  API         {api}/schema", soft_wrap=True)
 
@@ -255,6 +256,8 @@ def _environment(home: Home, product: ModelProduct, ports: Ports) -> dict[str, s
         "MLOPS_SENSORS": product.name,
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # seven more processes that nothing here uses
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",
     }
@@ -283,18 +286,21 @@ def _is_alive(pid: int) -> bool:
     return pid != os.getpid() and psutil.pid_exists(pid)
 
 
-class _end_on_sigterm:  # noqa: N801 (reads as a verb where it is used)
-    """Within the block a SIGTERM ends the demo as Ctrl-C does, so that no process is left behind."""
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT end the demo alike, so that no process is left behind.
 
-    def __enter__(self) -> None:
-        self._former: Any = signal.signal(signal.SIGTERM, self._interrupt)
+    SIGINT is set as well: a shell starts background jobs with it ignored, and Dagster then ignores SIGTERM too."""
 
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._former)
-
-    @staticmethod
-    def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _wait_for_interrupt() -> None:

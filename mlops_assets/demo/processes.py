@@ -103,9 +103,20 @@ def free_port(preferred: int, told: Callable[[str], None]) -> int:
             except OSError:
                 continue
         if port != preferred:
-            told(f"port {preferred} is taken; using {port}")
+            told(f"port {preferred} is taken by {_listener(preferred)}; using {port}")
         return port
     raise PlatformError(f"no free port between {preferred} and {preferred + 99}. End a program that listens there.")
+
+
+def _listener(port: int) -> str:
+    """Which program listens there, as far as this user may know."""
+    try:
+        pids = {
+            item.pid for item in psutil.net_connections("tcp") if item.laddr and item.laddr.port == port and item.pid
+        }
+        return ", ".join(f"{psutil.Process(pid).name()} (process {pid})" for pid in sorted(pids)) or "another program"
+    except psutil.Error:
+        return "another program"
 
 
 def _family(pid: int) -> list[psutil.Process]:
