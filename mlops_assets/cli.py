@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.catalog import CATALOG, product_named
+from mlops_assets.stores.home import Home
 
 app = App(name="mlops", help="Data, features, models, tests, deployments and drift as Dagster assets.")
 
@@ -26,6 +27,21 @@ def demo(
     from mlops_assets.demo.demo import run_demo
 
     run_demo(product_named(product), home, Console(), leave=exit)
+
+
+@app.command
+def up(
+    *,
+    home: Annotated[Path, Parameter(help="Data home; what it holds is kept.")] = Path("var/home"),
+    sensors: Annotated[str, Parameter(help='Products whose sensors run, by comma, or "all".')] = "",
+) -> None:
+    """Start Dagster, MLflow and the prediction API on your own data home, until Ctrl-C."""
+    from mlops_assets.demo.platform import run_platform
+
+    wanted = (
+        "all" if sensors == "all" else ",".join(product_named(name.strip()).name for name in sensors.split(",") if name)
+    )
+    run_platform(Home(home.absolute()), wanted, Console())
 
 
 @app.command

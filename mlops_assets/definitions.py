@@ -1,14 +1,18 @@
 """The Dagster code location: every product of the catalog, its assets, its sensors, and the resources they open."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from mlops_assets.data.assets import build_data_assets
 from mlops_assets.inference.assets import build_inference_assets
 from mlops_assets.monitoring.assets import build_monitoring_assets
 from mlops_assets.products.catalog import CATALOG
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.testing.assets import build_testing_assets
 from mlops_assets.training.assets import build_training_assets
 from resources.environments import Environment, read_environment
+from resources.feature_engine import FeatureEngine
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.spark import Spark
@@ -28,17 +32,17 @@ PIPELINES = (
 SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor)
 
 
-def build_definitions(environment: Environment) -> dg.Definitions:
-    """Everything Dagster is to know, for this environment."""
+def build_definitions(environment: Environment, products: Sequence[ModelProduct] = CATALOG) -> dg.Definitions:
+    """Everything Dagster is to know of these products, for this environment."""
 
     def status(product: str) -> dg.DefaultSensorStatus:
         running = environment.starts_sensors_of(product)
         return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
     return dg.Definitions(
-        assets=[asset for product in CATALOG for build in PIPELINES for asset in build(product)],
+        assets=[asset for product in products for build in PIPELINES for asset in build(product)],
         sensors=[
-            *(build(product, status(product.name)) for product in CATALOG for build in SENSORS),
+            *(build(product, status(product.name)) for product in products for build in SENSORS),
             build_failure_sensor(
                 dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
             ),
@@ -47,6 +51,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             "platform": Platform.of(environment),
             "tracking": Tracking.of(environment),
             "notifier": Notifier(webhook_url=environment.webhook_url),
+            "feature_engine": FeatureEngine.of(environment),
             "spark": Spark(master=environment.spark_master),
         },
         executor=dg.in_process_executor,

@@ -24,14 +24,18 @@ PREVIEW_ROWS, PREVIEW_COLUMNS = 5, 12
 
 
 def partitions_of(periods: Periods) -> dg.TimeWindowPartitionsDefinition:
-    """The product's periods as Dagster partitions with the same keys."""
+    """The product's periods as Dagster partitions with the same keys.
+
+    The running period is one of them: a model that is retrained when a period ends has the key of the next one."""
     end = periods.end.strftime("%Y-%m-%d") if periods.end else None
     start = periods.start.strftime("%Y-%m-%d")
     if periods.length == timedelta(days=1):
-        return dg.DailyPartitionsDefinition(start_date=start, end_date=end)
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, end_offset=1)
     if periods.length == timedelta(weeks=1):
         # Dagster counts weekdays from Sunday as 0
-        return dg.WeeklyPartitionsDefinition(start_date=start, end_date=end, day_offset=periods.start.isoweekday() % 7)
+        return dg.WeeklyPartitionsDefinition(
+            start_date=start, end_date=end, day_offset=periods.start.isoweekday() % 7, end_offset=1
+        )
     raise DeclarationError(
         f"periods of {periods.length.days} days have no Dagster partitions. Use daily() or weekly()."
     )

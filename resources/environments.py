@@ -2,12 +2,18 @@
 
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.stores.home import Home
 
-ENGINES = ("polars", "spark")
+
+class Engine(StrEnum):
+    """What builds features."""
+
+    POLARS = "polars"
+    SPARK = "spark"
 
 
 @dataclass(frozen=True)
@@ -31,19 +37,14 @@ class Environment:
     webhook_url: str
     sensors: tuple[str, ...]
     spark_master: str
-    engine: str = "polars"
-
-    def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise DeclarationError(
-                f"no feature engine {self.engine!r}. {choices(self.engine, ENGINES)} Set MLOPS_ENGINE to one of them."
-            )
+    engine: Engine = Engine.POLARS
 
     def starts_sensors_of(self, product: str) -> bool:
         return "all" in self.sensors or product in self.sensors
 
 
 def read_environment() -> Environment:
+    """Raises DeclarationError: a value is none of its choices."""
     home = Home(Path(os.environ.get("MLOPS_HOME", "var")).absolute())
     return Environment(
         home=home,
@@ -53,5 +54,14 @@ def read_environment() -> Environment:
         webhook_url=os.environ.get("MLOPS_WEBHOOK_URL", ""),
         sensors=tuple(name.strip() for name in os.environ.get("MLOPS_SENSORS", "").split(",") if name.strip()),
         spark_master=os.environ.get("MLOPS_SPARK_MASTER", "local[2]"),
-        engine=os.environ.get("MLOPS_ENGINE", "polars"),
+        engine=_engine(os.environ.get("MLOPS_ENGINE", Engine.POLARS)),
     )
+
+
+def _engine(name: str) -> Engine:
+    known = [engine.value for engine in Engine]
+    if name not in known:
+        raise DeclarationError(
+            f"MLOPS_ENGINE is {name!r}, which is no feature engine. {choices(name, known)} Set it to one of them."
+        )
+    return Engine(name)

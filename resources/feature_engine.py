@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from resources.environments import Environment
+from resources.environments import Engine, Environment
 from resources.spark import Spark
 
 if TYPE_CHECKING:
@@ -12,16 +12,18 @@ if TYPE_CHECKING:
 
 
 class FeatureEngine(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """`engine` is one of `resources.environments.ENGINES`; Spark starts when its session is first asked for."""
+    """Spark starts when its session is first asked for.
 
-    engine: str
-    spark: Spark
+    It takes the address, not the Spark resource: Dagster 1.13 warns of its own deprecated call when resources nest."""
+
+    engine: Engine
+    spark_master: str
 
     @classmethod
     def of(cls, environment: Environment) -> "FeatureEngine":
-        return cls(engine=environment.engine, spark=Spark(master=environment.spark_master))
+        return cls(engine=environment.engine, spark_master=environment.spark_master)
 
     @property
     def session(self) -> "SparkSession | None":
         """The Spark session, None where the engine is Polars."""
-        return self.spark.session if self.engine == "spark" else None
+        return Spark(master=self.spark_master).session if self.engine is Engine.SPARK else None

@@ -28,7 +28,7 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
                 timeout=self.timeout_seconds,
             )
             answer.raise_for_status()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             # the address may hold a token, so neither it nor the error's text is shown
             reason = (
                 f"status {error.response.status_code}"

@@ -35,10 +35,14 @@ def build_drift_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) ->
         said = []
         for period in dict.fromkeys(str(record.partition_key) for record in found):
             decision = home.documents.load(product.name, "drift_decision", period, Decision)
+            following = product.period.shift(product.period.at(period), 1)
+            if decision.action is Action.RETRAIN and not product.period.has(following):
+                said.append(f"{period}: retrain, but {product.name} has no period {following.key}")
+                continue
             said.append(f"{period}: {decision.action}")
             if decision.action is Action.RETRAIN:
-                partition = product.period.shift(product.period.at(period), 1).key
-                requests.append(request(context.instance, product, period, "retrain", partition, retraining(product)))
+                selection = retraining(product)
+                requests.append(request(context.instance, product, period, "retrain", following.key, selection))
             elif decision.action is Action.REWORK:
                 requests.append(request(context.instance, product, period, "rework", period, [brief]))
         asked = [item for item in requests if item]

@@ -1,11 +1,13 @@
 """The labels of a predicted period are due: measure and decide."""
 
+from itertools import takewhile
+
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
 from resources.platform import Platform
 from sensors.arrivals import periods_to_label
-from sensors.selections import MAX_PERIODS_PER_TICK, labelled, only_labels, request
+from sensors.selections import MAX_PERIODS_PER_TICK, is_arriving, labelled, only_labels, request
 
 
 def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -28,7 +30,11 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
         waiting = periods_to_label(product, now, raw, done, context.cursor or "")
         if not waiting:
             return dg.SkipReason(f"no labels are due at {now:%Y-%m-%d %H:%M}")
-        asked = waiting[:MAX_PERIODS_PER_TICK]
+        # a daemon that catches up finds periods whose labels are due before they are predicted
+        asked = list(takewhile(lambda key: not is_arriving(context.instance, product, key), waiting))
+        asked = asked[:MAX_PERIODS_PER_TICK]
+        if not asked:
+            return dg.SkipReason(f"{waiting[0]} is still being predicted")
         requests = [
             request(
                 context.instance,

@@ -42,6 +42,12 @@ def retraining(product: ModelProduct) -> list[dg.AssetKey]:
     return [key_of(product, name) for name in names]
 
 
+def is_arriving(instance: dg.DagsterInstance, product: ModelProduct, period: str) -> bool:
+    """Is a run that stores and predicts this period under way?"""
+    runs = instance.get_runs(dg.RunsFilter(tags={CAUSE: f"{product.name}:{period}:arrival"}))
+    return any(not run.is_finished for run in runs)
+
+
 def request(
     instance: dg.DagsterInstance,
     product: ModelProduct,

@@ -1,16 +1,21 @@
 """Assets of the data pipeline: source tables, labels, features, online features."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from mlops_assets.errors import PartitionMissing
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
 from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
+from resources.feature_engine import FeatureEngine
 from resources.platform import Platform
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from mlops_assets.stores.offline_store import OfflineStore
@@ -128,25 +133,53 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         description="Model inputs of every row, point-in-time correct:\n\n"
         + "\n".join(f"- **{view.name}**: {', '.join(view.names)}. {view.description}" for view in product.features),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
-        code=product.fingerprint()[:40],
+        code=product.fingerprint(),
     )
-    def features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.data.features import build_features
-
+    def features(
+        context: dg.AssetExecutionContext, platform: Platform, feature_engine: FeatureEngine
+    ) -> dg.MaterializeResult[None]:
         store = platform.open().offline
-        rows = store.scan(f"{product.name}/raw", [context.partition_key]).select(product.request)
-        frame = build_features(product, rows, tables_with_lookback(product, store, context.partition_key)).collect()
+        frame = _built(product, store, context.partition_key, feature_engine)
         version = store.write(f"{product.name}/features", context.partition_key, frame)
         nulls = [
             {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
             for name in product.feature_names
         ]
         return dg.MaterializeResult(
-            metadata={**rows_metadata(frame), "features": len(product.inputs), "nulls": table(nulls)},
+            metadata={
+                **rows_metadata(frame),
+                "features": len(product.inputs),
+                "engine": feature_engine.engine.value,
+                "nulls": table(nulls),
+            },
             data_version=dg.DataVersion(version),
         )
 
     return features
+
+
+def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: FeatureEngine) -> "pl.DataFrame":
+    """The period's features, by the engine that is configured: the rows are the same."""
+    if session := engine.session:
+        from mlops_assets.data.spark_features import build_features_on_spark
+
+        keys = keys_with_lookback(product, key)
+        tables = {
+            declared.name: _files(store, f"{product.name}/{name}", keys)
+            for name, declared in tables_of(product).items()
+        }
+        return build_features_on_spark(session, product, _files(store, f"{product.name}/raw", [key]), tables)
+    from mlops_assets.data.features import build_features
+
+    rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
+    return build_features(product, rows, tables_with_lookback(product, store, key)).collect()
+
+
+def _files(store: "OfflineStore", stored: str, keys: list[str]) -> "list[Path]":
+    """Raises PartitionMissing, as a scan of the store does."""
+    if missing := [key for key in keys if not store.has(stored, key)]:
+        raise PartitionMissing(stored, missing)
+    return [store.path(stored, key) for key in keys]
 
 
 def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
@@ -161,7 +194,7 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
             f"- **{view.name}** by {', '.join(view.key)}, lives {view.time_to_live}" for view in product.lookups
         ),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
-        code=product.fingerprint()[:40],
+        code=product.fingerprint(),
     )
     def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.data.features import newest_per_key
@@ -169,8 +202,10 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         home = platform.open()
         tables = tables_with_lookback(product, home.offline, context.partition_key)
         written = []
+        content = hashlib.sha256()
         for view in product.lookups:
             newest = newest_per_key(view, tables, home.clock.now())
+            content.update(newest.write_ndjson().encode())
             changed = home.online.write(product.name, view, newest)
             written.append(
                 {
@@ -181,7 +216,8 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
                 }
             )
         return dg.MaterializeResult(
-            metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)}
+            metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)},
+            data_version=dg.DataVersion(content.hexdigest()[:16]),
         )
 
     return online_features
@@ -189,7 +225,12 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
 
 def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
     """Every source table for the period and as many earlier ones as its features look back."""
+    keys = keys_with_lookback(product, key)
+    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
+
+
+def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
+    """The period and as many earlier ones as its features look back, oldest first."""
     period = product.period.at(key)
     reach = [product.period.shift(period, -back) for back in range(periods_in(product, product.lookback), -1, -1)]
-    keys = [item.key for item in reach if product.period.has(item)]
-    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
+    return [item.key for item in reach if product.period.has(item)]

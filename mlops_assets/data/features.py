@@ -6,6 +6,7 @@ from typing import Any
 
 import narwhals as nw
 import polars as pl
+from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView
@@ -21,18 +22,22 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     featured = request_features(product, rows)
     for view in product.lookups:
         featured = join_point_in_time(featured, lookup_table(view, tables), view, product.event_timestamp)
-    identity = dict.fromkeys((*product.entity_key, product.event_timestamp))
-    return featured.select(*identity, *(_typed(f.name, f.kind) for f in product.inputs if f.name not in identity)).sort(
-        product.event_timestamp, *product.entity_key
-    )
+    return model_inputs(product, featured).sort(product.event_timestamp, *product.entity_key)
 
 
-def lookup_table(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """The view's values with both clocks, from the source's tables."""
+def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
+    """The view's values with both clocks, from the source's tables (on Polars or on Spark)."""
     assert view.lookup is not None
     wrapped: dict[str, nw.LazyFrame[Any]] = {name: nw.from_native(table) for name, table in tables.items()}
-    found: pl.LazyFrame = nw.to_native(view.lookup(wrapped))
+    found: IntoLazyFrameT = nw.to_native(view.lookup(wrapped))
     return found
+
+
+def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFrameT:
+    """Entity key, event timestamp and every model input as the model takes it, in the order of the model's columns."""
+    identity = dict.fromkeys((*product.entity_key, product.event_timestamp))
+    inputs = (_typed(item.name, item.kind) for item in product.inputs if item.name not in identity)
+    return nw.to_native(nw.from_native(featured).select(*identity, *inputs))
 
 
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
@@ -46,5 +51,5 @@ def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: d
     )
 
 
-def _typed(name: str, kind: FeatureKind) -> pl.Expr:
-    return pl.col(name).cast(pl.String if kind is FeatureKind.CATEGORICAL else pl.Float64)
+def _typed(name: str, kind: FeatureKind) -> nw.Expr:
+    return nw.col(name).cast(nw.String if kind is FeatureKind.CATEGORICAL else nw.Float64)

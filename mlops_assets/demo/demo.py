@@ -3,21 +3,24 @@
 import logging
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from importlib.resources import files
 from pathlib import Path
-from types import FrameType
 
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mlops_assets.demo.processes import Servers, free_port
+from mlops_assets.demo.platform import (
+    Ports,
+    free_ports,
+    interruptible,
+    prepare,
+    server_environment,
+    start_servers,
+    wait_for_interrupt,
+)
+from mlops_assets.demo.processes import Servers
 from mlops_assets.demo.replay import Replay, expect_success, failure_of
 from mlops_assets.demo.story import actions_in_words, one_line, week_of, weeks_of, year_table
 from mlops_assets.errors import PlatformError
@@ -29,23 +32,16 @@ LIVE_PERIODS = 3
 LIVE_SECONDS = 240.0  # one live step may take this long before the demo says what hangs
 
 
-@dataclass(frozen=True)
-class Ports:
-    dagster: int
-    mlflow: int
-    api: int
-
-
 def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool) -> None:
     """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C."""
     started = time.monotonic()
     # the demo says itself what happens; what the servers say is in the home's logs
     logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with _interruptible():
+    with interruptible():
         home = fresh_home(folder, console)
-        ports = Ports(*(free_port(port, console.print) for port in (3000, 5000, 8000)))
-        environment = _environment(home, product, ports)
+        ports = free_ports(console)
+        environment = server_environment(home, ports, product.name)
         os.environ.update(environment)
         with dg.DagsterInstance.from_config(str(home.root / "dagster")) as instance:
             replay = _replay(product, home, instance)
@@ -53,7 +49,7 @@ def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bo
             console.print(f"replayed in {time.monotonic() - started:.0f} s\n")
             went_live = time.monotonic()
             with Servers(home.root / "logs", environment) as servers:
-                _start(servers, ports, home, console)
+                start_servers(servers, ports, home, console)
                 _live_periods(replay, deployed, console)
                 _tell(replay, deployed, ports, console)
                 console.print(
@@ -61,7 +57,7 @@ def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bo
                 )
                 if not leave:
                     console.print("\n[bold]Ctrl-C ends everything.[/bold]")
-                    _wait_for_interrupt()
+                    wait_for_interrupt()
     console.print(f"every process has ended; {home.root} keeps what was made until the next demo")
 
 
@@ -77,10 +73,10 @@ def fresh_home(folder: Path, console: Console) -> Home:
             )
         console.print(f"starting clean: removing what the last demo left in {folder}")
         shutil.rmtree(folder)
-    (folder / "dagster").mkdir(parents=True)
-    (folder / "dagster" / "dagster.yaml").write_text((files("mlops_assets.demo") / "dagster.yaml").read_text())
+    home = Home(folder.absolute())
+    prepare(home)
     running.write_text(str(os.getpid()))
-    return Home(folder.absolute())
+    return home
 
 
 def _replay(product: ModelProduct, home: Home, instance: dg.DagsterInstance) -> Replay:
@@ -164,25 +160,6 @@ def _note_champion(replay: Replay, period: Period, deployed: dict[str, int], con
         console.print(f"    version {champion.version} is the new champion: {champion.reason}")
 
 
-def _start(servers: Servers, ports: Ports, home: Home, console: Console) -> None:
-    workspace = files("mlops_assets.demo") / "workspace.yaml"
-    host = ["--host", "127.0.0.1"]
-    store = ["--backend-store-uri", home.mlflow_store, "--workers", "1"]
-    mlflow = servers.start(
-        "mlflow", ["mlflow", "server", *host, "--port", str(ports.mlflow), *store], ports.mlflow, signal.SIGTERM
-    )
-    api = servers.start("api", ["serving"], ports.api, signal.SIGTERM)
-    dagster = servers.start(
-        "dagster",
-        ["dagster", "dev", *host, "--port", str(ports.dagster), "--workspace", str(workspace)],
-        ports.dagster,
-        signal.SIGINT,  # on which it ends its code server and its daemon
-    )
-    servers.wait_for(api, "/health/ready", 60, console.print)
-    servers.wait_for(dagster, "/server_info", 90, console.print)
-    servers.wait_for(mlflow, "/health", 90, console.print)
-
-
 def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) -> None:
     """Move the clock and wait: the daemon's sensors do the rest."""
     product = replay.product
@@ -240,27 +217,11 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     console.print(command, soft_wrap=True, highlight=False, markup=False)
     console.print(answer, soft_wrap=True, highlight=False, markup=False)
     console.print("\n[bold]Look around[/bold]")
-    console.print(f"  Dagster     http://127.0.0.1:{ports.dagster}/asset-groups~key%3A%22{product.name}%2F*%22", soft_wrap=True)
+    console.print(
+        f"  Dagster     http://127.0.0.1:{ports.dagster}/asset-groups~key%3A%22{product.name}%2F*%22", soft_wrap=True
+    )
     console.print(f"  MLflow      http://127.0.0.1:{ports.mlflow}", soft_wrap=True)
     console.print(f"  API         {api}/schema", soft_wrap=True)
-
-
-def _environment(home: Home, product: ModelProduct, ports: Ports) -> dict[str, str]:
-    return {
-        "DAGSTER_HOME": str(home.root / "dagster"),
-        "MLOPS_HOME": str(home.root),
-        "MLOPS_HOST": "127.0.0.1",
-        "MLOPS_PORT": str(ports.api),
-        "MLOPS_API_URL": f"http://127.0.0.1:{ports.api}",
-        "MLOPS_MLFLOW_URL": f"http://127.0.0.1:{ports.mlflow}",
-        "MLOPS_SENSORS": product.name,
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        # seven more processes that nothing here uses
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "PYTHONWARNINGS": "ignore",
-    }
 
 
 def _all_periods(product: ModelProduct) -> list[Period]:
@@ -284,28 +245,3 @@ def _is_alive(pid: int) -> bool:
     import psutil
 
     return pid != os.getpid() and psutil.pid_exists(pid)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT end the demo alike, so that no process is left behind.
-
-    SIGINT is set as well: a shell starts background jobs with it ignored, and Dagster then ignores SIGTERM too."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return

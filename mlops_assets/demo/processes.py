@@ -120,8 +120,12 @@ def _listener(port: int) -> str:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    """A server's children, and every process of the session it began, which outlive it when it crashes."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == pid:
+                found |= {process, *process.children(recursive=True)}
+        except (OSError, psutil.Error):
+            continue  # it ended meanwhile
+    return list(found)

@@ -31,7 +31,7 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.stores.model_registry import CHAMPION
 
         home = platform.open()
-        promotion = promote(product, home, context.partition_key, context.run_id)
+        promotion = promote(product, home, context.partition_key, context.run.run_id)
         deployed = promotion.deployment
         # the ledger decides what serves; the alias mirrors it for people who look in MLflow
         tracking.registry().set_alias(product.name, CHAMPION, deployed.version)

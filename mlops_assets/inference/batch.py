@@ -21,7 +21,7 @@ def predict_period(product: ModelProduct, features: pl.DataFrame, history: list[
     history: deployments, oldest first. Raises NoChampion: every row happened before the first of them."""
     parts = []
     ends: list[datetime | None] = [*(deployment.deployed_at for deployment in history[1:]), None]
-    for deployment, end in zip(history, ends, strict=True):
+    for deployment, end in zip(history, ends, strict=False):  # without a deployment there is one end and nothing to end
         event = pl.col(product.event_timestamp)
         served = features.filter(event >= deployment.deployed_at, event < end if end is not None else True)
         if served.height:

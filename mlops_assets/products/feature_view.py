@@ -89,8 +89,24 @@ class FeatureView:
         return tuple(feature.name for feature in self.features)
 
     def fingerprint(self) -> str:
-        """Changes when the definition does: names, kinds, key, time to live and the source text of the lookup."""
-        lookup = inspect.getsource(self.lookup) if self.lookup else ""
+        """Changes when the definition does: names, kinds, key, time to live, and the source text of the lookup with
+        the functions and values of its module that it uses."""
+        lookup = "\n".join(_sources(self.lookup, {})) if self.lookup else ""
         facts = [self.name, *self.key, str(self.time_to_live), str(self.lookback), lookup]
         facts += [f"{f.name}|{f.kind}|{f.expression!r}" for f in self.features]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _sources(function: Callable[..., object], seen: dict[str, None]) -> list[str]:
+    """Source text of the function, and what it reaches in its own module, each once."""
+    found = [inspect.getsource(function)]
+    for name in inspect.unwrap(function).__code__.co_names:
+        used = inspect.unwrap(function).__globals__.get(name)
+        if name in seen or used is None:
+            continue
+        seen[name] = None
+        if inspect.isfunction(used) and used.__module__ == function.__module__:
+            found += _sources(used, seen)
+        elif isinstance(used, nw.Expr | int | float | str | tuple):
+            found.append(f"{name}={used!r}")
+    return found

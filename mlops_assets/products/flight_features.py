@@ -15,9 +15,28 @@ from mlops_assets.products.feature_view import (
 )
 from mlops_assets.products.periods import days, hours
 
-_LOCAL_DEPARTURE = nw.col("scheduled_departure").dt.convert_time_zone("America/New_York")
+
+def _in_new_york(utc: nw.Expr) -> nw.Expr:
+    """Wall clock of New York: 4 hours behind UTC in summer, else 5.
+
+    Summer is from the second Sunday of March, 07:00 UTC, to the first Sunday of November, 06:00 UTC (the law since
+    2007). Written out, because Narwhals 2.29 converts time zones on Polars but not on Spark.
+    """
+    # never in December, which 7 hours before the first morning of a year still is
+    has_begun = _sunday(utc.dt.offset_by("-7h")).is_between(308, 1130)
+    has_not_ended = _sunday(utc.dt.offset_by("-6h")) < 1101
+    return nw.when(has_begun & has_not_ended).then(utc.dt.offset_by("-4h")).otherwise(utc.dt.offset_by("-5h"))
+
+
+def _sunday(moment: nw.Expr) -> nw.Expr:
+    """The month, and its last Sunday up to the moment, as 308 (no Sunday yet: 300 or less)."""
+    return moment.dt.month().cast(nw.Int64) * 100 + moment.dt.day() - moment.dt.weekday() % 7
+
+
+_LOCAL_DEPARTURE = _in_new_york(nw.col("scheduled_departure"))
 _HOUR = _LOCAL_DEPARTURE.dt.hour().cast(nw.Int64)  # Polars counts hours in 8 bits: times 24 would overflow
-_WEEKDAY = _LOCAL_DEPARTURE.dt.weekday().cast(nw.Int64)
+# 1 is Monday, 7 is Sunday: of Narwhals' backends, Polars calls Sunday 7 and Spark 0
+_WEEKDAY = (_LOCAL_DEPARTURE.dt.weekday().cast(nw.Int64) + 6) % 7 + 1
 LATE = nw.col("arr_delay") >= 15
 
 schedule = FeatureView(

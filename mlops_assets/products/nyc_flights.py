@@ -6,6 +6,7 @@ Each read scans the CSV once into a Parquet cache, later reads touch only one pe
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import tempfile
@@ -207,11 +208,12 @@ def _package_data() -> Path:
 
 
 def _cached(name: str, prepare: object) -> str:
-    """Path of the table as Parquet beside the CSV's own version, made once and moved into place whole."""
+    """Path of the table as Parquet, made once for this package and this code, and moved into place whole."""
     stamp = int((_package_data() / "flights.csv.zip").stat().st_mtime)
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"mlops-assets-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{name}-{stamp}-v1.parquet"
+    path = folder / f"{name}-{stamp}-{code}.parquet"
     if not path.exists():
         half = path.with_suffix(f".{os.getpid()}.part")
         prepare().write_parquet(half)  # type: ignore[operator]

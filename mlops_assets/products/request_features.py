@@ -1,13 +1,13 @@
 """Features that a row or a live request determines itself: the one place where their expressions are applied."""
 
 import narwhals as nw
-import polars as pl
+from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.products.product import ModelProduct
 
 
-def request_features(product: ModelProduct, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """`rows` (the product's request columns) with the features of its request views."""
+def request_features(product: ModelProduct, rows: IntoLazyFrameT) -> IntoLazyFrameT:
+    """`rows` (the product's request columns; on Polars or on Spark) with the features of its request views."""
     expressions = [
         feature.expression.alias(feature.name)
         for view in product.features

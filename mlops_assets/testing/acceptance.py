@@ -26,7 +26,7 @@ def accept(
 ) -> AcceptanceRecord:
     """Accept when every declared gate was judged and passed; name those that were not."""
     judged = {result.gate: result for result in gates}
-    declared = [gate.name for gate in product.gates]
+    declared = [gate.name for gate in (*product.report_gates, *product.staging_gates)]
     missing = [name for name in declared if name not in judged]
     failed = [result.reason for result in gates if not result.passed]
     if missing:

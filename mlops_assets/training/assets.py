@@ -169,7 +169,7 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         kinds={"mlflow", "onnx"},
         description="A version trained by the newest recipe, registered in MLflow as challenger, with its serving bundle.",
         deps=[dep(product, "training_set"), dg.AssetDep(key_of(product, "recipe"))],
-        code=product.fingerprint()[:40],
+        code=product.fingerprint(),
     )
     def model(context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking) -> dg.MaterializeResult[None]:
         from mlops_assets.training.recipe import current_recipe
@@ -186,7 +186,7 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         tags = {"product": product.name, "recipe_version": str(recipe.version)}
         with tracking.run(context, f"{product.name}/training", tags) as mlflow:
             manifest = train_and_register(
-                product, recipe, home, key, tracking.registry(), mlflow, context.run_id, context.log.info
+                product, recipe, home, key, tracking.registry(), mlflow, context.run.run_id, context.log.info
             )
         metadata: dict[str, Any] = {
             "version": manifest.version,

@@ -40,6 +40,7 @@ def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
     kept = [output for output in model.graph.output if output.name == "scores"]
     del model.graph.output[:]
     model.graph.output.extend(kept)
+    model.graph.name = type(estimator).__name__  # converters draw a random one; the same model has the same bytes
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -28,11 +28,15 @@ class Score:
 def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
     """One metric. labels: (n,), classes as 0..k-1; scores: (n,) probability of class 1 or prediction, (n, k) multiclass.
 
+    A class that was never seen in training is NaN among the labels: the model gave it probability 0.
     Raises NothingToLearnFrom: no rows, or a ranking metric with one class only."""
     if len(labels) == 0:
         raise NothingToLearnFrom(f"{metric} of 0 rows does not exist. Wait for labels.")
     if metric in ("roc_auc", "average_precision") and len(np.unique(labels)) < 2:
         raise NothingToLearnFrom(f"{metric} of {len(labels)} rows that all have the same label does not exist.")
+    if task is Task.MULTICLASS and np.isnan(labels).any():
+        labels = np.where(np.isnan(labels), scores.shape[1], labels)
+        scores = np.column_stack([scores, np.zeros(len(scores))])
     return float(_function(metric, task)(labels, scores))
 
 
@@ -104,9 +108,18 @@ def _function(metric: str, task: Task) -> Callable[[Array, Array], float]:
         "average_precision": sk.average_precision_score,
         "brier": sk.brier_score_loss,
         "accuracy": lambda y, p: sk.accuracy_score(y, p >= 0.5 if task is Task.BINARY else p.argmax(axis=1)),
-        "log_loss": lambda y, p: sk.log_loss(y, p, labels=[0, 1] if task is Task.BINARY else range(p.shape[1])),
+        "log_loss": lambda y, p: (
+            sk.log_loss(y, p, labels=[0, 1]) if task is Task.BINARY else _log_loss_of_classes(y, p)
+        ),
     }
     return classes[metric]
+
+
+def _log_loss_of_classes(labels: Array, scores: Array) -> float:
+    from sklearn.metrics import log_loss
+
+    # float32 probabilities do not sum to one as closely as scikit-learn asks for
+    return float(log_loss(labels, scores / scores.sum(axis=1, keepdims=True), labels=range(scores.shape[1])))
 
 
 def _roc_auc_of_classes(labels: Array, scores: Array) -> float:

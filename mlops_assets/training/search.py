@@ -11,8 +11,9 @@ from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.training.fit import fit, label_codes
-from mlops_assets.training.metrics import paired_gain, score_with_interval
+from mlops_assets.products.task import Task
+from mlops_assets.training.fit import class_names, fit, label_codes
+from mlops_assets.training.metrics import Array, paired_gain, score_with_interval
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
 
 FOLDS = 3
@@ -60,10 +61,11 @@ def run_experiment(
     Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     folds = validation_folds(rows[PERIOD].unique().sort().to_list())
-    labels, days = _pooled(product, rows, folds)
+    classes = class_names(product.task, rows[LABEL])
+    labels, days = _pooled(product, rows, folds, classes)
     scored = {}
     for number, candidate in enumerate(product.candidates, 1):
-        scored[candidate.name] = _validate(product, candidate, rows, folds)
+        scored[candidate.name] = _validate(product, candidate, rows, folds, classes)
         told(f"candidate {number} of {len(product.candidates)}, {candidate.name}: fitted on {FOLDS} folds")
     metric, task = product.metric, product.task
     results = {name: score_with_interval(metric, task, labels, made[0], days) for name, made in scored.items()}
@@ -109,18 +111,29 @@ def validation_folds(periods: list[str]) -> list[list[str]]:
     return [part.tolist() for part in np.array_split(np.array(periods[-held:]), FOLDS)]
 
 
-def _validate(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]]):  # type: ignore[no-untyped-def]
+def _validate(  # type: ignore[no-untyped-def]
+    product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
+):
     scores, fit_seconds, predict_seconds = [], 0.0, 0.0
     for fold in folds:
         fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < fold[0]))
         fit_seconds += fitted.seconds
         started = time.perf_counter()
-        scores.append(fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold))))
+        found = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
+        scores.append(_aligned(found, fitted.classes, classes) if product.task is Task.MULTICLASS else found)
         predict_seconds += time.perf_counter() - started
     return np.concatenate(scores), fit_seconds, predict_seconds
 
 
-def _pooled(product: ModelProduct, rows: pl.DataFrame, folds: list[list[str]]):  # type: ignore[no-untyped-def]
+def _aligned(scores: Array, fitted: tuple[str, ...], classes: tuple[str, ...]) -> Array:
+    """A class that appears only after the fold's training rows has probability 0."""
+    aligned = np.zeros((len(scores), len(classes)))
+    aligned[:, [classes.index(name) for name in fitted]] = scores
+    return aligned
+
+
+def _pooled(  # type: ignore[no-untyped-def]
+    product: ModelProduct, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
+):
     held = pl.concat([rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds])
-    classes = tuple(rows[LABEL].unique().sort().to_list()) if held[LABEL].dtype == pl.String else ()
     return label_codes(product.task, held[LABEL], classes), held[product.event_timestamp].dt.date()

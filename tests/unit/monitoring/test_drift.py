@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.data.profile import ReferenceProfile, build_reference
 from mlops_assets.errors import ContractBroken, NothingToLearnFrom
 from mlops_assets.monitoring.drift import (
     DriftReading,
     DriftState,
     FeatureReading,
-    ReferenceProfile,
-    build_reference,
     measure_drift,
 )
 from mlops_assets.products.feature_view import Feature, FeatureKind, Role

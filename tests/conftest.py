@@ -1,0 +1,12 @@
+"""What every test shares: UTC, and nothing phones home."""
+
+import os
+import time
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+os.environ.update(DO_NOT_TRACK="1", DAGSTER_DISABLE_TELEMETRY="1", MLFLOW_DISABLE_TELEMETRY="true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# a test says which home it means
+for name in ("DAGSTER_HOME", "MLOPS_HOME", "MLOPS_SENSORS", "MLOPS_WEBHOOK_URL", "MLOPS_MLFLOW_TRACKING"):
+    os.environ.pop(name, None)

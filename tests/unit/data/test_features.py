@@ -1,0 +1,150 @@
+"""The one definition of features, applied to a period."""
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+
+from mlops_assets.data.features import build_features, newest_per_key
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView, Tables
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.nyc_flights import NycFlights
+from mlops_assets.products.periods import days
+from mlops_assets.products.product import ModelProduct
+from tests.unit.training.builders import BASKET, a_product, a_ride, january, rides
+
+
+def waits(tables: Tables) -> Any:
+    """The wait of every ride, from when it was told."""
+    return tables["rides"].with_columns(
+        nw.col("asked_at").alias(EVENT_TIME), nw.col("told_at").alias(CREATED_TIME), nw.col("waited").alias("last_wait")
+    )
+
+
+LAST_WAIT = FeatureView(
+    "last_wait", (Feature("last_wait", unit="min"),), key=("origin",), lookup=waits, time_to_live=days(1)
+)
+HOUR = FeatureView("clock", (Feature("hour", nw.col("asked_at").dt.hour()),))
+
+
+def featured(product: ModelProduct, frame: pl.DataFrame) -> pl.DataFrame:
+    return build_features(product, frame.lazy().select(product.request), {"rides": frame.lazy()}).collect()
+
+
+def test_features_are_identity_and_inputs_in_the_order_of_the_model_one_row_per_row():
+    product = a_product(features=(LAST_WAIT, BASKET, HOUR))
+    frame = rides(a_ride(2, january(2, 9)), a_ride(1, january(2, 8), waited=4.0), a_ride(3, january(2, 7), origin=None))
+
+    found = featured(product, frame)
+
+    # ride 1 was told at 9:00, just in time for ride 2; ride 3 has no origin to look up by
+    assert found.columns == ["ride", "asked_at", "last_wait", "origin", "distance", "hour"]
+    assert found.drop("asked_at").rows() == [
+        (3, None, None, 2.0, 7.0),
+        (1, None, "EWR", 2.0, 8.0),
+        (2, 4.0, "EWR", 2.0, 9.0),
+    ]
+
+
+def test_numbers_are_floats_and_categories_strings_whatever_the_source_holds():
+    drivers = FeatureView("driver", (Feature("driver", nw.col("ride") % 2, FeatureKind.CATEGORICAL),))
+    found = featured(a_product(features=(drivers, HOUR), gates=()), rides(a_ride(3, january(2, 9))))
+
+    assert found.select("driver", "hour").schema == {"driver": pl.String, "hour": pl.Float64}
+
+
+def test_a_feature_that_is_part_of_the_key_is_not_doubled():
+    product = a_product(entity_key=("ride", "origin"))
+
+    assert featured(product, rides(a_ride(1, january(2)))).columns == ["ride", "origin", "asked_at", "distance"]
+
+
+def test_no_rows_have_no_features():
+    product = a_product(features=(LAST_WAIT, BASKET))
+
+    assert featured(product, rides()).shape == (0, 5)
+
+
+def test_the_newest_value_per_key_is_the_newest_event_that_is_known_by_now():
+    frame = rides(
+        a_ride(1, january(2, 8), told_at=january(2, 9), waited=4.0),
+        a_ride(2, january(2, 7), told_at=january(2, 10), waited=99.0),  # an old event, told late
+        a_ride(3, january(2, 8), told_at=january(2, 20), waited=77.0),  # not told yet
+        a_ride(4, january(2, 8), told_at=january(2, 12), origin="JFK", waited=6.0),  # told exactly now
+    )
+
+    newest = newest_per_key(LAST_WAIT, {"rides": frame.lazy()}, now=january(2, 12))
+
+    assert newest.select("origin", "last_wait").rows() == [("EWR", 4.0), ("JFK", 6.0)]
+
+
+def test_offline_and_online_agree_on_a_value():
+    draw = np.random.default_rng(4)
+    frame = rides(
+        *(
+            a_ride(
+                number,
+                asked := january(2) + timedelta(minutes=int(draw.integers(0, 600))),
+                told_at=asked + timedelta(minutes=int(draw.integers(0, 200))),
+                waited=float(number),
+                origin=str(draw.choice(["EWR", "JFK"])),
+            )
+            for number in range(100)
+        )
+    )
+    now = january(2, 6)
+    product = a_product(features=(LAST_WAIT, BASKET))
+    request = rides(a_ride(1_000, now), a_ride(1_001, now, origin="JFK")).select(product.request)
+
+    offline = build_features(product, request.lazy(), {"rides": frame.lazy()}).collect()
+    online = newest_per_key(LAST_WAIT, {"rides": frame.lazy()}, now)
+
+    assert offline.sort("origin").select("origin", "last_wait").equals(online.select("origin", "last_wait"))
+
+
+def flights_and_weather() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two real weeks of January."""
+    weeks = [flight_delay.period.at(key) for key in ("2013-01-07", "2013-01-14")]
+    source = NycFlights()
+    flights = pl.concat([source.read("flights", week) for week in weeks]).collect()
+    return flights, pl.concat([source.read("weather", week) for week in weeks]).collect()
+
+
+def with_another_future(table: pl.DataFrame, event: str, outcomes: list[str], now: datetime) -> pl.DataFrame:
+    """Shuffled; every outcome that is told after `now` is another one, and of what happens after it, half is gone."""
+    later, told_later = pl.col(event) > now, pl.col("reported_at") > now
+    return (
+        table.filter(~later | (pl.int_range(pl.len()) % 2 == 0))
+        .with_columns(pl.when(told_later).then(pl.lit(0.5)).otherwise(name).alias(name) for name in outcomes)
+        .sample(fraction=1, shuffle=True, seed=1)
+    )
+
+
+def test_another_future_does_not_change_a_feature_of_the_flights():
+    flights, weather = flights_and_weather()
+    now = datetime.fromisoformat("2013-01-16T15:00:00+00:00")
+    conditions = ["temperature", "humidity", "wind_speed", "precipitation", "pressure", "visibility"]
+    other_flights = with_another_future(flights, "scheduled_departure", ["dep_delay", "arr_delay"], now)
+    other_weather = with_another_future(weather, "observed_at", conditions, now)
+    rows = flights.lazy().filter(pl.col("scheduled_departure") <= now).select(flight_delay.request)
+
+    first = build_features(flight_delay, rows, {"flights": flights.lazy(), "weather": weather.lazy()}).collect()
+    second = build_features(
+        flight_delay, rows, {"flights": other_flights.lazy(), "weather": other_weather.lazy()}
+    ).collect()
+
+    assert first.height == rows.collect().height
+    assert first["origin_late_rate"].null_count() < first.height / 4
+    for name in first.columns:
+        assert first[name].equals(second[name], null_equal=True), name
+
+
+def test_a_product_without_lookups_needs_no_tables():
+    product = dataclasses.replace(a_product(), features=(HOUR,), gates=())
+
+    found = build_features(product, rides(a_ride(1, january(2, 9))).lazy(), {})
+
+    assert found.collect()["hour"].to_list() == [9]

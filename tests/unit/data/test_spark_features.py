@@ -1,0 +1,189 @@
+"""The one definition of features on Spark: the rows, values and types that Polars gives."""
+
+import os
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import narwhals as nw
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mlops_assets.data.assets import keys_with_lookback, tables_of
+from mlops_assets.data.contract import conform
+from mlops_assets.data.features import build_features
+from mlops_assets.data.spark_features import build_features_on_spark
+from mlops_assets.products.air_time import air_time
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.flight_features import schedule
+from mlops_assets.products.periods import hours
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.offline_store import OfflineStore
+from resources.spark import Spark
+from tests.unit.training.builders import BASKET, a_product, a_ride, january, rides
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+HAS_JAVA = shutil.which("java") is not None or "JAVA_HOME" in os.environ
+on_spark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not HAS_JAVA, reason="Java is not on this machine: install a JRE 17 to run Spark"),
+]
+# New York changes to summer time on its last day, so does the hour of the week
+WEEK = "2013-03-04"
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator["SparkSession"]:
+    running = Spark(master="local[2]").session
+    yield running
+    running.stop()
+
+
+def last_wait(tables: Tables) -> nw.LazyFrame:
+    """The wait of every ride, from when it was told."""
+    return tables["rides"].select(
+        "origin",
+        nw.col("asked_at").alias(EVENT_TIME),
+        nw.col("told_at").alias(CREATED_TIME),
+        nw.col("waited").alias("last_wait"),
+    )
+
+
+LAST_WAIT = FeatureView("last_wait", (Feature("last_wait"),), key=("origin",), lookup=last_wait, time_to_live=hours(6))
+WAITS = a_product(features=(BASKET, LAST_WAIT))
+
+
+def on_both(
+    session: "SparkSession", product: ModelProduct, rows: list[Path], tables: Mapping[str, list[Path]]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The features of the same files, by Polars and by Spark."""
+    scans = {name: pl.scan_parquet(files) for name, files in tables.items()}
+    polars = build_features(product, pl.scan_parquet(rows).select(product.request), scans).collect()
+    return polars, build_features_on_spark(session, product, rows, tables)
+
+
+def waits_on_both(
+    session: "SparkSession", folder: Path, asked: pl.DataFrame, told: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The last wait known to the rides `asked`, when the rides `told` are all that is ever learned."""
+    asked.write_parquet(folder / "asked.parquet")
+    told.write_parquet(folder / "told.parquet")
+    return on_both(session, WAITS, [folder / "asked.parquet"], {"rides": [folder / "told.parquet"]})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> OfflineStore:
+    """The flights and the weather of the week, and as far back as its features look."""
+    stored = OfflineStore(tmp_path_factory.mktemp("offline"))
+    for name, declared in tables_of(flight_delay).items():
+        for key in keys_with_lookback(flight_delay, WEEK):
+            read = flight_delay.source.read(declared.name, flight_delay.period.at(key))
+            stored.write(name, key, conform(declared, read))
+    return stored
+
+
+class TestOnSpark:
+    pytestmark = on_spark
+
+    @pytest.mark.parametrize("product", [flight_delay, air_time], ids=lambda product: product.name)
+    def test_a_week_of_flights_has_the_features_that_polars_gives(self, session, store, product):
+        keys = keys_with_lookback(product, WEEK)
+        tables = {
+            declared.name: [store.path(name, key) for key in keys] for name, declared in tables_of(product).items()
+        }
+
+        polars, spark = on_both(session, product, [store.path("raw", WEEK)], tables)
+
+        assert polars.height > 6_000
+        assert all(polars[name].null_count() < polars.height for name in product.feature_names)
+        assert_frame_equal(spark, polars, check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
+
+    def test_the_value_of_a_row_is_the_newest_that_was_known_and_alive(self, session, tmp_path):
+        told = rides(
+            a_ride(1, january(2, 8), told_at=january(2, 9), waited=10.0),
+            a_ride(2, january(2, 7), told_at=january(2, 10), waited=99.0),  # an older event, told later
+            a_ride(3, january(2, 8), told_at=january(2, 11), waited=12.0),  # ride 1 corrected
+            a_ride(4, january(2, 12), told_at=january(9), waited=77.0),  # planted: learned a week later
+            a_ride(5, january(2, 8), told_at=january(2, 8), waited=55.0, origin=None),
+        )
+        asked = rides(
+            a_ride(1, january(2, 8, 59)),  # nothing is known
+            a_ride(2, january(2, 9)),  # told at this very moment
+            a_ride(3, january(2, 10, 59)),
+            a_ride(4, january(2, 11)),
+            a_ride(5, january(2, 14)),  # exactly six hours old
+            a_ride(6, january(2, 14, 0, 1)),  # too old
+            a_ride(7, january(2, 13), origin="JFK"),  # nothing was ever told of JFK
+            a_ride(8, january(2, 13), origin=None),  # an unknown origin is not another one
+        )
+
+        polars, spark = waits_on_both(session, tmp_path, asked, told)
+
+        assert spark.sort("ride")["last_wait"].to_list() == [None, 10, 10, 12, 12, None, None, None]
+        assert_frame_equal(spark, polars)
+
+    def test_what_is_learned_later_changes_nothing_before(self, session, tmp_path):
+        # distinct events, so that there is one newest
+        draw = random.Random(11)
+        minutes = draw.sample(range(3 * 24 * 60), 400)
+        told = rides(
+            *(
+                a_ride(
+                    number,
+                    asked := january(2) + timedelta(minutes=minute),
+                    told_at=asked + timedelta(minutes=draw.randrange(600)),  # past the time to live, too
+                    waited=draw.choice([None, float(number)]),
+                    origin=draw.choice(["EWR", "JFK", None]),
+                )
+                for number, minute in enumerate(minutes)
+            )
+        )
+        noon = january(3, 12)
+        planted = told.with_columns(waited=pl.when(pl.col("told_at") > noon).then(-1.0).otherwise("waited"))
+
+        polars, spark = waits_on_both(session, tmp_path, told, told)
+        _, with_planted = waits_on_both(session, tmp_path, told, planted)
+
+        assert_frame_equal(spark, polars)
+        until_noon = pl.col("asked_at") <= noon
+        assert_frame_equal(with_planted.filter(until_noon), spark.filter(until_noon))
+        assert with_planted.filter(~until_noon)["last_wait"].min() == -1
+
+    def test_no_rows_have_the_same_columns_and_types(self, session, tmp_path):
+        polars, spark = waits_on_both(session, tmp_path, rides(), rides(a_ride(1, january(2))))
+
+        assert spark.height == 0
+        assert_frame_equal(spark, polars)
+
+    def test_hours_are_those_of_utc_whatever_zone_the_session_was_in(self, session, tmp_path):
+        clock = FeatureView("clock", (Feature("hour", nw.col("asked_at").dt.hour()),))
+        product = a_product(features=(BASKET, clock))
+        rides(a_ride(1, january(2, 8))).write_parquet(tmp_path / "asked.parquet")
+        session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+
+        found = build_features_on_spark(session, product, [tmp_path / "asked.parquet"], {})
+
+        assert found["hour"].to_list() == [8]
+
+
+def test_the_local_calendar_of_a_flight_is_that_of_the_time_zone_database():
+    # every half hour since the law of 2007, over every change of clocks and of year
+    moments = pl.select(
+        scheduled_departure=pl.datetime_range(datetime(2007, 3, 1), datetime(2038, 1, 1), "30m", time_zone="UTC")
+    )
+    local = pl.col("scheduled_departure").dt.convert_time_zone("America/New_York")
+    calendar = {
+        item.name: item.expression.cast(nw.Int64) for item in schedule.features if item.name in ("hour", "weekday")
+    }
+
+    found = nw.from_native(moments).select(**calendar).to_native()
+
+    hour, weekday = local.dt.hour().cast(pl.Int64), local.dt.weekday().cast(pl.Int64)
+    assert_frame_equal(found, moments.select(hour=hour, weekday=weekday))

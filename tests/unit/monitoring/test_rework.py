@@ -1,0 +1,94 @@
+"""The rework brief: since when, what moved most, and how to clear the flag."""
+
+import msgspec
+import pytest
+
+from mlops_assets.monitoring.decision import Decision
+from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
+from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
+from mlops_assets.monitoring.rework import ReworkBrief, write_brief
+from mlops_assets.products.policy import Action
+from tests.unit.training.builders import january
+
+
+def a_decision(period: str, band: Action, action: Action = Action.REWORK) -> Decision:
+    return Decision(period, action, 12.0, 11.0, 13.0, ("seats",), "12.0 % of rows moved in seats", band, 12.0, (), 4)
+
+
+def a_feature(name: str, percent: float) -> FeatureReading:
+    return FeatureReading(name, percent, percent - 0.5, percent + 0.5, 2.0, "input", True)
+
+
+DRIFT = DriftReading(
+    *(DriftState.CONCLUSIVE, 12.0, 11.5, 12.5, "seats"),
+    (a_feature("dest", 3.0), a_feature("carrier", 0.0), a_feature("seats", 12.0)),
+    *(6_500, "12.0 % of rows moved in seats"),
+)
+PERFORMANCE = PerformanceReading(
+    *(PerformanceState.NO_LABELS, "roc_auc", None, None, None, 0.7),
+    *(None, None, None, 1.0, False, 6_500, 0, "none of 6,500 predictions has a label yet"),
+)
+
+
+def brief_of(*bands: str, drift: DriftReading = DRIFT) -> ReworkBrief:
+    """The brief of the last of these weeks; the others are its history."""
+    *history, last = (a_decision(f"2020-01-{7 * week + 6:02}", Action(band)) for week, band in enumerate(bands))
+    return write_brief("taxi", last, history, drift, PERFORMANCE, january(31))
+
+
+@pytest.mark.parametrize(
+    ("bands", "since"),
+    [
+        (["rework"], "2020-01-06"),
+        (["watch", "rework"], "2020-01-13"),
+        (["retrain", "rework"], "2020-01-06"),
+        (["rework", "none", "retrain", "rework"], "2020-01-20"),
+        (["rework", "inconclusive", "rework"], "2020-01-20"),
+        (["retrain", "retrain", "rework"], "2020-01-06"),
+    ],
+)
+def test_a_brief_says_since_which_of_the_consecutive_periods_more_than_watching_was_asked_for(bands, since):
+    assert brief_of(*bands).since == since
+
+
+def test_a_brief_names_what_moved_the_most_first_and_leaves_out_what_did_not_move():
+    brief = brief_of("rework")
+
+    assert [(item.feature, item.percent, item.low, item.high) for item in brief.moved] == [
+        ("seats", 12.0, 11.5, 12.5),
+        ("dest", 3.0, 2.5, 3.5),
+    ]
+    assert (brief.product, brief.period, brief.model_version, brief.flagged_at) == (
+        "taxi",
+        "2020-01-06",
+        4,
+        january(31),
+    )
+
+
+def test_a_brief_reads_as_a_page_that_says_how_to_clear_the_flag():
+    page = brief_of("retrain", "rework").as_markdown()
+
+    assert page == (
+        "## Rework taxi, version 4\n\n"
+        "12.0 % of rows moved in seats, since 2020-01-06.\n\n"
+        "| feature | % of rows moved | interval |\n"
+        "|---|---|---|\n"
+        "| seats | 12.0 | 11.5 to 12.5 |\n"
+        "| dest | 3.0 | 2.5 to 3.5 |\n\n"
+        "Performance: none of 6,500 predictions has a label yet.\n\n"
+        "Automatic retraining is off. To clear the flag, materialise `taxi/experiment` and `taxi/recipe`, "
+        "then the partition after 2020-01-13 from `training_set` to `deployment`."
+    )
+
+
+def test_a_brief_of_lost_performance_alone_says_that_no_feature_moved():
+    still = msgspec.structs.replace(DRIFT, features=(a_feature("carrier", 0.0),))
+
+    assert "| none | | |" in brief_of("none", drift=still).as_markdown()
+
+
+def test_a_brief_survives_being_stored_as_json():
+    brief = brief_of("rework")
+
+    assert msgspec.json.decode(msgspec.json.encode(brief), type=ReworkBrief) == brief

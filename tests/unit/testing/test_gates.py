@@ -1,0 +1,127 @@
+"""Gates: exactly on the limit passes, what cannot be compared passes and says why."""
+
+import msgspec
+import pytest
+
+from mlops_assets.products.gates import (
+    AtMost,
+    at_least,
+    latency_p99,
+    not_worse_than_champion,
+    onnx_parity,
+    slice_gap,
+)
+from mlops_assets.testing import report as reports
+from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
+from tests.unit.training.builders import a_product
+
+REPORT = reports.TestReport(
+    product="taxi",
+    version=3,
+    partition="2020-01-09",
+    rows=1_200,
+    scores=(reports.Scored("roc_auc", 0.75, 0.7, 0.8), reports.Scored("log_loss", 0.5, 0.4, 0.6)),
+    slices=(),
+    calibration=(),
+    importance={},
+    onnx_difference=1e-5,
+    comparison=None,
+)
+
+
+def judged(gate, **changes) -> GateResult:
+    """The answer of this gate on a report with these changes."""
+    result, *_ = judge_report(a_product(gates=(gate,)), msgspec.structs.replace(REPORT, **changes))
+    assert result.gate == gate.name
+    return result
+
+
+def compared(low: float) -> reports.Comparison:
+    return reports.Comparison(2, "roc_auc", gain=0.001, low=low, high=0.02, confidence=0.9)
+
+
+def a_slice(category: str, gap: float | None, *, rows: int = 200, feature="origin", metric="roc_auc") -> reports.Slice:
+    return reports.Slice(feature, category, rows, metric, None if gap is None else 0.75 - gap, gap)
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed", "reason"),
+    [
+        (at_least("roc_auc", 0.75), True, "roc_auc 0.75 >= 0.75"),
+        (at_least("roc_auc", 0.7501), False, "roc_auc 0.75 < 0.7501"),
+        (AtMost("log_loss", 0.5), True, "log_loss 0.5 <= 0.5"),
+        (AtMost("log_loss", 0.4999), False, "log_loss 0.5 > 0.4999"),
+        (onnx_parity(1e-5), True, "largest difference of 1,200 rows 1.0e-05 <= 1e-05"),
+        (onnx_parity(9e-6), False, "largest difference of 1,200 rows 1.0e-05 > 9e-06"),
+    ],
+)
+def test_a_value_exactly_on_the_limit_passes(gate, passed, reason):
+    result = judged(gate)
+
+    assert (result.passed, result.reason) == (passed, reason)
+
+
+def test_a_difference_that_is_no_number_does_not_pass():
+    assert not judged(onnx_parity(1e-5), onnx_difference=float("nan")).passed
+
+
+@pytest.mark.parametrize(("milliseconds", "passed"), [(50.0, True), (50.1, False)])
+def test_latency_exactly_on_the_limit_passes(milliseconds, passed):
+    result = judge_latency(latency_p99(50), milliseconds)
+
+    assert (result.gate, result.passed, result.value, result.limit) == ("latency_p99", passed, milliseconds, 50)
+    assert result.reason == f"99 of 100 requests within {milliseconds} ms {'<=' if passed else '>'} 50 ms"
+
+
+def test_without_a_champion_there_is_nothing_to_be_worse_than():
+    result = judged(not_worse_than_champion("roc_auc", margin=0.005))
+
+    assert (result.passed, result.value) == (True, None)
+    assert result.reason == "no champion yet: nothing to be worse than"
+
+
+@pytest.mark.parametrize(("low", "passed"), [(-0.005, True), (-0.0051, False), (0.01, True)])
+def test_a_challenger_may_lose_the_margin_and_no_more_at_the_lower_end_of_the_interval(low, passed):
+    result = judged(not_worse_than_champion("roc_auc", margin=0.005), comparison=compared(low))
+
+    assert (result.passed, result.value, result.limit) == (passed, low, -0.005)
+    assert "differs from champion 2 by +0.0010, at 95% confidence by at least" in result.reason
+
+
+@pytest.mark.parametrize(("gap", "passed"), [(0.1, True), (0.1001, False)])
+def test_the_worst_slice_decides(gap, passed):
+    slices = (a_slice("EWR", -0.05), a_slice("JFK", gap), a_slice("LGA", 0.02))
+
+    result = judged(slice_gap("origin", "roc_auc", at_most=0.1), slices=slices)
+
+    assert (result.passed, result.value) == (passed, gap)
+    assert "worst of 3 slices origin=JFK loses" in result.reason
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        a_slice("JFK", 0.5, rows=199),
+        a_slice("JFK", None),
+        a_slice("JFK", 0.5, feature="driver"),
+        a_slice("JFK", 0.5, metric="log_loss"),
+    ],
+    ids=["too few rows", "one class only", "another feature", "another metric"],
+)
+def test_a_slice_that_cannot_be_compared_does_not_decide(outside):
+    gate = slice_gap("origin", "roc_auc", at_most=0.1)
+
+    assert judged(gate, slices=(outside, a_slice("EWR", 0.03))).value == 0.03
+    alone = judged(gate, slices=(outside,))
+    assert (alone.passed, alone.value) == (True, None)
+    assert alone.reason == "no origin has 200 rows of both outcomes: nothing to compare"
+
+
+def test_a_slice_with_just_enough_rows_decides():
+    assert not judged(slice_gap("origin", "roc_auc", at_most=0.1), slices=(a_slice("JFK", 0.5, rows=200),)).passed
+
+
+def test_the_report_judges_every_gate_but_the_latency_in_the_declared_order():
+    product = a_product()
+
+    assert [result.gate for result in judge_report(product, REPORT)] == [gate.name for gate in product.report_gates]

@@ -1,0 +1,154 @@
+"""The test report of a small bundle, its numbers worked out by hand."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_assets.data.labels import LABEL
+from mlops_assets.products.gates import not_worse_than_champion, slice_gap
+from mlops_assets.products.task import metrics_of
+from mlops_assets.stores.home import Home
+from mlops_assets.testing import report as reports
+from tests.unit.testing.builders import a_bundle
+from tests.unit.training.builders import a_product, a_regression, january
+
+# the score rises with the distance, the origin is the same wherever nothing else is said
+DISTANCES = [-3.0, -2.0, 1.0, 2.0] * 5
+LATE = [0.0, 0.0, 1.0, 1.0] * 5
+
+
+def rows(labels=LATE, distances=DISTANCES, origins=("EWR",) * 20) -> pl.DataFrame:
+    """Rides of five days."""
+    days = [january(7 + number // 4) for number in range(len(labels))]
+    return pl.DataFrame({"origin": origins, "distance": distances, "asked_at": days, LABEL: labels})
+
+
+def report_on(home: Home, frame: pl.DataFrame, product=None, champion=None, **model: float) -> reports.TestReport:
+    product = product or a_product()
+    bundle = a_bundle(home, product, 7, **{"weight": 1.0, **model})
+    estimated = bundle.predict(frame).astype(np.float64)
+    return reports.test_model(product, bundle, estimated, champion, frame)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_a_model_that_orders_every_pair_has_a_roc_auc_of_one(home):
+    report = report_on(home, rows())
+
+    assert (report.product, report.version, report.partition, report.rows) == ("taxi", 7, "2013-04-22", 20)
+    assert tuple(item.metric for item in report.scores) == metrics_of(a_product().task)
+    assert report.value_of("roc_auc") == 1
+    assert report.value_of("accuracy") == 1  # the sigmoid of 1 and 2 is above one half, that of -2 and -3 below
+    assert report.onnx_difference == 0
+    assert report.comparison is None
+
+
+def test_the_difference_is_measured_between_the_estimator_and_the_bundle(home):
+    frame = rows()
+    bundle = a_bundle(home, a_product(), 7, weight=1.0)
+    estimated = bundle.predict(frame).astype(np.float64)
+    estimated[3] += 0.25
+
+    assert reports.test_model(a_product(), bundle, estimated, None, frame).onnx_difference == pytest.approx(0.25)
+
+
+def test_a_champion_is_compared_on_the_same_rows(home):
+    champion = a_bundle(home, a_product(), 2, weight=-1.0)  # orders every pair the wrong way round
+
+    comparison = report_on(home, rows(), champion=champion).comparison
+
+    assert comparison is not None
+    assert (comparison.champion_version, comparison.metric) == (2, "roc_auc")
+    assert (comparison.gain, comparison.low, comparison.high) == (1, 1, 1)
+    assert comparison.confidence == pytest.approx(0.9)  # both sides of a one-sided bound at 95 %
+
+
+def test_a_model_does_not_gain_on_itself(home):
+    champion = a_bundle(home, a_product(), 2, weight=1.0)
+
+    comparison = report_on(home, rows(), champion=champion).comparison
+
+    assert comparison is not None
+    assert (comparison.gain, comparison.low, comparison.high) == (0, 0, 0)
+
+
+def test_the_strictest_gate_sets_the_confidence_of_the_comparison(home):
+    gates = (not_worse_than_champion("roc_auc", 0.01, 0.9), not_worse_than_champion("accuracy", 0.01, 0.99))
+    product = a_product(gates=gates)
+
+    comparison = report_on(home, rows(), product, champion=a_bundle(home, product, 2)).comparison
+
+    assert comparison is not None
+    assert comparison.confidence == pytest.approx(0.98)
+
+
+def test_a_slice_with_one_outcome_only_is_named_and_not_scored(home):
+    origins = ["EWR", "EWR", "EWR", "JFK"] * 5  # of JFK only late ones
+
+    report = report_on(home, rows(origins=origins))
+
+    assert report.slices == (
+        reports.Slice("origin", "EWR", 15, "roc_auc", 1.0, 0.0),
+        reports.Slice("origin", "JFK", 5, "roc_auc", None, None),
+    )
+
+
+def test_the_gap_of_a_slice_is_what_it_loses_against_the_whole(home):
+    labels = [*[0.0, 1.0] * 5, *[1.0, 0.0] * 5]
+    distances = [*[1.0, 2.0] * 5, *[1.0, 2.0] * 5]  # right in EWR, the wrong way round in LGA
+    origins = [*["EWR"] * 10, *["LGA"] * 10]
+    product = a_product(gates=(slice_gap("origin", "accuracy", 0.5),))
+
+    report = report_on(home, rows(labels, distances, origins), product, bias=-1.5)
+
+    # EWR (code 0): -0.5 and 0.5 are on the right sides. LGA (code 2): 1.5 and 2.5 both say late, half is right
+    assert {item.category: (item.metric, item.value, item.gap) for item in report.slices} == {
+        "EWR": ("accuracy", 1.0, pytest.approx(-0.25)),
+        "LGA": ("accuracy", 0.5, pytest.approx(0.25)),
+    }
+
+
+def test_rows_without_a_category_are_in_no_slice(home):
+    report = report_on(home, rows(origins=[None, *["EWR"] * 19]))
+
+    assert [(item.category, item.rows) for item in report.slices] == [("EWR", 19)]
+
+
+def test_calibration_is_what_was_predicted_beside_what_was_observed_in_ten_bins(home):
+    calibration = report_on(home, rows()).calibration
+
+    assert [item.rows for item in calibration] == [2] * 10
+    assert [item.observed for item in calibration] == [0] * 5 + [1] * 5
+    assert calibration[0].predicted == pytest.approx(1 / (1 + np.exp(3)))
+    assert calibration[-1].predicted == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_an_input_that_decides_matters_and_one_that_is_always_the_same_does_not(home):
+    importance = report_on(home, rows()).importance
+
+    assert list(importance) == ["distance", "origin"]
+    assert importance["distance"] > 0.1
+    assert importance["origin"] == 0
+
+
+def test_a_regression_has_no_calibration_and_is_scored_in_its_unit(home):
+    frame = rows(labels=[distance + 3 for distance in DISTANCES])
+
+    report = report_on(home, frame, a_regression(), weight=1.0, bias=1.0)  # always two minutes short
+
+    assert report.value_of("mae") == pytest.approx(2)
+    assert report.value_of("rmse") == pytest.approx(2)
+    assert report.calibration == ()
+    assert [(item.category, item.metric) for item in report.slices] == [("EWR", "mae")]
+
+
+def test_a_report_survives_being_stored_as_json(home):
+    report = report_on(home, rows())
+
+    assert msgspec.json.decode(msgspec.json.encode(report), type=reports.TestReport) == report
