@@ -32,15 +32,23 @@ PIPELINES = (
 SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor)
 
 
-def build_definitions(environment: Environment, products: Sequence[ModelProduct] = CATALOG) -> dg.Definitions:
-    """Everything Dagster is to know of these products, for this environment."""
+def build_definitions(
+    environment: Environment,
+    products: Sequence[ModelProduct] = CATALOG,
+    replacements: Sequence[dg.AssetsDefinition] = (),
+) -> dg.Definitions:
+    """Everything Dagster is to know of these products, for this environment.
+
+    replacements: assets of your own that stand in for the generated ones of the same key."""
+    replaced = {key for asset in replacements for key in asset.keys}
+    generated = [asset for product in products for build in PIPELINES for asset in build(product)]
 
     def status(product: str) -> dg.DefaultSensorStatus:
         running = environment.starts_sensors_of(product)
         return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
     return dg.Definitions(
-        assets=[asset for product in products for build in PIPELINES for asset in build(product)],
+        assets=[*replacements, *(asset for asset in generated if not asset.keys & replaced)],
         sensors=[
             *(build(product, status(product.name)) for product in products for build in SENSORS),
             build_failure_sensor(

@@ -6,6 +6,7 @@ PlatformError
 ├── DataError
 │   ├── SourceError        the source cannot be read
 │   ├── ContractBroken     a period's table has the wrong shape
+│   ├── NotArrived         a period is not over, or its source has not delivered it
 │   ├── PartitionMissing   a period that is needed was never stored
 │   └── NothingToLearnFrom the training or test window holds too few labelled rows
 ├── BundleError            a bundle is missing, damaged or belongs to other features
@@ -47,6 +48,10 @@ class SourceError(DataError):
 
 class ContractBroken(DataError):
     """A period's table has the wrong shape: columns missing or of the wrong type."""
+
+
+class NotArrived(DataError):
+    """A period is not over, or its source has not delivered it."""
 
 
 class PartitionMissing(DataError):

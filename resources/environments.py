@@ -45,7 +45,7 @@ class Environment:
 
 def read_environment() -> Environment:
     """Raises DeclarationError: a value is none of its choices."""
-    home = Home(Path(os.environ.get("MLOPS_HOME", "var")).absolute())
+    home = Home(Path(os.environ.get("MLOPS_HOME") or "var").absolute())
     return Environment(
         home=home,
         api_url=os.environ.get("MLOPS_API_URL", "http://127.0.0.1:8000"),

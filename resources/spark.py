@@ -31,6 +31,7 @@ class Spark(dg.ConfigurableResource):  # type: ignore[type-arg]
                     "spark.driver.bindAddress": "127.0.0.1",
                     "spark.driver.host": "127.0.0.1",
                     "spark.ui.enabled": "false",
+                    "spark.ui.showConsoleProgress": "false",
                     "spark.sql.session.timeZone": "UTC",
                     "spark.sql.shuffle.partitions": "4",
                 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.errors import PartitionMissing
+from mlops_assets.errors import ContractBroken, NotArrived, PartitionMissing
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
 from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
@@ -62,10 +62,27 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         from mlops_assets.data.contract import check_contract, conform
 
         period = product.period.at(context.partition_key)
-        frame = conform(declared, product.source.read(declared.name, period))
+        home = platform.open()
+        now = home.clock.now()
+        if not product.source.has_arrived(period, now):
+            raise NotArrived(
+                f"{product.name}: the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}. It ends "
+                f"{period.end:%Y-%m-%d}; materialise it then, or leave it to the sensor."
+            )
+        try:
+            frame = conform(declared, product.source.read(declared.name, period))
+        except ContractBroken as error:
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="contract",
+                passed=False,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=str(error),
+            )
+            return
         result = check_contract(declared, period, frame)
         if result.kept:
-            version = platform.open().offline.write(f"{product.name}/{name}", period.key, frame)
+            version = home.offline.write(f"{product.name}/{name}", period.key, frame)
             yield dg.MaterializeResult(
                 asset_key=key, metadata=rows_metadata(frame), data_version=dg.DataVersion(version)
             )

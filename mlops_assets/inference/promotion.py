@@ -35,15 +35,11 @@ def promote(product: ModelProduct, home: Home, key: str, run_id: str) -> Promoti
         )
     folder = home.bundle(product.name, record.version)
     Bundle.open(folder, product)  # a bundle that cannot be opened must not become champion
-    former = champion_version(home, product.name)
+    history = home.ledger.history(product.name)
+    if history and history[-1].version == record.version:
+        return Promotion(history[-1], history[-1].version)
     deployment = Deployment(
         product.name, record.version, key, home.clock.now(), str(folder), record.reason, record.by, run_id
     )
-    if former != record.version:
-        home.ledger.append(deployment)
-    return Promotion(deployment, former)
-
-
-def champion_version(home: Home, product: str) -> int | None:
-    history = home.ledger.history(product)
-    return history[-1].version if history else None
+    home.ledger.append(deployment)
+    return Promotion(deployment, history[-1].version if history else None)

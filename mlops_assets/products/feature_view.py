@@ -56,6 +56,7 @@ class FeatureView:
 
     lookup: None for a request view, else a function from the source's tables (periods within `lookback` of the rows)
         to a frame with the `key` columns, `event_time`, `created_time` and one column per feature.
+    intermediate: named expressions over the request's columns that the features use; computed once, not kept.
     time_to_live: a value whose event is older than this when the row's event happens is null.
     """
 
@@ -66,6 +67,7 @@ class FeatureView:
     time_to_live: timedelta | None = None
     lookback: timedelta = timedelta(0)
     description: str = ""
+    intermediate: tuple[tuple[str, nw.Expr], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -94,6 +96,7 @@ class FeatureView:
         lookup = "\n".join(_sources(self.lookup, {})) if self.lookup else ""
         facts = [self.name, *self.key, str(self.time_to_live), str(self.lookback), lookup]
         facts += [f"{f.name}|{f.kind}|{f.expression!r}" for f in self.features]
+        facts += [f"{name}={expression!r}" for name, expression in self.intermediate]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 

@@ -33,7 +33,9 @@ def _sunday(moment: nw.Expr) -> nw.Expr:
     return moment.dt.month().cast(nw.Int64) * 100 + moment.dt.day() - moment.dt.weekday() % 7
 
 
-_LOCAL_DEPARTURE = _in_new_york(nw.col("scheduled_departure"))
+# computed once per row set, since a live request pays for every expression
+_LOCAL = ("_local_departure", _in_new_york(nw.col("scheduled_departure")))
+_LOCAL_DEPARTURE = nw.col("_local_departure")
 _HOUR = _LOCAL_DEPARTURE.dt.hour().cast(nw.Int64)  # Polars counts hours in 8 bits: times 24 would overflow
 # 1 is Monday, 7 is Sunday: of Narwhals' backends, Polars calls Sunday 7 and Spark 0
 _WEEKDAY = (_LOCAL_DEPARTURE.dt.weekday().cast(nw.Int64) + 6) % 7 + 1
@@ -42,6 +44,7 @@ LATE = nw.col("arr_delay") >= 15
 schedule = FeatureView(
     name="schedule",
     description="What the timetable says.",
+    intermediate=(_LOCAL,),
     features=(
         Feature("carrier", nw.col("carrier"), FeatureKind.CATEGORICAL, description="airline, IATA code"),
         Feature("origin", nw.col("origin"), FeatureKind.CATEGORICAL, description="departure airport"),
@@ -56,6 +59,7 @@ schedule = FeatureView(
 aircraft = FeatureView(
     name="aircraft",
     description="The aircraft planned for the flight.",
+    intermediate=(_LOCAL,),
     features=(
         Feature("aircraft_age", _LOCAL_DEPARTURE.dt.year() - nw.col("aircraft_year"), unit="years"),
         Feature("seats", nw.col("seats"), description="seats of the aircraft"),
@@ -91,6 +95,7 @@ def _departures_by_hour(tables: Tables) -> nw.LazyFrame[Any]:
     hour_start = nw.col("scheduled_departure").dt.truncate("1h")
     return (
         tables["flights"]
+        .with_columns(_LOCAL[1].alias(_LOCAL[0]))
         .with_columns(hour_start.alias(EVENT_TIME), (_WEEKDAY * 24 + _HOUR).alias("hour_of_week"))
         .group_by("origin", "hour_of_week", EVENT_TIME)
         .agg(nw.len().alias("departures_week_before"))

@@ -55,6 +55,10 @@ class Acceptance:
 
     kind: str = "automatic"
 
+    def __post_init__(self) -> None:
+        if self.kind != "automatic":
+            raise DeclarationError(f"acceptance {self.kind!r} does not exist. Known: automatic.")
+
 
 def automatic() -> Acceptance:
     """Accepted as soon as every gate has passed."""

@@ -69,6 +69,12 @@ class Table:
             if needed not in names:
                 raise DeclarationError(f"table {self.name!r} needs column {needed!r}. It has: {', '.join(names)}.")
 
+        flags = [column.name for column in self.columns if column.name in self.key and column.kind is Kind.BOOLEAN]
+        if flags:
+            raise DeclarationError(
+                f"table {self.name!r}: {', '.join(flags)} is boolean and identifies no row. Leave it out of the key."
+            )
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 

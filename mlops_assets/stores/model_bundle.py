@@ -181,9 +181,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
-    """Write all files beside `folder`, then move the folder into place; an existing bundle of that name is replaced.
+    """Write all files beside `folder`, then move the folder into place.
 
-    Returns the manifest with checksums."""
+    Returns the manifest with checksums. Raises BundleError: there is a bundle of that version already."""
     half = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -193,7 +193,10 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         sealed = msgspec.structs.replace(manifest, checksums={name: _sha256(half / name) for name in sorted(files)})
         (half / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed, order="deterministic")))
         if folder.exists():
-            shutil.rmtree(folder)
+            raise BundleError(
+                f"{folder} exists already, and a bundle is never replaced. The registry gave a version number twice: "
+                "was its store emptied while the data home was kept? Restore it, or name another MLOPS_HOME."
+            )
         half.replace(folder)
     finally:
         shutil.rmtree(half, ignore_errors=True)

@@ -70,6 +70,9 @@ class ModelRegistry:
     def tag_version(self, product: str, version: int, key: str, value: str) -> None:
         self.client.set_model_version_tag(product, str(version), key, value)
 
+    def untag_version(self, product: str, version: int, key: str) -> None:
+        self.client.delete_model_version_tag(product, str(version), key)
+
     def run_url(self, ui_url: str, run_id: str) -> str:
         """Where the MLflow UI shows this run."""
         return f"{ui_url}/#/experiments/{self.client.get_run(run_id).info.experiment_id}/runs/{run_id}"

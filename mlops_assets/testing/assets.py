@@ -7,7 +7,7 @@ import dagster as dg
 
 from mlops_assets.products.gates import Gate
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, picture, product_asset, table
+from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, table
 from resources.platform import Platform
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
             "plot": picture(test_report_figure(report)),
             "ONNX largest difference": report.onnx_difference,
         }
-        if report.comparison is not None:
-            found = report.comparison
+        if found := report.against_champion(product.metric):
             metadata["against champion"] = (
                 f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
             )
@@ -87,7 +86,10 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
         kinds={"litestar", "onnx"},
         description="The real API in a process of its own with the challenger's bundle, driven over HTTP with unseen rows: "
         "online equals offline, latency, memory, a bad request is refused.",
-        deps=[dep(product, "model"), dep(product, "test_report")],
+        deps=[
+            *(dep(product, name) for name in ("model", "test_report", "training_set")),
+            dep(product, "raw", first=-periods_in(product, product.test_window), last=-1),
+        ],
         check_specs=[
             *_gate_specs(key, product.staging_gates),
             dg.AssetCheckSpec("online_equals_offline", asset=key, blocking=True, description="Training/serving skew."),

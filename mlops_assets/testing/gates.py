@@ -57,7 +57,7 @@ def _judge(gate: Gate, report: TestReport) -> GateResult:
 
 
 def _judge_comparison(gate: NotWorseThanChampion, report: TestReport) -> GateResult:
-    found = report.comparison
+    found = report.against_champion(gate.metric)
     if found is None:
         return GateResult(gate.name, True, None, -gate.margin, "no champion yet: nothing to be worse than")
     passed = found.low >= -gate.margin

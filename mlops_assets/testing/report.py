@@ -6,7 +6,7 @@ import polars as pl
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.gates import SliceGap
+from mlops_assets.products.gates import NotWorseThanChampion, SliceGap
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import METRICS, Task, metrics_of
 from mlops_assets.stores.model_bundle import Bundle
@@ -65,7 +65,11 @@ class TestReport(msgspec.Struct, frozen=True):
     calibration: tuple[CalibrationBin, ...]
     importance: dict[str, float]
     onnx_difference: float
-    comparison: Comparison | None
+    comparisons: tuple[Comparison, ...]
+
+    def against_champion(self, metric: str) -> Comparison | None:
+        """None while there is no champion to be compared with."""
+        return next((item for item in self.comparisons if item.metric == metric), None)
 
     def value_of(self, metric: str) -> float:
         return next(item.value for item in self.scores if item.metric == metric)
@@ -81,12 +85,12 @@ def test_model(
     scores = bundle.predict(rows).astype(np.float64)
     intervals = [score_with_interval(name, task, labels, scores, days) for name in metrics_of(task)]
     overall = next(item.value for item in intervals if item.metric == metric)
-    comparison = None
+    comparisons = []
     if champion is not None:
         old = champion.predict(rows).astype(np.float64)
-        confidence = _confidence(product)
-        gain = paired_gain(metric, task, labels, scores, old, days, confidence=confidence)
-        comparison = Comparison(champion.manifest.version, metric, gain.value, gain.low, gain.high, confidence)
+        for name, confidence in _compared(product).items():
+            gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence)
+            comparisons.append(Comparison(champion.manifest.version, name, gain.value, gain.low, gain.high, confidence))
     return TestReport(
         product.name,
         bundle.manifest.version,
@@ -97,14 +101,17 @@ def test_model(
         tuple(_calibration(labels, scores)) if task is Task.BINARY else (),
         _importance(product, bundle, rows, labels),
         largest_difference(estimated, scores, task),
-        comparison,
+        tuple(comparisons),
     )
 
 
-def _confidence(product: ModelProduct) -> float:
-    """Two-sided level whose lower end is the one-sided bound the gate asks for."""
-    asked = [getattr(gate, "confidence", None) for gate in product.gates]
-    return 2 * max((level for level in asked if level is not None), default=0.95) - 1
+def _compared(product: ModelProduct) -> dict[str, float]:
+    """Metrics compared with the champion, each with the two-sided level whose lower end is the bound its gate asks for."""
+    asked = {product.metric: 0.9}
+    for gate in product.gates:
+        if isinstance(gate, NotWorseThanChampion):
+            asked[gate.metric] = 2 * gate.confidence - 1
+    return asked
 
 
 def _slices(product: ModelProduct, rows: pl.DataFrame, labels: Array, scores: Array, overall: float) -> list[Slice]:

@@ -25,6 +25,12 @@ class RecipeConfig(dg.Config):
     by: str = "mlops"
 
 
+class ModelConfig(dg.Config):
+    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again."""
+
+    recipe_version: int = 0
+
+
 def build_training_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     return [_experiment(product), _recipe(product), _training_set(product), _model(product)]
 
@@ -99,8 +105,9 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         deps=[dg.AssetDep(key_of(product, "experiment"))],
     )
     def recipe(
-        context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform
+        context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
+        from mlops_assets.stores.model_registry import NEEDS_REWORK
         from mlops_assets.training.recipe import RECIPE, current_recipe, promote_best, recipe_key
         from mlops_assets.training.search import Leaderboard
 
@@ -111,7 +118,10 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         now = home.clock.now()
         made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
         version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
-        home.ledger.clear_rework(product.name, now)
+        flag = home.ledger.open_flag(product.name)
+        if flag is not None:
+            home.ledger.clear_rework(product.name, now)
+            tracking.registry().untag_version(product.name, flag.version, NEEDS_REWORK)
         return dg.MaterializeResult(
             metadata={
                 "recipe version": made.version,
@@ -171,17 +181,14 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         deps=[dep(product, "training_set"), dg.AssetDep(key_of(product, "recipe"))],
         code=product.fingerprint(),
     )
-    def model(context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking) -> dg.MaterializeResult[None]:
-        from mlops_assets.training.recipe import current_recipe
+    def model(
+        context: dg.AssetExecutionContext, config: ModelConfig, platform: Platform, tracking: Tracking
+    ) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.recipe import recipe_to_train_by
         from mlops_assets.training.register import train_and_register
 
         home = platform.open()
-        recipe = current_recipe(home.documents, product)
-        if recipe is None:
-            raise DataError(
-                f"no recipe of {product.name} has left development. Materialise {product.name}/experiment and "
-                f"{product.name}/recipe first."
-            )
+        recipe = recipe_to_train_by(home.documents, product, config.recipe_version)
         key = context.partition_key
         tags = {"product": product.name, "recipe_version": str(recipe.version)}
         with tracking.run(context, f"{product.name}/training", tags) as mlflow:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import msgspec
 
+from mlops_assets.errors import DataError
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.documents import Documents
@@ -43,6 +44,22 @@ def current_recipe(documents: Documents, product: ModelProduct) -> Recipe | None
     """The newest recipe, None before the first left development."""
     versions = documents.keys(product.name, RECIPE)
     return documents.load(product.name, RECIPE, versions[-1], Recipe) if versions else None
+
+
+def recipe_to_train_by(documents: Documents, product: ModelProduct, version: int) -> Recipe:
+    """This version, or the newest where it is 0. Raises DataError: it does not exist, with the versions that do."""
+    known = documents.keys(product.name, RECIPE)
+    if not known:
+        raise DataError(
+            f"no recipe of {product.name} has left development. Materialise {product.name}/experiment and "
+            f"{product.name}/recipe first."
+        )
+    key = recipe_key(version) if version else known[-1]
+    if key not in known:
+        raise DataError(
+            f"{product.name} has no recipe {version}. Known: {', '.join(str(int(item)) for item in known)}."
+        )
+    return documents.load(product.name, RECIPE, key, Recipe)
 
 
 def recipe_key(version: int) -> str:

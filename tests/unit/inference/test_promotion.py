@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mlops_assets.errors import BundleError, GateFailed, PartitionMissing
-from mlops_assets.inference.promotion import champion_version, promote
+from mlops_assets.inference.promotion import promote
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import MODEL
 from tests.unit.testing.builders import KEY, a_staging_report, a_test_report, a_tested_version, changed
@@ -31,7 +31,7 @@ def refused(home: Home, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         promote(PRODUCT, home, KEY, "run 2")
     assert home.ledger.history("taxi") == before
-    assert champion_version(home, "taxi") == 1
+    assert home.ledger.champion("taxi").version == 1
 
 
 def test_an_accepted_version_becomes_champion_with_reason_and_run(home):
@@ -49,9 +49,9 @@ def test_the_first_champion_replaces_nobody(tmp_path: Path):
     home = Home(tmp_path)
     a_tested_version(home, PRODUCT, january(9))
 
-    assert champion_version(home, "taxi") is None
+    assert home.ledger.history("taxi") == []
     assert promote(PRODUCT, home, KEY, "run 1").former is None
-    assert champion_version(home, "taxi") == 1
+    assert home.ledger.champion("taxi").version == 1
 
 
 def test_promoting_the_champion_again_changes_nothing(home):
@@ -64,9 +64,9 @@ def test_promoting_the_champion_again_changes_nothing(home):
 
 
 def test_a_version_that_failed_a_gate_is_not_deployed(home):
-    a_tested_version(home, PRODUCT, january(9), version=2, roc_auc=0.59)
+    a_tested_version(home, PRODUCT, january(9), version=3, roc_auc=0.59)
 
-    refused(home, GateFailed, r"version 2 of taxi is not accepted: failed: roc_auc 0.59 < 0.6. The champion stays")
+    refused(home, GateFailed, r"version 3 of taxi is not accepted: failed: roc_auc 0.59 < 0.6. The champion stays")
 
 
 def test_a_version_that_fails_its_gates_now_is_not_deployed_though_it_was_accepted(home):

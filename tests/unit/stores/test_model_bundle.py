@@ -128,10 +128,11 @@ def test_a_bundle_of_other_feature_definitions_is_refused(folder: Path) -> None:
         Bundle.open(folder, changed)
 
 
-def test_writing_a_bundle_replaces_it_whole(folder: Path) -> None:
-    (folder / "stray").write_text("left behind")
+def test_a_bundle_is_never_replaced(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    write_bundle(folder, tiny_manifest(flight_delay), {MODEL: b"new"})
+    with pytest.raises(BundleError, match="a bundle is never replaced"):
+        write_bundle(folder, tiny_manifest(flight_delay), {MODEL: b"new"})
 
-    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, MODEL]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]

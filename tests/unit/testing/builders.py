@@ -32,7 +32,7 @@ def inputs_of(product: ModelProduct, **columns: object) -> pl.DataFrame:
 
 def a_test_report(version: int = 1, roc_auc: float = 0.8) -> reports.TestReport:
     scores = (reports.Scored("roc_auc", roc_auc, roc_auc - 0.02, roc_auc + 0.02),)
-    return reports.TestReport("taxi", version, KEY, 300, scores, (), (), {}, 0.0, None)
+    return reports.TestReport("taxi", version, KEY, 300, scores, (), (), {}, 0.0, ())
 
 
 def a_staging_report(version: int = 1) -> StagingReport:

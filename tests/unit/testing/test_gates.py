@@ -25,7 +25,7 @@ REPORT = reports.TestReport(
     calibration=(),
     importance={},
     onnx_difference=1e-5,
-    comparison=None,
+    comparisons=(),
 )
 
 
@@ -82,7 +82,7 @@ def test_without_a_champion_there_is_nothing_to_be_worse_than():
 
 @pytest.mark.parametrize(("low", "passed"), [(-0.005, True), (-0.0051, False), (0.01, True)])
 def test_a_challenger_may_lose_the_margin_and_no_more_at_the_lower_end_of_the_interval(low, passed):
-    result = judged(not_worse_than_champion("roc_auc", margin=0.005), comparison=compared(low))
+    result = judged(not_worse_than_champion("roc_auc", margin=0.005), comparisons=(compared(low),))
 
     assert (result.passed, result.value, result.limit) == (passed, low, -0.005)
     assert "differs from champion 2 by +0.0010, at 95% confidence by at least" in result.reason

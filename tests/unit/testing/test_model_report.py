@@ -46,7 +46,7 @@ def test_a_model_that_orders_every_pair_has_a_roc_auc_of_one(home):
     assert report.value_of("roc_auc") == 1
     assert report.value_of("accuracy") == 1  # the sigmoid of 1 and 2 is above one half, that of -2 and -3 below
     assert report.onnx_difference == 0
-    assert report.comparison is None
+    assert report.comparisons == ()
 
 
 def test_the_difference_is_measured_between_the_estimator_and_the_bundle(home):
@@ -61,7 +61,7 @@ def test_the_difference_is_measured_between_the_estimator_and_the_bundle(home):
 def test_a_champion_is_compared_on_the_same_rows(home):
     champion = a_bundle(home, a_product(), 2, weight=-1.0)  # orders every pair the wrong way round
 
-    comparison = report_on(home, rows(), champion=champion).comparison
+    comparison = report_on(home, rows(), champion=champion).against_champion("roc_auc")
 
     assert comparison is not None
     assert (comparison.champion_version, comparison.metric) == (2, "roc_auc")
@@ -72,20 +72,20 @@ def test_a_champion_is_compared_on_the_same_rows(home):
 def test_a_model_does_not_gain_on_itself(home):
     champion = a_bundle(home, a_product(), 2, weight=1.0)
 
-    comparison = report_on(home, rows(), champion=champion).comparison
+    comparison = report_on(home, rows(), champion=champion).against_champion("roc_auc")
 
     assert comparison is not None
     assert (comparison.gain, comparison.low, comparison.high) == (0, 0, 0)
 
 
-def test_the_strictest_gate_sets_the_confidence_of_the_comparison(home):
+def test_each_gate_is_compared_on_its_own_metric_at_its_own_confidence(home):
     gates = (not_worse_than_champion("roc_auc", 0.01, 0.9), not_worse_than_champion("accuracy", 0.01, 0.99))
     product = a_product(gates=gates)
 
-    comparison = report_on(home, rows(), product, champion=a_bundle(home, product, 2)).comparison
+    report = report_on(home, rows(), product, champion=a_bundle(home, product, 2))
 
-    assert comparison is not None
-    assert comparison.confidence == pytest.approx(0.98)
+    compared = {item.metric: item.confidence for item in report.comparisons}
+    assert compared == {"roc_auc": pytest.approx(0.8), "accuracy": pytest.approx(0.98)}
 
 
 def test_a_slice_with_one_outcome_only_is_named_and_not_scored(home):

@@ -1,0 +1,241 @@
+"""Backtest: what a drift policy would have done over history, and what the model would have scored.
+
+Runs the loop on a shadow home that borrows the stored features and labels: the registry, the stores and the champion are
+never touched, and the same functions read, decide, train and judge as in the real loop. Only staging is left out.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from mlops_assets.errors import DataError
+from mlops_assets.inference.batch import predict_period
+from mlops_assets.monitoring.run import (
+    DATA_DRIFT,
+    DECISION,
+    PERFORMANCE,
+    decide_period,
+    read_drift,
+    read_performance,
+)
+from mlops_assets.products.periods import Period
+from mlops_assets.products.policy import Action, DriftPolicy
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.clock import ReplayClock
+from mlops_assets.stores.deployment_ledger import Deployment
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Manifest, write_bundle
+from mlops_assets.testing.gates import judge_report
+from mlops_assets.testing.run import test_partition
+from mlops_assets.training.build import train
+from mlops_assets.training.recipe import RECIPE, Recipe, current_recipe, promote_best, recipe_key
+from mlops_assets.training.register import MODEL, ModelRecord
+from mlops_assets.training.search import run_experiment
+from mlops_assets.training.window import load_training_set
+
+BORROWED = ("raw", "features", "labels")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never."""
+
+    name: str
+    policy: DriftPolicy
+    every: int | None = None
+
+
+class BacktestPeriod(msgspec.Struct, frozen=True):
+    """One period under a plan. action: what was carried out; version: champion when the period ended."""
+
+    period: str
+    action: Action
+    reading: float | None
+    score: float | None
+    version: int
+    reason: str
+
+
+class Backtest(msgspec.Struct, frozen=True):
+    """A plan over history. trained: models that were fitted; deployed: those that passed the gates, the first included."""
+
+    plan: str
+    metric: str
+    periods: tuple[BacktestPeriod, ...]
+    trained: int
+    deployed: int
+    fit_seconds: float
+
+    @property
+    def mean_score(self) -> float:
+        scores = [item.score for item in self.periods if item.score is not None]
+        return sum(scores) / len(scores) if scores else float("nan")
+
+
+def run_backtest(
+    product: ModelProduct, home: Home, plan: Plan, told: Callable[[str], None] = lambda _: None
+) -> Backtest:
+    """Replay `plan` over every period that was decided in `home`, from the first champion and recipe on.
+
+    Raises DataError: nothing was deployed or decided yet."""
+    deployments = home.ledger.history(product.name)
+    keys = home.documents.keys(product.name, DECISION)
+    if not deployments or not keys:
+        raise DataError(
+            f"{product.name} has no history to replay: {len(deployments)} deployments, {len(keys)} decisions. "
+            "Let it run for some periods, or run `mlops demo`."
+        )
+    with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
+        shadow = _Shadow(replace(product, drift=plan.policy), _borrow(product, home, Path(folder)), plan)
+        first = deployments[0]
+        shadow.start(first, _first_recipe(product, home))
+        periods = []
+        for key in keys:
+            periods.append(shadow.live(product.period.at(key)))
+            told(f"{plan.name}: {key} {periods[-1].action}")
+        return Backtest(
+            plan.name, product.metric, tuple(periods), shadow.trained, len(shadow.history()), shadow.fit_seconds
+        )
+
+
+class _Shadow:
+    """The loop of one plan on its own home."""
+
+    def __init__(self, product: ModelProduct, home: Home, plan: Plan) -> None:
+        self.product, self.home, self.plan = product, home, plan
+        self.trained, self.fit_seconds, self.since_retraining = 0, 0.0, 0
+
+    def start(self, first: Deployment, recipe: Recipe) -> None:
+        self.home.documents.save(self.product.name, RECIPE, recipe_key(recipe.version), recipe)
+        ReplayClock(self.home.clock_file).set(first.deployed_at)
+        self._retrain(first.partition)
+
+    def history(self) -> list[Deployment]:
+        return self.home.ledger.history(self.product.name)
+
+    def live(self, period: Period) -> BacktestPeriod:
+        """What happens to a period: it is predicted, read, decided, and the plan carried out."""
+        product, home, key = self.product, self.home, period.key
+        clock = ReplayClock(home.clock_file)
+        clock.set(period.end)
+        features = home.offline.read(f"{product.name}/features", [key])
+        home.offline.write(f"{product.name}/predictions", key, predict_period(product, features, self.history()))
+        home.documents.save(product.name, DATA_DRIFT, key, read_drift(product, home, key))
+        clock.set(period.end + product.label.delay)
+        performance = read_performance(product, home, key)
+        home.documents.save(product.name, PERFORMANCE, key, performance)
+        decision = decide_period(product, home, key)
+        home.documents.save(product.name, DECISION, key, decision)
+        action = decision.action if self.plan.every is None else self._by_calendar()
+        following = product.period.shift(period, 1)
+        if product.period.has(following):
+            if action is Action.REWORK:
+                self._rework(following.key)
+            elif action is Action.RETRAIN:
+                self._retrain(following.key)
+        return BacktestPeriod(
+            key, action, decision.reading, performance.reading.value, decision.model_version, decision.reason
+        )
+
+    def _by_calendar(self) -> Action:
+        self.since_retraining += 1
+        if not self.plan.every or self.since_retraining < self.plan.every:
+            return Action.NONE
+        self.since_retraining = 0
+        return Action.RETRAIN
+
+    def _rework(self, key: str) -> None:
+        """What a team does: run the experiment again and let the best recipe leave development."""
+        former = current_recipe(self.home.documents, self.product)
+        board = run_experiment(self.product, key, load_training_set(self.product, self.home.offline, key))
+        version = former.version + 1 if former else 1
+        recipe = promote_best(self.product, board, version, "backtest", self.home.clock.now(), "")
+        self.home.documents.save(self.product.name, RECIPE, recipe_key(version), recipe)
+        self._retrain(key)
+
+    def _retrain(self, key: str) -> None:
+        """Train by the newest recipe; it serves when it passes the gates of the test report."""
+        product, home = self.product, self.home
+        recipe = current_recipe(home.documents, product)
+        assert recipe is not None  # start() saved one
+        rows = load_training_set(product, home.offline, key)
+        data_version = home.offline.write(f"{product.name}/training_set", key, rows)
+        started = time.perf_counter()
+        made = train(product, recipe.as_candidate(), rows)
+        self.fit_seconds += time.perf_counter() - started
+        self.trained += 1
+        version = self.trained
+        manifest = Manifest(
+            product=product.name,
+            version=version,
+            partition=key,
+            created_at=home.clock.now(),
+            task=product.task,
+            label=product.label.name,
+            label_unit=product.label.unit,
+            metric=product.metric,
+            inputs=made.fitted.inputs,
+            classes=made.fitted.classes,
+            features_fingerprint=product.fingerprint(),
+            estimator=recipe.estimator,
+            hyperparameters=recipe.hyperparameters,
+            recipe_version=recipe.version,
+            training_data_version=data_version,
+            mlflow_run_id="",
+            dagster_run_id="",
+            git_commit="",
+            rows=made.rows,
+            metrics=made.metrics,
+            spread_percent=made.spread_percent,
+        )
+        folder = home.bundle(product.name, version)
+        write_bundle(folder, manifest, made.files)
+        home.documents.save(product.name, MODEL, key, ModelRecord(version))
+        report = test_partition(product, home, key)
+        home.documents.save(product.name, "test_report", key, report)
+        results = judge_report(product, report)
+        if all(result.passed for result in results):
+            home.ledger.append(
+                Deployment(product.name, version, key, home.clock.now(), str(folder), "gates passed", "backtest", "")
+            )
+        elif not self.history():
+            failed = "; ".join(result.reason for result in results if not result.passed)
+            raise DataError(f"the first model of {product.name} fails its gates: {failed}")
+
+
+def _borrow(product: ModelProduct, home: Home, folder: Path) -> Home:
+    """A home of its own whose source tables, features and labels are links to the stored ones."""
+    shadow = Home(folder)
+    for name in BORROWED:
+        target = shadow.offline.root / product.name / name
+        target.mkdir(parents=True)
+        for path in (home.offline.root / product.name / name).glob("*.parquet"):
+            (target / path.name).symlink_to(path.absolute())
+    return shadow
+
+
+def _first_recipe(product: ModelProduct, home: Home) -> Recipe:
+    versions = home.documents.keys(product.name, RECIPE)
+    return home.documents.load(product.name, RECIPE, versions[0], Recipe)
+
+
+def compare(results: Sequence[Backtest]) -> list[dict[str, object]]:
+    """One row a plan: what it did and what it scored."""
+    rows: list[dict[str, object]] = []
+    for result in results:
+        actions = [item.action for item in result.periods]
+        rows.append(
+            {
+                "plan": result.plan,
+                f"mean {result.metric}": result.mean_score,
+                "trained": result.trained,
+                "deployed": result.deployed,
+                **{action.value: actions.count(action) for action in (Action.WATCH, Action.RETRAIN, Action.REWORK)},
+                "training s": result.fit_seconds,
+            }
+        )
+    return rows
