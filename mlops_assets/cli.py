@@ -82,6 +82,37 @@ def report(product: str, period: str) -> None:
 
 
 @app.command
+def backtest(
+    product: str,
+    *,
+    policy: Annotated[tuple[str, ...], Parameter(help="A policy to try, as retrain=5,rework=10,cooldown=30d.")] = (),
+    home: Annotated[Path | None, Parameter(help="Data home with the history (default: MLOPS_HOME).")] = None,
+) -> None:
+    """Replay drift policies over the recorded periods, beside never and always retraining; nothing is changed."""
+    from rich.table import Table
+
+    from mlops_assets.monitoring.backtest import compare, plans_of, run_backtest
+    from mlops_assets.monitoring.plots import backtest_figure
+    from resources.environments import read_environment
+
+    declared, console = product_named(product), Console()
+    held = Home(home.absolute()) if home else read_environment().home
+    results = []
+    for plan in plans_of(declared, policy):
+        with console.status(f"{plan.name}: starts") as status:
+            results.append(run_backtest(declared, held, plan, status.update))
+    rows = compare(results)
+    shown = Table(*rows[0], title=f"{declared.name}, {len(results[0].periods)} periods")
+    for row in rows:
+        shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console.print(shown)
+    picture = held.reports / declared.name / "backtest.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    backtest_figure(results, declared.drift).savefig(picture, dpi=110)
+    console.print(f"picture: {picture}", soft_wrap=True)
+
+
+@app.command
 def serve() -> None:
     """Start the prediction API on MLOPS_HOST and MLOPS_PORT (default 127.0.0.1:8000)."""
     import runpy

@@ -15,12 +15,10 @@ def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[s
     ]
 
 
-def periods_to_label(
-    product: ModelProduct, now: datetime, raw: Collection[str], done: Collection[str], cursor: str
-) -> list[str]:
-    """Keys of the stored periods after `cursor` whose labels are due and not `done`, oldest first."""
+def periods_to_label(product: ModelProduct, now: datetime, raw: Collection[str], done: Collection[str]) -> list[str]:
+    """Keys of the stored periods whose labels are due and not `done`, oldest first."""
     return [
         period.key
         for period in product.period.ended_by(now - product.label.delay)
-        if period.key > cursor and period.key in raw and period.key not in done
+        if period.key in raw and period.key not in done
     ]

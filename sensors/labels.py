@@ -7,11 +7,13 @@ import dagster as dg
 from mlops_assets.products.product import ModelProduct
 from resources.platform import Platform
 from sensors.arrivals import periods_to_label
-from sensors.selections import MAX_PERIODS_PER_TICK, is_arriving, labelled, only_labels, request
+from sensors.selections import MAX_PERIODS_PER_TICK, is_arriving, labelled, only_labels, request, was_asked
+
+REMEMBERED = 100  # periods in the cursor; older ones are known by their runs
 
 
 def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """The cursor is the last period asked for; a period counts as done once its decision is stored."""
+    """A period is done once its decision is stored; a failed run is mended and executed again by people."""
 
     @dg.sensor(
         name=f"{product.name}_labels",
@@ -27,7 +29,10 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
         done = set(home.documents.keys(product.name, "drift_decision"))
         done |= set(home.offline.keys(f"{product.name}/labels")) - predicted
         raw = set(home.offline.keys(f"{product.name}/raw"))
-        waiting = periods_to_label(product, now, raw, done, context.cursor or "")
+        # the cursor names periods, not the last one: a period whose rows were mended by hand comes back later
+        remembered = [key for key in (context.cursor or "").split(",") if key]
+        due = [key for key in periods_to_label(product, now, raw, done) if key not in remembered]
+        waiting = [key for key in due if not was_asked(context.instance, product, key, "labels")]
         if not waiting:
             return dg.SkipReason(f"no labels are due at {now:%Y-%m-%d %H:%M}")
         # a daemon that catches up finds periods whose labels are due before they are predicted
@@ -46,6 +51,7 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
             )
             for key in asked
         ]
-        return dg.SensorResult(run_requests=[item for item in requests if item], cursor=asked[-1])
+        cursor = ",".join([*remembered, *asked][-REMEMBERED:])
+        return dg.SensorResult(run_requests=[item for item in requests if item], cursor=cursor)
 
     return labels

@@ -48,6 +48,11 @@ def is_arriving(instance: dg.DagsterInstance, product: ModelProduct, period: str
     return any(not run.is_finished for run in runs)
 
 
+def was_asked(instance: dg.DagsterInstance, product: ModelProduct, period: str, what: str) -> bool:
+    """Was there ever a run for this cause, whatever became of it?"""
+    return instance.get_runs_count(dg.RunsFilter(tags={CAUSE: f"{product.name}:{period}:{what}"})) > 0
+
+
 def request(
     instance: dg.DagsterInstance,
     product: ModelProduct,

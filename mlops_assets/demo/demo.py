@@ -147,10 +147,17 @@ def _answer_rework(replay: Replay, period: Period, deployed: dict[str, int], con
     if flag is None:
         return
     console.print(f"    version {flag.version} is flagged for rework: {flag.reason}")
+    if not _has_next(replay, period):
+        console.print("    the year ends here, so nobody answers it")
+        return
     for result in replay.develop(replay.product.period.shift(period, 1).key, "rework"):
         if not result.success:
             console.print(f"    the answer was refused: {failure_of(result)}")
     _note_champion(replay, period, deployed, console)
+
+
+def _has_next(replay: Replay, period: Period) -> bool:
+    return replay.product.period.has(replay.product.period.shift(period, 1))
 
 
 def _note_champion(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
@@ -176,7 +183,9 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
             _wait_for_run(replay, f"{product.name}:{key}:labels")
             week = week_of(product, replay.home, key)
             progress.console.print(f"{one_line(week)} (by the daemon)")
-            if week.decision.action in ("retrain", "rework"):
+            if week.decision.action == "retrain" and not _has_next(replay, period):
+                progress.console.print("    the year ends here, so there is no partition to retrain")
+            elif week.decision.action in ("retrain", "rework"):
                 progress.update(bar, description=f"{key}: the drift sensor carries out {week.decision.action}")
                 _wait_for_run(replay, f"{product.name}:{key}:{week.decision.action}", may_fail=True)
                 _note_champion(replay, period, deployed, progress.console)

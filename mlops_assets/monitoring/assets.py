@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, picture, product_asset, table
+from resources.asset_parts import dep, key_of, picture, product_asset, table
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
@@ -19,8 +19,20 @@ class ReportConfig(dg.Config):
     render_report: bool = True
 
 
+class BacktestConfig(dg.Config):
+    """policies: drift policies to try beside the shipped one, each as `retrain=5,rework=10,cooldown=30d`."""
+
+    policies: list[str] = []
+
+
 def build_monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
-    return [_data_drift(product), _performance(product), _drift_decision(product), _rework_brief(product)]
+    return [
+        _data_drift(product),
+        _performance(product),
+        _drift_decision(product),
+        _rework_brief(product),
+        _backtest(product),
+    ]
 
 
 def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
@@ -214,6 +226,40 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return rework_brief
+
+
+def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        "backtest",
+        GROUP,
+        build_monitoring_assets,
+        kinds={"polars", "scikitlearn"},
+        description="Drift policies replayed over the recorded periods, beside never and always retraining. Nothing that "
+        "serves is touched; replaying the shipped policy gives the recorded decisions.",
+        partitioned=False,
+        deps=[dg.AssetDep(key_of(product, name)) for name in ("drift_decision", "features", "labels")],
+    )
+    def backtest(
+        context: dg.AssetExecutionContext, config: BacktestConfig, platform: Platform
+    ) -> dg.MaterializeResult[None]:
+        from mlops_assets.monitoring.backtest import compare, plans_of, run_backtest
+        from mlops_assets.monitoring.plots import backtest_figure
+
+        home = platform.open()
+        plans = plans_of(product, config.policies)
+        results = [run_backtest(product, home, plan, context.log.info) for plan in plans]
+        version = home.documents.save(product.name, "backtest", "latest", results)
+        return dg.MaterializeResult(
+            metadata={
+                "plans": table(compare(results)),
+                "plot": picture(backtest_figure(results, product.drift)),
+                "periods": len(results[0].periods),
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return backtest
 
 
 def _report_link(

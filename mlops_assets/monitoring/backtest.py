@@ -7,12 +7,14 @@ never touched, and the same functions read, decide, train and judge as in the re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from mlops_assets.errors import DataError
+from mlops_assets.errors import DataError, DeclarationError, choices
 from mlops_assets.inference.batch import predict_period
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
@@ -74,6 +76,38 @@ class Backtest(msgspec.Struct, frozen=True):
     def mean_score(self) -> float:
         scores = [item.score for item in self.periods if item.score is not None]
         return sum(scores) / len(scores) if scores else float("nan")
+
+
+def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
+    """The shipped policy, each policy asked for, and the two ends: never, and every period."""
+    asked = [Plan(text, parse_policy(product.drift, text)) for text in policies]
+    return [
+        Plan("shipped", product.drift),
+        *asked,
+        Plan("never", product.drift, every=0),
+        Plan("every period", product.drift, every=1),
+    ]
+
+
+def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
+    """`base` with changes such as `retrain=5,rework=10,cooldown=30d,agreeing_periods=1`.
+
+    Raises DeclarationError: no such setting, or a value it cannot take, with the choices."""
+    known = {field.name for field in fields(DriftPolicy)}
+    changes: dict[str, Any] = {}
+    for item in text.split(","):
+        name, _, value = item.strip().partition("=")
+        if name not in known:
+            raise DeclarationError(f"a drift policy has no setting {name!r}. {choices(name, known)}")
+        try:
+            changes[name] = timedelta(days=float(value.removesuffix("d"))) if name == "cooldown" else _number(value)
+        except ValueError:
+            raise DeclarationError(f"{name}={value!r} is no number. Write it as {name}=5, a cooldown as 30d.") from None
+    return replace(base, **changes)
+
+
+def _number(value: str) -> float:
+    return int(value) if value.lstrip("-").isdigit() else float(value)
 
 
 def run_backtest(

@@ -1,7 +1,9 @@
 """Pictures of drift for asset metadata."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlops_assets.monitoring.backtest import Backtest
 from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.drift import DriftReading
 from mlops_assets.products.policy import DriftPolicy
@@ -52,6 +54,34 @@ def decisions_figure(decisions: list[Decision], policy: DriftPolicy) -> "Figure"
     )
     axes.set_ylabel("% of rows moved")
     axes.set_title("Data drift by period; colour: the action taken", fontsize=9)
+    return figure
+
+
+def backtest_figure(results: Sequence[Backtest], policy: DriftPolicy) -> "Figure":
+    """Of each plan: reading, action and score over the periods."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 1.6 * len(results) + 2.6), layout="constrained")
+    axes = figure.subplots(len(results) + 1, 1, sharex=True, squeeze=False)[:, 0]
+    for row, result in zip(axes, results, strict=False):
+        readings = [item.reading or 0.0 for item in result.periods]
+        _bands(row.axhspan, policy, max([policy.rework * 1.2, *readings]))
+        row.plot(range(len(readings)), readings, color="gray", linewidth=1)
+        row.scatter(range(len(readings)), readings, c=[COLOURS[item.action] for item in result.periods], s=18, zorder=3)
+        row.set_title(
+            f"{result.plan}: {result.deployed} deployed of {result.trained} trained, mean {result.metric} "
+            f"{result.mean_score:.4f}, {result.fit_seconds:.0f} s training",
+            fontsize=8,
+        )
+        row.set_ylabel("% moved", fontsize=7)
+    for result in results:
+        scores = [float("nan") if item.score is None else item.score for item in result.periods]
+        axes[-1].plot(range(len(scores)), scores, label=result.plan, linewidth=1)
+    axes[-1].legend(fontsize=7)
+    axes[-1].set_ylabel(results[0].metric, fontsize=7)
+    periods = [item.period for item in results[0].periods]
+    step = max(1, len(periods) // 10)
+    axes[-1].set_xticks(range(0, len(periods), step), periods[::step], rotation=30, fontsize=7)
     return figure
 
 

@@ -156,11 +156,17 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         home = platform.open()
         rows = load_training_set(product, home.offline, context.partition_key)
         version = home.offline.write(f"{product.name}/training_set", context.partition_key, rows)
+        if rows["period"].n_unique() < length:
+            context.log.warning(
+                f"the training window holds {rows['period'].n_unique()} of {length} periods: the others lie before the first "
+                "period of the product or have no known label"
+            )
         counts = dict(rows[SPLIT].value_counts().iter_rows())
         return dg.MaterializeResult(
             metadata={
                 **rows_metadata(rows),
                 **{f"rows to {split}": int(count) for split, count in counts.items()},
+                f"periods (of {length})": rows["period"].n_unique(),
                 "from": str(rows[product.event_timestamp].min()),
                 "to": str(rows[product.event_timestamp].max()),
             },

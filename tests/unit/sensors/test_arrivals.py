@@ -56,7 +56,7 @@ def test_nothing_is_asked_for_after_the_declared_end():
     product = a_product(period=daily(start="2020-01-01", end="2020-01-03"))
 
     assert periods_to_ingest(product, january(31), stored=[], cursor="") == DAYS[:2]
-    assert periods_to_label(product, january(31), raw=DAYS, done=[], cursor="") == DAYS[:2]
+    assert periods_to_label(product, january(31), raw=DAYS, done=[]) == DAYS[:2]
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_nothing_is_asked_for_after_the_declared_end():
     ],
 )
 def test_labels_are_due_once_their_delay_has_passed_after_the_end_of_the_period(now, expected):
-    assert periods_to_label(a_product(), now, raw=DAYS, done=[], cursor="") == expected
+    assert periods_to_label(a_product(), now, raw=DAYS, done=[]) == expected
 
 
 @pytest.mark.parametrize(
-    ("raw", "done", "cursor", "expected"),
+    ("raw", "done", "expected"),
     [
-        (DAYS[1:], [], "", DAYS[1:]),  # without rows there are no labels
-        (DAYS, DAYS[:1], "", DAYS[1:]),
-        (DAYS, [], "2020-01-02", DAYS[2:]),
-        ([], [], "", []),
+        (DAYS[1:], [], DAYS[1:]),  # without rows there are no labels
+        (DAYS, DAYS[:1], DAYS[1:]),
+        (DAYS, DAYS[1:], DAYS[:1]),  # a period that was mended after later ones were measured
+        ([], [], []),
     ],
 )
-def test_labels_are_asked_for_of_stored_periods_that_are_not_done(raw, done, cursor, expected):
-    assert periods_to_label(a_product(), january(5), raw, done, cursor) == expected
+def test_labels_are_asked_for_of_stored_periods_that_are_not_done(raw, done, expected):
+    assert periods_to_label(a_product(), january(5), raw, done) == expected

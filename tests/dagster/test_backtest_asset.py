@@ -1,0 +1,69 @@
+"""A backtest on a really trained home: it says what was decided, and changes nothing."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.demo.replay import Replay, expect_success
+from mlops_assets.monitoring.backtest import Plan, run_backtest
+from mlops_assets.monitoring.decision import Decision
+from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, materialize, newest_metadata
+
+
+@pytest.fixture
+def lived(replay: Replay) -> Replay:
+    """Two weeks that were served and decided."""
+    product = replay.product
+    week = product.period.at(NEXT_WEEK)
+    for moment, sensors in ((week.end, ["new_data"]), (week.end + product.label.delay, ["labels", "drift"])):
+        replay.at(moment)
+        for sensor in sensors:
+            for result in replay.tick(sensor):
+                expect_success(result)
+    return replay
+
+
+def content(root: Path) -> dict[str, str]:
+    """Hash of every file that the platform keeps."""
+    kept = [path for path in root.rglob("*") if path.is_file() and "dagster" not in path.relative_to(root).parts]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def test_replaying_the_shipped_policy_gives_exactly_the_recorded_decisions(lived):
+    product, home = lived.product, lived.home
+
+    found = run_backtest(product, home, Plan("shipped", product.drift))
+
+    recorded = [home.documents.load(product.name, "drift_decision", key, Decision) for key in (SERVED_WEEK, NEXT_WEEK)]
+    assert [(item.period, item.action, item.reading, item.reason) for item in found.periods] == [
+        (item.period, item.action, item.reading, item.reason) for item in recorded
+    ]
+
+
+def test_a_backtest_touches_no_store(lived):
+    before = content(lived.home.root)
+
+    run_backtest(lived.product, lived.home, Plan("every period", lived.product.drift, every=1))
+
+    assert content(lived.home.root) == before
+
+
+def test_the_two_ends_train_never_and_every_period(lived):
+    product, home = lived.product, lived.home
+
+    never = run_backtest(product, home, Plan("never", product.drift, every=0))
+    always = run_backtest(product, home, Plan("every period", product.drift, every=1))
+
+    assert (never.trained, always.trained) == (1, 3)  # the first champion, and one after each of two weeks
+
+
+def test_the_asset_shows_the_plans_as_a_table_and_a_picture(lived):
+    result = materialize(lived, "backtest", key=None, backtest={"policies": ["agreeing_periods=1"]})
+
+    assert result.success
+    shown = newest_metadata(lived, "backtest")
+    for plan in ("shipped", "agreeing_periods=1", "never", "every period"):
+        assert f"| {plan} |" in shown["plans"]
+    assert shown["plot"].startswith("![plot](data:image/png;base64,")
+    assert shown["periods"] == 2

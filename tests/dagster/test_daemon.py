@@ -1,0 +1,122 @@
+"""The sensors once through Dagster's real daemon, its code server and its run processes."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from mlops_assets.demo.processes import Servers
+from mlops_assets.demo.replay import Replay
+from mlops_assets.products.catalog import product_named
+from mlops_assets.products.policy import Action
+from mlops_assets.stores.clock import ReplayClock
+from mlops_assets.stores.home import Home
+from sensors.selections import CAUSE
+from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, Webhook, a_decision, an_instance, decide
+
+ROOT = Path(__file__).parents[2]
+SENSORS = {"flight_delay_new_data", "flight_delay_labels", "flight_delay_drift", "failures"}
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_daemon_carries_out_what_arrives_once_and_tells_of_what_fails(
+    trained: Replay, tmp_path: Path, webhook: Webhook
+):
+    # the shipped product takes the small one's home over: its features are the same
+    product = product_named("flight_delay")
+    shutil.copytree(trained.home.root, tmp_path / "home", ignore=shutil.ignore_patterns("dagster"))
+    home = Home(tmp_path / "home")
+    clock = ReplayClock(home.clock_file)
+    week = product.period.at(NEXT_WEEK)
+    ours = set(psutil.Process().children(recursive=True))
+
+    with an_instance(home.root / "dagster") as instance:
+        with a_daemon(home, webhook.url):
+            eventually("every sensor ticked", lambda: ticked(instance, since=0.0) >= SENSORS)
+            assert instance.get_runs_count() == 0
+
+            clock.set(week.end)
+            assert outcome(instance, f"flight_delay:{NEXT_WEEK}:arrival") == "SUCCESS"
+            assert home.documents.has("flight_delay", "data_drift", NEXT_WEEK)
+            assert not home.offline.has("flight_delay/labels", NEXT_WEEK)
+
+            clock.set(week.end + product.label.delay)
+            assert outcome(instance, f"flight_delay:{NEXT_WEEK}:labels") == "SUCCESS"
+            assert home.documents.has("flight_delay", "drift_decision", NEXT_WEEK)
+
+            home.offline.path("flight_delay/features", "2013-01-14").unlink()
+            decide(product, home, instance, a_decision(SERVED_WEEK, Action.RETRAIN))
+            assert outcome(instance, f"flight_delay:{SERVED_WEEK}:retrain") == "FAILURE"
+            eventually("the failure was posted", lambda: len(webhook.posted) == 1)
+        (posted,) = webhook.posted
+        assert posted["title"] == f"run of flight_delay:{SERVED_WEEK}:retrain failed"
+        assert posted["text"].startswith(
+            "flight_delay__training_set: PartitionMissing: flight_delay/features has no stored partition for 2013-01-14. "
+        )
+        assert home.ledger.champion("flight_delay").version == 1
+
+        restarted = time.time()
+        with a_daemon(home, webhook.url):
+            eventually("every sensor ticked again", lambda: ticked(instance, since=restarted) >= SENSORS)
+            assert instance.get_runs_count() == 3
+        assert len(webhook.posted) == 1
+    assert set(psutil.Process().children(recursive=True)) <= ours
+
+
+@contextmanager
+def a_daemon(home: Home, webhook_url: str) -> Iterator[None]:
+    """`dagster-daemon run`, which starts the code server; everything it started ends with the block."""
+    environment = {
+        "DAGSTER_HOME": str(home.root / "dagster"),
+        "MLOPS_HOME": str(home.root),
+        "MLOPS_SENSORS": "flight_delay",
+        "MLOPS_WEBHOOK_URL": webhook_url,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    log = home.root / "logs" / "daemon.log"
+    with Servers(log.parent, environment) as servers:
+        servers.start("daemon", ["dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")], 0, signal.SIGTERM)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.write(log.read_text()[-5_000:])  # pytest shows it with the failure
+            raise
+
+
+def ticked(instance: dg.DagsterInstance, since: float) -> set[str]:
+    """Names of the sensors that were evaluated after `since`."""
+    last = {
+        state.instigator_name: getattr(state.instigator_data, "last_tick_timestamp", None)
+        for state in instance.all_instigator_state()
+    }
+    return {name for name, at in last.items() if at is not None and at > since}
+
+
+def outcome(instance: dg.DagsterInstance, cause: str) -> str:
+    """How the one run for this cause ended."""
+
+    def ended() -> bool:
+        runs = instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}))
+        return bool(runs) and all(run.is_finished for run in runs)
+
+    eventually(f"the run for {cause} ended", ended)
+    (run,) = instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}))
+    return run.status.value
+
+
+def eventually(what: str, claim: Callable[[], bool]) -> None:
+    """Wait until the claim is true: other processes have their own pace."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not claim():
+        assert time.monotonic() < deadline, f"it never came true that {what}"
+        time.sleep(0.2)

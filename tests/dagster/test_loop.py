@@ -1,0 +1,331 @@
+"""The loop on a really trained home: what each run leaves behind, for machines and for people."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mlops_assets.demo.replay import Replay, failure_of
+from mlops_assets.monitoring.decision import Decision
+from mlops_assets.products.policy import Action
+from mlops_assets.stores.model_bundle import read_manifest
+from mlops_assets.stores.model_registry import CHALLENGER, CHAMPION, NEEDS_REWORK
+from mlops_assets.training.recipe import current_recipe
+from resources.asset_parts import key_of
+from sensors.selections import CAUSE
+from tests.dagster.builders import (
+    FIRST_KEY,
+    NEXT_WEEK,
+    SERVED_WEEK,
+    Webhook,
+    a_decision,
+    a_replay,
+    decide,
+    evaluate,
+    materialize,
+    newest_metadata,
+)
+
+NAME = "flight_delay"
+VERSION_TAG = "dagster/data_version"
+
+
+def mlflow_of(replay: Replay) -> MlflowClient:
+    return MlflowClient(tracking_uri=replay.home.mlflow_store, registry_uri=replay.home.mlflow_store)
+
+
+def runs_of(replay: Replay, experiment: str, tags: dict[str, str]) -> list[Run]:
+    client = mlflow_of(replay)
+    found = client.get_experiment_by_name(f"{NAME}/{experiment}")
+    assert found is not None
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([found.experiment_id], wanted))
+
+
+def run_that_trained_first(replay: Replay) -> dg.DagsterRun:
+    (run,) = replay.instance.get_runs(dg.RunsFilter(tags={CAUSE: f"{NAME}:{FIRST_KEY}:first-training"}))
+    return run
+
+
+def data_versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    events = [event.event_specific_data.materialization for event in result.get_asset_materialization_events()]  # type: ignore[union-attr]
+    return {event.asset_key.path[-1]: event.tags[VERSION_TAG] for event in events}
+
+
+# --- data versions
+
+
+def test_a_partition_that_is_materialised_again_is_the_same_to_the_byte(replay: Replay):
+    names = ("raw", "weather", "features", "predictions", "data_drift")
+    tables = ("raw", "weather", "features", "predictions")
+    first = data_versions(materialize(replay, *names, key=SERVED_WEEK))
+    files = {table: replay.home.offline.path(f"{NAME}/{table}", SERVED_WEEK).read_bytes() for table in tables}
+
+    second = data_versions(materialize(replay, *names, key=SERVED_WEEK))
+
+    assert first == second
+    assert set(first) == set(names)
+    assert files == {table: replay.home.offline.path(f"{NAME}/{table}", SERVED_WEEK).read_bytes() for table in tables}
+
+
+def test_the_data_version_in_dagster_is_that_of_the_stored_partition(trained: Replay):
+    event = trained.instance.get_latest_materialization_event(key_of(trained.product, "features"))
+
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.tags[VERSION_TAG] == trained.home.offline.version(
+        f"{NAME}/features", SERVED_WEEK
+    )
+
+
+def test_other_content_has_another_data_version(replay: Replay):
+    before = data_versions(materialize(replay, "labels", key=SERVED_WEEK))
+    path = replay.home.offline.path(f"{NAME}/raw", SERVED_WEEK)
+    pl.read_parquet(path).head(100).write_parquet(path)
+
+    after = data_versions(materialize(replay, "labels", key=SERVED_WEEK))
+
+    assert before["labels"] != after["labels"]
+
+
+def test_a_training_set_holds_only_what_was_known_when_its_period_began(trained: Replay):
+    rows = pl.read_parquet(trained.home.offline.path(f"{NAME}/training_set", FIRST_KEY))
+
+    # the first departure of 2013 was at 5:15 in New York; a departure at midnight UTC two days before the cutoff is the
+    # last whose label is known by then
+    event = rows["scheduled_departure"]
+    assert event.min() == datetime(2013, 1, 1, 10, 15, tzinfo=UTC)
+    assert event.max() == datetime(2013, 2, 23, tzinfo=UTC)
+    assert set(rows["split"].unique()) == {"fit", "embargo", "test"}
+
+
+# --- MLflow
+
+
+def test_a_model_is_found_in_mlflow_by_the_dagster_run_that_trained_it(trained: Replay):
+    (run,) = runs_of(trained, "training", {"dagster_run_id": run_that_trained_first(trained).run_id})
+
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["product"] == NAME
+    assert run.data.tags["partition"] == FIRST_KEY
+    assert run.data.tags["dagster_asset"] == f"{NAME}/model"
+    assert run.data.tags["recipe_version"] == "1"
+
+
+def test_the_run_of_a_model_says_what_went_in_and_what_came_out(trained: Replay):
+    (run,) = runs_of(trained, "training", {"partition": FIRST_KEY})
+
+    expected = {
+        "estimator": "lightgbm",
+        "learning_rate": "0.1",
+        "n_estimators": "30",
+        "recipe_version": "1",
+        "partition": FIRST_KEY,
+        "data_version": trained.home.offline.version(f"{NAME}/training_set", FIRST_KEY),
+        "dagster_run_id": run_that_trained_first(trained).run_id,
+        "seed": "7",
+    }
+    assert {name: run.data.params[name] for name in expected} == expected
+    assert {"window_start", "window_end", "git_commit"} <= set(run.data.params)
+    tested = {f"test_{name}" for name in ("roc_auc", "average_precision", "accuracy", "log_loss", "brier")}
+    assert tested | {"fit_seconds", "fit_rows", "spread_percent"} <= set(run.data.metrics)
+    assert 0.55 < run.data.metrics["test_roc_auc"] < 1
+
+
+def test_the_registered_version_has_both_aliases_and_the_bundle_that_serves(trained: Replay):
+    registry = trained.definitions.resources["tracking"].registry()
+    (run,) = runs_of(trained, "training", {"partition": FIRST_KEY})
+
+    version = mlflow_of(trained).get_model_version(NAME, "1")
+
+    assert registry.version_with(NAME, CHALLENGER) == registry.version_with(NAME, CHAMPION) == 1
+    assert (version.run_id, version.tags["partition"]) == (run.info.run_id, FIRST_KEY)
+    logged = {item.path for item in mlflow_of(trained).list_artifacts(run.info.run_id, "bundle")}
+    served = {f"bundle/{path.name}" for path in trained.home.bundle(NAME, 1).iterdir()}
+    assert logged == served
+    assert read_manifest(trained.home.bundle(NAME, 1)).mlflow_run_id == run.info.run_id
+
+
+def test_an_experiment_logs_every_candidate_as_a_run_below_its_own(trained: Replay):
+    (parent,) = runs_of(trained, "experiment", {"product": NAME})
+
+    children = runs_of(trained, "experiment", {"mlflow.parentRunId": parent.info.run_id})
+
+    assert (parent.info.status, parent.data.tags["best"]) == ("FINISHED", "lightgbm")
+    assert [(child.info.run_name, child.info.status) for child in children] == [("lightgbm", "FINISHED")]
+    assert set(children[0].data.metrics) == {"roc_auc", "fit_seconds"}
+
+
+def test_a_training_that_fails_leaves_its_mlflow_run_failed(replay: Replay):
+    replay.home.offline.path(f"{NAME}/training_set", FIRST_KEY).unlink()
+
+    result = materialize(replay, "model", key=FIRST_KEY)
+
+    assert "PartitionMissing: flight_delay/training_set has no stored partition for 2013-02-25" in failure_of(result)
+    (run,) = runs_of(replay, "training", {"dagster_run_id": result.run_id})
+    assert run.info.status == "FAILED"
+    assert [version.version for version in mlflow_of(replay).search_model_versions(f"name='{NAME}'")] == [1]
+
+
+# --- what people see
+
+
+@pytest.mark.parametrize("asset", ["raw", "weather", "labels", "features", "training_set", "predictions"])
+def test_a_table_shows_its_row_count_its_columns_and_its_first_rows(trained: Replay, asset: str):
+    key = FIRST_KEY if asset == "training_set" else SERVED_WEEK
+    stored = pl.read_parquet(trained.home.offline.path(f"{NAME}/{asset}", key))
+
+    shown = newest_metadata(trained, asset)
+
+    assert shown["dagster/row_count"] == stored.height
+    assert [column.name for column in shown["dagster/column_schema"].columns] == stored.columns
+    header, _, *rows = shown["preview of rows"].splitlines()
+    assert header.startswith(f"| {stored.columns[0]} |")
+    assert len(rows) == 5
+
+
+@pytest.mark.parametrize("asset", ["experiment", "test_report", "data_drift", "drift_decision"])
+def test_what_has_a_shape_shows_a_plot(trained: Replay, asset: str):
+    plot = newest_metadata(trained, asset)["plot"]
+
+    # the first bytes of a PNG
+    assert plot.startswith("![plot](data:image/png;base64,iVBORw0KGgo")
+
+
+def test_links_lead_to_mlflow_the_api_and_the_report(trained: Replay):
+    model, deployed, drift = (newest_metadata(trained, name) for name in ("model", "deployment", "data_drift"))
+
+    (run,) = runs_of(trained, "training", {"partition": FIRST_KEY})
+    assert model["MLflow run"] == f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert model["MLflow version"] == "http://127.0.0.1:5000/#/models/flight_delay/versions/1"
+    assert deployed["model information"] == "http://127.0.0.1:8000/v1/models/flight_delay"
+    report = "http://127.0.0.1:8000/reports/flight_delay/data_drift/2013-02-25.html"
+    assert drift["Evidently report"] == f"[open]({report}) after `mlops report flight_delay 2013-02-25` has rendered it"
+
+
+def test_numbers_carry_their_units(trained: Replay):
+    drift, performance, staged = (
+        newest_metadata(trained, name) for name in ("data_drift", "performance", "staging_report")
+    )
+
+    assert 0 <= drift["drift (%)"] <= 100
+    assert {"lost (%)", "natural spread (%)", "roc_auc"} <= set(performance)
+    assert {"p50 of one row (ms)", "p99 of one row (ms)", "memory (MB)", "start until ready (s)"} <= set(staged)
+
+
+def test_a_deployment_says_since_when_and_why(trained: Replay):
+    shown = newest_metadata(trained, "deployment")
+
+    # labels of the last week of history are known two days after it, then the first model is developed
+    assert (shown["version"], shown["former champion"]) == (1, "none")
+    assert shown["serves since"] == "2013-02-27T00:00:00+00:00"
+    assert shown["reason"] == "all 4 gates passed"
+
+
+def test_predictions_are_those_of_the_champion_from_its_deployment_on(trained: Replay):
+    rows = pl.read_parquet(trained.home.offline.path(f"{NAME}/predictions", SERVED_WEEK))
+    raw = pl.read_parquet(trained.home.offline.path(f"{NAME}/raw", SERVED_WEEK))
+
+    shown = newest_metadata(trained, "predictions")
+
+    assert str(rows["scheduled_departure"].min())[:10] == "2013-02-27"
+    assert set(rows["model_version"]) == {1}
+    assert shown["rows before the first deployment"] == raw.height - rows.height > 0
+    assert rows["score"].is_between(0, 1).all()
+
+
+# --- rework, recipe, retraining
+
+
+def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Replay, webhook: Webhook):
+    reason = "12.0 % of rows moved in distance (11.0 to 13.0), above 10, confirmed by 2 periods"
+    decision = _rework(reason)
+    replay.home.documents.save(NAME, "drift_decision", SERVED_WEEK, decision)
+    with a_replay(replay.product, replay.home.root, webhook.url) as notifying:
+        briefed = materialize(notifying, "rework_brief", key=SERVED_WEEK)
+
+    assert briefed.success, failure_of(briefed)
+    flag = replay.home.ledger.open_flag(NAME)
+    assert flag is not None
+    assert (flag.version, flag.reason) == (1, reason)
+    assert mlflow_of(replay).get_model_version(NAME, "1").tags[NEEDS_REWORK] == reason
+    title = "flight_delay: version 1 needs rework"
+    assert webhook.posted == [{"title": title, "text": reason, "product": NAME, "level": "warning"}]
+    shown = newest_metadata(replay, "rework_brief")
+    assert shown["brief"].startswith(f"## Rework flight_delay, version 1\n\n{reason}, since {SERVED_WEEK}.")
+    assert shown["notification"] == "logged and posted to the webhook"
+
+    answered = materialize(replay, "recipe", key=None, recipe={"by": "ann@example.org"})
+
+    assert answered.success, failure_of(answered)
+    recipe = current_recipe(replay.home.documents, replay.product)
+    assert recipe is not None
+    assert (recipe.version, recipe.by) == (2, "ann@example.org")
+    assert replay.home.ledger.open_flag(NAME) is None
+    assert [item.cleared_at is None for item in replay.home.ledger.flags(NAME)] == [False]
+
+
+def test_a_webhook_that_is_dead_is_reported_and_stops_nothing(replay: Replay):
+    replay.home.documents.save(NAME, "drift_decision", SERVED_WEEK, _rework("12.0 % of rows moved"))
+    # nobody listens on port 1
+    with a_replay(replay.product, replay.home.root, "http://127.0.0.1:1/hook") as notifying:
+        briefed = materialize(notifying, "rework_brief", key=SERVED_WEEK)
+
+    assert briefed.success
+    assert newest_metadata(replay, "rework_brief")["notification"] == "logged; the webhook failed (ConnectError)"
+
+
+def test_a_retrain_decision_becomes_the_next_champion_with_the_same_recipe(replay: Replay):
+    decide(replay.product, replay.home, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
+
+    (retrained,) = replay.tick("drift")
+
+    assert retrained.success, failure_of(retrained)
+    first, second = replay.home.ledger.history(NAME)
+    assert (first.version, second.version, second.partition) == (1, 2, NEXT_WEEK)
+    # the clock stands where the labels of the served week became known
+    assert second.deployed_at.isoformat() == "2013-03-06T00:00:00+00:00"
+    assert read_manifest(replay.home.bundle(NAME, 2)).recipe_version == 1
+    registry = replay.definitions.resources["tracking"].registry()
+    assert (registry.version_with(NAME, CHALLENGER), registry.version_with(NAME, CHAMPION)) == (2, 2)
+    assert re.match(r"version 1: [+-]0\.\d{4} roc_auc", newest_metadata(replay, "test_report")["against champion"])
+    assert replay.tick("drift") == []
+
+
+def test_the_decision_of_the_served_week_rests_on_its_stored_readings(trained: Replay):
+    documents = trained.home.documents
+    shown = newest_metadata(trained, "drift_decision")
+
+    decision = documents.load(NAME, "drift_decision", SERVED_WEEK, Decision)
+
+    assert (decision.period, decision.model_version) == (SERVED_WEEK, 1)
+    assert shown["action"] == decision.action
+    read: dict[str, Any] = shown["read from"]
+    assert read == {name: documents.version(NAME, name, SERVED_WEEK) for name in ("data_drift", "performance")}
+
+
+def test_sensors_ask_for_nothing_on_a_home_where_everything_is_done(trained: Replay):
+    for sensor in ("new_data", "labels", "drift"):
+        # as after a restart that lost every cursor
+        assert not evaluate(trained, f"{NAME}_{sensor}", None).run_requests
+
+
+def _rework(reason: str) -> Decision:
+    return Decision(
+        period=SERVED_WEEK,
+        action=Action.REWORK,
+        percent=12.0,
+        low=11.0,
+        high=13.0,
+        features=("distance",),
+        reason=reason,
+        band=Action.REWORK,
+        reading=12.0,
+        by_feature=(("distance", 12.0),),
+        model_version=1,
+    )

@@ -1,0 +1,382 @@
+"""Sensors ask once for what is due, whatever becomes of their cursors."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlops_assets.demo.replay import Replay
+from mlops_assets.products.catalog import product_named
+from mlops_assets.products.periods import weekly
+from mlops_assets.products.policy import Action
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
+from resources.platform import Platform
+from tests.dagster.builders import (
+    Webhook,
+    a_decision,
+    a_deployment,
+    a_location,
+    a_small_product,
+    an_environment,
+    decide,
+    evaluate,
+    launch,
+    materialize,
+    store,
+)
+
+NEW_DATA, LABELS, DRIFT = (f"flight_delay_{name}" for name in ("new_data", "labels", "drift"))
+DATA = {"raw", "weather", "features", "online_features"}
+RETRAINING = {"training_set", "model", "test_report", "staging_report", "acceptance", "deployment"}
+RUNNING_OR_DONE = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.SUCCESS,
+]
+FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Replay]:
+    """The product's sensors over an empty home and an instance in memory."""
+    yield from watching(tmp_path)
+
+
+def watching(root: Path, webhook_url: str = "", product: ModelProduct | None = None) -> Iterator[Replay]:
+    product, environment = product or a_small_product(), an_environment(Home(root), webhook_url)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Replay(product, environment.home, instance, a_location(product, environment), Platform.of(environment))
+
+
+def moment(day: str, time: str = "00:00") -> datetime:
+    return datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
+
+
+def asked(tick) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]
+    """Partition and what for, of every run that a tick asks for."""
+    return [(request.partition_key, request.tags["mlops/what"]) for request in tick.run_requests or []]
+
+
+def assets(request: dg.RunRequest) -> set[str]:
+    return {key.path[-1] for key in request.asset_selection or []}
+
+
+# --- new data: weeks begin on Mondays, the first is 2012-12-31
+
+
+def test_a_period_is_asked_for_when_it_is_over_and_not_a_minute_before(watched: Replay):
+    watched.at(moment("2013-01-06", "23:59"))
+    before = evaluate(watched, NEW_DATA, None)
+    watched.at(moment("2013-01-07"))
+    after = evaluate(watched, NEW_DATA, before.cursor)
+
+    assert asked(before) == []
+    assert before.skip_message == "no new period at 2013-01-06 23:59; 0 are stored"
+    assert asked(after) == [("2012-12-31", "arrival")]
+    (request,) = after.run_requests
+    assert request.run_key == "flight_delay:2012-12-31:arrival:1"
+    assert request.tags["mlops/cause"] == "flight_delay:2012-12-31:arrival"
+    assert request.tags["product"] == "flight_delay"
+
+
+def test_before_any_champion_only_data_assets_are_asked_for(watched: Replay):
+    watched.at(moment("2013-01-07"))
+
+    (request,) = evaluate(watched, NEW_DATA, None).run_requests
+
+    assert assets(request) == DATA
+
+
+def test_what_a_champion_served_is_predicted_and_read_for_drift(watched: Replay):
+    watched.home.ledger.append(a_deployment(watched.product, 1, moment("2013-01-16")))
+    watched.at(moment("2013-01-21"))
+
+    first, second, third = evaluate(watched, NEW_DATA, None).run_requests
+
+    # deployed within the third week: nobody served the first two
+    assert assets(first) == assets(second) == DATA
+    assert assets(third) == {*DATA, "predictions", "data_drift"}
+
+
+def test_periods_that_are_stored_are_not_asked_for(watched: Replay):
+    store(watched.home, "raw", "2012-12-31", "2013-01-14")
+    watched.at(moment("2013-01-21"))
+
+    assert asked(evaluate(watched, NEW_DATA, None)) == [("2013-01-07", "arrival")]
+
+
+def test_a_long_history_is_asked_for_in_fours_oldest_first(watched: Replay):
+    # six weeks are over
+    watched.at(moment("2013-02-11"))
+
+    first = evaluate(watched, NEW_DATA, None)
+    second = evaluate(watched, NEW_DATA, first.cursor)
+    third = evaluate(watched, NEW_DATA, second.cursor)
+
+    assert [key for key, _ in asked(first)] == ["2012-12-31", "2013-01-07", "2013-01-14", "2013-01-21"]
+    assert [key for key, _ in asked(second)] == ["2013-01-28", "2013-02-04"]
+    assert asked(third) == []
+
+
+@pytest.mark.parametrize("status", RUNNING_OR_DONE, ids=lambda status: status.value)
+def test_a_lost_cursor_asks_for_no_period_that_ran_or_is_running(watched: Replay, status: dg.DagsterRunStatus):
+    watched.at(moment("2013-01-07"))
+    (request,) = evaluate(watched, NEW_DATA, None).run_requests
+    launch(watched.instance, request, status)
+
+    assert asked(evaluate(watched, NEW_DATA, None)) == []
+
+
+@pytest.mark.parametrize("status", FAILED, ids=lambda status: status.value)
+def test_a_lost_cursor_gives_a_failed_period_its_next_attempt(watched: Replay, status: dg.DagsterRunStatus):
+    watched.at(moment("2013-01-07"))
+    (request,) = evaluate(watched, NEW_DATA, None).run_requests
+    launch(watched.instance, request, status)
+
+    (again,) = evaluate(watched, NEW_DATA, None).run_requests
+
+    assert again.run_key == "flight_delay:2012-12-31:arrival:2"
+
+
+# --- labels: due two days after the period
+
+
+def test_labels_are_asked_for_when_they_are_due_and_not_a_minute_before(watched: Replay):
+    store(watched.home, "raw", "2012-12-31")
+    watched.at(moment("2013-01-08", "23:59"))
+    before = evaluate(watched, LABELS, None)
+    watched.at(moment("2013-01-09"))
+    after = evaluate(watched, LABELS, before.cursor)
+
+    assert asked(before) == []
+    assert asked(after) == [("2012-12-31", "labels")]
+    assert asked(evaluate(watched, LABELS, after.cursor)) == []
+
+
+def test_labels_of_a_period_that_was_mended_late_are_asked_for_though_later_ones_were(watched: Replay):
+    store(watched.home, "raw", "2013-01-07")
+    watched.at(moment("2013-01-16"))
+    later = evaluate(watched, LABELS, None)
+    store(watched.home, "raw", "2012-12-31")
+
+    mended = evaluate(watched, LABELS, later.cursor)
+
+    assert asked(later) == [("2013-01-07", "labels")]
+    assert asked(mended) == [("2012-12-31", "labels")]
+
+
+def test_labels_of_a_period_that_nobody_predicted_are_stored_and_measure_nothing(watched: Replay):
+    store(watched.home, "raw", "2012-12-31")
+    watched.at(moment("2013-01-09"))
+
+    (request,) = evaluate(watched, LABELS, None).run_requests
+
+    assert assets(request) == {"labels"}
+
+
+def test_labels_of_a_predicted_period_are_measured_and_decided_on(watched: Replay):
+    store(watched.home, "raw", "2012-12-31")
+    watched.home.documents.save("flight_delay", "data_drift", "2012-12-31", {})
+    watched.at(moment("2013-01-09"))
+
+    (request,) = evaluate(watched, LABELS, None).run_requests
+
+    assert assets(request) == {"labels", "performance", "drift_decision"}
+
+
+def test_labels_of_a_period_that_is_just_being_predicted_wait_for_its_predictions(watched: Replay):
+    watched.home.ledger.append(a_deployment(watched.product, 1, moment("2012-12-31")))
+    watched.at(moment("2013-01-09"))
+    (arrival,) = evaluate(watched, NEW_DATA, None).run_requests
+    run = launch(watched.instance, arrival, dg.DagsterRunStatus.STARTED)
+    store(watched.home, "raw", "2012-12-31")
+
+    early = evaluate(watched, LABELS, None)
+    watched.home.documents.save("flight_delay", "data_drift", "2012-12-31", {})
+    watched.instance.delete_run(run.run_id)
+    launch(watched.instance, arrival, dg.DagsterRunStatus.SUCCESS)
+    later = evaluate(watched, LABELS, early.cursor)
+
+    assert (asked(early), early.skip_message) == ([], "2012-12-31 is still being predicted")
+    assert [assets(request) for request in later.run_requests] == [{"labels", "performance", "drift_decision"}]
+
+
+def test_labels_of_a_period_whose_prediction_failed_are_stored_all_the_same(watched: Replay):
+    watched.home.ledger.append(a_deployment(watched.product, 1, moment("2012-12-31")))
+    watched.at(moment("2013-01-09"))
+    (arrival,) = evaluate(watched, NEW_DATA, None).run_requests
+    launch(watched.instance, arrival, dg.DagsterRunStatus.FAILURE)
+    store(watched.home, "raw", "2012-12-31")
+
+    (request,) = evaluate(watched, LABELS, None).run_requests
+
+    assert assets(request) == {"labels"}
+
+
+def test_labels_of_a_decided_period_are_not_asked_for(watched: Replay):
+    store(watched.home, "raw", "2012-12-31")
+    for name in ("data_drift", "drift_decision"):
+        watched.home.documents.save("flight_delay", name, "2012-12-31", {})
+    watched.at(moment("2013-01-09"))
+
+    assert asked(evaluate(watched, LABELS, None)) == []
+
+
+@pytest.mark.parametrize("status", RUNNING_OR_DONE, ids=lambda status: status.value)
+def test_a_lost_cursor_asks_for_no_labels_that_ran_or_are_running(watched: Replay, status: dg.DagsterRunStatus):
+    store(watched.home, "raw", "2012-12-31")
+    watched.at(moment("2013-01-09"))
+    (request,) = evaluate(watched, LABELS, None).run_requests
+    launch(watched.instance, request, status)
+
+    assert asked(evaluate(watched, LABELS, None)) == []
+
+
+# --- drift
+
+
+@pytest.mark.parametrize("action", [Action.NONE, Action.WATCH, Action.INCONCLUSIVE])
+def test_what_is_only_recorded_asks_for_nothing_and_is_read_once(watched: Replay, action: Action):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", action))
+
+    first = evaluate(watched, DRIFT, None)
+    second = evaluate(watched, DRIFT, first.cursor)
+
+    assert asked(first) == asked(second) == []
+    assert (first.skip_message, second.skip_message) == (f"2013-03-04: {action}", "no new decision")
+
+
+def test_retrain_asks_for_the_next_partition_from_training_set_to_deployment(watched: Replay):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+
+    (request,) = evaluate(watched, DRIFT, None).run_requests
+
+    assert (request.partition_key, request.run_key) == ("2013-03-11", "flight_delay:2013-03-04:retrain:1")
+    assert assets(request) == RETRAINING
+
+
+def test_rework_asks_for_the_brief_of_the_period_that_was_read(watched: Replay):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.REWORK))
+
+    (request,) = evaluate(watched, DRIFT, None).run_requests
+
+    assert (request.partition_key, request.run_key) == ("2013-03-04", "flight_delay:2013-03-04:rework:1")
+    assert assets(request) == {"rework_brief"}
+
+
+def test_every_decision_between_two_ticks_is_carried_out(watched: Replay):
+    for week, action in (
+        ("2013-03-04", Action.RETRAIN),
+        ("2013-03-11", Action.REWORK),
+        ("2013-03-18", Action.WATCH),
+        ("2013-03-25", Action.RETRAIN),
+    ):
+        decide(watched.product, watched.home, watched.instance, a_decision(week, action))
+
+    tick = evaluate(watched, DRIFT, None)
+
+    assert asked(tick) == [("2013-03-11", "retrain"), ("2013-03-11", "rework"), ("2013-04-01", "retrain")]
+    assert asked(evaluate(watched, DRIFT, tick.cursor)) == []
+
+
+def test_decisions_of_another_product_are_not_this_sensors(watched: Replay):
+    decide(product_named("air_time"), watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+
+    assert evaluate(watched, DRIFT, None).skip_message == "no new decision"
+
+
+@pytest.mark.parametrize("status", RUNNING_OR_DONE, ids=lambda status: status.value)
+def test_a_lost_cursor_carries_no_decision_out_twice(watched: Replay, status: dg.DagsterRunStatus):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+    (request,) = evaluate(watched, DRIFT, None).run_requests
+    launch(watched.instance, request, status)
+
+    assert asked(evaluate(watched, DRIFT, None)) == []
+
+
+def test_a_decision_that_is_materialised_again_is_not_carried_out_twice(watched: Replay):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+    first = evaluate(watched, DRIFT, None)
+    launch(watched.instance, first.run_requests[0], dg.DagsterRunStatus.SUCCESS)
+
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+
+    assert asked(evaluate(watched, DRIFT, first.cursor)) == []
+
+
+def test_a_failed_retraining_is_tried_again_when_its_decision_is_materialised_again(watched: Replay):
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+    first = evaluate(watched, DRIFT, None)
+    launch(watched.instance, first.run_requests[0], dg.DagsterRunStatus.FAILURE)
+
+    meanwhile = evaluate(watched, DRIFT, first.cursor)
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
+    second = evaluate(watched, DRIFT, meanwhile.cursor)
+
+    assert asked(meanwhile) == []
+    assert [request.run_key for request in second.run_requests] == ["flight_delay:2013-03-04:retrain:2"]
+
+
+def test_retrain_may_ask_for_the_period_that_is_running_now(tmp_path: Path):
+    product = a_small_product(period=weekly(start="2012-12-31"))
+    for watched in watching(tmp_path, product=product):
+        # a decision falls days after its period, so the next one has begun and is not over
+        running = product.period.containing(datetime.now(UTC))
+        newest = product.period.shift(running, -1)
+        decide(product, watched.home, watched.instance, a_decision(newest.key, Action.RETRAIN))
+
+        assert asked(evaluate(watched, DRIFT, None)) == [(running.key, "retrain")]
+
+
+def test_a_retraining_after_the_last_period_is_said_and_not_asked_for(watched: Replay):
+    # the periods end on 2013-12-30
+    decide(watched.product, watched.home, watched.instance, a_decision("2013-12-23", Action.RETRAIN))
+
+    tick = evaluate(watched, DRIFT, None)
+
+    assert asked(tick) == []
+    assert tick.skip_message == "2013-12-23: retrain, but flight_delay has no period 2013-12-30"
+    assert evaluate(watched, DRIFT, tick.cursor).skip_message == "no new decision"
+
+
+# --- failures
+
+
+def test_a_failed_run_is_notified_once_with_its_step_and_reason(tmp_path: Path, webhook: Webhook):
+    for watched in watching(tmp_path, webhook.url):
+        watched.at(moment("2013-01-09"))
+        started = evaluate(watched, "failures", None)
+        failed = watched.materialize(
+            [dg.AssetKey(["flight_delay", "labels"])],
+            "2012-12-31",
+            {"mlops/cause": "flight_delay:2012-12-31:labels", "product": "flight_delay"},
+        )
+
+        first = evaluate(watched, "failures", started.cursor)
+        evaluate(watched, "failures", first.cursor)
+
+        assert webhook.posted == [
+            {
+                "title": "run of flight_delay:2012-12-31:labels failed",
+                "text": "flight_delay__labels: PartitionMissing: flight_delay/raw has no stored partition for 2012-12-31. "
+                f"Materialise it for those partitions first. (run {failed.run_id})",
+                "product": "flight_delay",
+                "level": "error",
+            }
+        ]
+
+
+def test_a_run_that_succeeds_is_not_notified(tmp_path: Path, webhook: Webhook):
+    for watched in watching(tmp_path, webhook.url):
+        watched.at(moment("2013-01-09"))
+        started = evaluate(watched, "failures", None)
+        result = materialize(watched, "raw", key="2012-12-31")
+
+        evaluate(watched, "failures", started.cursor)
+
+        assert result.success
+        assert webhook.posted == []

@@ -1,0 +1,76 @@
+"""Specification of the policies a backtest replays."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.errors import DataError, DeclarationError
+from mlops_assets.monitoring.backtest import (
+    Backtest,
+    BacktestPeriod,
+    Plan,
+    compare,
+    parse_policy,
+    plans_of,
+    run_backtest,
+)
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.policy import Action, DriftPolicy
+from mlops_assets.stores.home import Home
+
+
+def test_a_policy_is_written_as_changes_to_the_shipped_one():
+    policy = parse_policy(DriftPolicy(), "retrain=4, rework=12.5,cooldown=30d,agreeing_periods=1")
+
+    assert policy == DriftPolicy(retrain=4, rework=12.5, cooldown=timedelta(days=30), agreeing_periods=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("retrian=5", r"no setting 'retrian'.*Did you mean 'retrain'\?"),
+        ("retrain=five", "retrain='five' is no number"),
+        ("retrain=20", "drift bands must rise"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_with_the_reason(text, sentence):
+    with pytest.raises(DeclarationError, match=sentence):
+        parse_policy(DriftPolicy(), text)
+
+
+def test_every_comparison_has_the_shipped_policy_and_the_two_ends():
+    plans = plans_of(flight_delay, ["retrain=4"])
+
+    assert [(plan.name, plan.every) for plan in plans] == [
+        ("shipped", None),
+        ("retrain=4", None),
+        ("never", 0),
+        ("every period", 1),
+    ]
+    assert plans[1].policy.retrain == 4
+
+
+def test_a_home_without_history_has_nothing_to_replay(tmp_path: Path):
+    with pytest.raises(DataError, match="0 deployments, 0 decisions"):
+        run_backtest(flight_delay, Home(tmp_path), Plan("shipped", flight_delay.drift))
+
+
+def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_there_are():
+    def period(action: Action, score: float | None) -> BacktestPeriod:
+        return BacktestPeriod("2013-04-22", action, 3.0, score, 1, "")
+
+    periods = (period(Action.RETRAIN, 0.7), period(Action.WATCH, None), period(Action.RETRAIN, 0.6))
+
+    (row,) = compare([Backtest("shipped", "roc_auc", periods, trained=3, deployed=2, fit_seconds=1.5)])
+
+    assert row == {
+        "plan": "shipped",
+        "mean roc_auc": pytest.approx(0.65),
+        "trained": 3,
+        "deployed": 2,
+        "watch": 1,
+        "retrain": 2,
+        "rework": 0,
+        "training s": 1.5,
+    }
