@@ -13,7 +13,7 @@ help: ## show these targets
 env: $(READY) ## make the environment from the lock
 
 $(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
 	@echo "making the environment in $(VENV) (about a minute)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
@@ -41,4 +41,4 @@ lock: ## renew the lock files (hashes, no registry address)
 	    --custom-compile-command "make lock" $$from -o requirements/$$name.lock || exit 1; done
 
 clean: ## remove the environment and what the demo left
-	@rm -rf $(VENV) var
+	@rm -rf $(VENV) var/demo

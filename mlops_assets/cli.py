@@ -14,6 +14,9 @@ from mlops_assets.stores.home import Home
 app = App(name="mlops", help="Data, features, models, tests, deployments and drift as Dagster assets.")
 
 
+InHome = Annotated[Path | None, Parameter(name="--home", help="Data home (default: MLOPS_HOME, else var/home).")]
+
+
 @app.command
 def demo(
     *,
@@ -32,7 +35,7 @@ def demo(
 @app.command
 def up(
     *,
-    home: Annotated[Path, Parameter(help="Data home; what it holds is kept.")] = Path("var/home"),
+    home: InHome = None,
     sensors: Annotated[str, Parameter(help='Products whose sensors run, by comma, or "all".')] = "",
 ) -> None:
     """Start Dagster, MLflow and the prediction API on your own data home, until Ctrl-C."""
@@ -41,7 +44,7 @@ def up(
     wanted = (
         "all" if sensors == "all" else ",".join(product_named(name.strip()).name for name in sensors.split(",") if name)
     )
-    run_platform(Home(home.absolute()), wanted, Console())
+    run_platform(_opened(home), wanted, Console())
 
 
 @app.command
@@ -53,31 +56,28 @@ def products() -> None:
 
 
 @app.command
-def history(product: str) -> None:
+def history(product: str, *, home: InHome = None) -> None:
     """What served from when, and why."""
     from rich.table import Table
 
-    from resources.environments import read_environment
-
     declared = product_named(product)
     shown = Table("since", "version", "partition", "by", "reason")
-    for item in read_environment().home.ledger.history(declared.name):
+    for item in _opened(home).ledger.history(declared.name):
         shown.add_row(f"{item.deployed_at:%Y-%m-%d %H:%M}", str(item.version), item.partition, item.by, item.reason)
     Console().print(shown)
 
 
 @app.command
-def report(product: str, period: str) -> None:
+def report(product: str, period: str, *, home: InHome = None) -> None:
     """Render the Evidently reports of a period whose readings are stored; the API serves them."""
     from mlops_assets.monitoring.render import render_drift, render_performance
-    from resources.environments import read_environment
 
-    declared, home = product_named(product), read_environment().home
+    declared, held = product_named(product), _opened(home)
     declared.period.at(period)
     console = Console()
     for name, render in (("data drift", render_drift), ("performance", render_performance)):
         with console.status(f"rendering {name} of {period}"):
-            path = render(declared, home, period)
+            path = render(declared, held, period)
         console.print(f"{name}: {path}", soft_wrap=True)
 
 
@@ -86,17 +86,16 @@ def backtest(
     product: str,
     *,
     policy: Annotated[tuple[str, ...], Parameter(help="A policy to try, as retrain=5,rework=10,cooldown=30d.")] = (),
-    home: Annotated[Path | None, Parameter(help="Data home with the history (default: MLOPS_HOME).")] = None,
+    home: InHome = None,
 ) -> None:
     """Replay drift policies over the recorded periods, beside never and always retraining; nothing is changed."""
     from rich.table import Table
 
     from mlops_assets.monitoring.backtest import compare, plans_of, run_backtest
     from mlops_assets.monitoring.plots import backtest_figure
-    from resources.environments import read_environment
 
     declared, console = product_named(product), Console()
-    held = Home(home.absolute()) if home else read_environment().home
+    held = _opened(home)
     results = []
     for plan in plans_of(declared, policy):
         with console.status(f"{plan.name}: starts") as status:
@@ -118,6 +117,12 @@ def serve() -> None:
     import runpy
 
     runpy.run_module("serving", run_name="__main__")
+
+
+def _opened(home: Path | None) -> Home:
+    from resources.environments import read_environment
+
+    return Home(home.absolute()) if home else read_environment().home
 
 
 def main() -> None:

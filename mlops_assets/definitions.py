@@ -58,7 +58,7 @@ def build_definitions(
         resources={
             "platform": Platform.of(environment),
             "tracking": Tracking.of(environment),
-            "notifier": Notifier(webhook_url=environment.webhook_url),
+            "notifier": Notifier.of(environment),
             "feature_engine": FeatureEngine.of(environment),
             "spark": Spark(master=environment.spark_master),
         },

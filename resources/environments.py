@@ -20,7 +20,7 @@ class Engine(StrEnum):
 class Environment:
     """What an installation may set; every value has a default that works on one machine.
 
-    MLOPS_HOME              folder of everything that is kept (default: var)
+    MLOPS_HOME              folder of everything that is kept (default: var/home)
     MLOPS_API_URL           where people reach the prediction API (default: http://127.0.0.1:8000)
     MLOPS_MLFLOW_URL        where people reach the MLflow UI (default: http://127.0.0.1:5000)
     MLOPS_MLFLOW_TRACKING   tracking and registry store (default: SQLite in the home)
@@ -45,7 +45,7 @@ class Environment:
 
 def read_environment() -> Environment:
     """Raises DeclarationError: a value is none of its choices."""
-    home = Home(Path(os.environ.get("MLOPS_HOME") or "var").absolute())
+    home = Home(Path(os.environ.get("MLOPS_HOME") or "var/home").absolute())
     return Environment(
         home=home,
         api_url=os.environ.get("MLOPS_API_URL", "http://127.0.0.1:8000"),

@@ -6,12 +6,12 @@ from datetime import datetime
 from mlops_assets.products.product import ModelProduct
 
 
-def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[str], cursor: str) -> list[str]:
-    """Keys of the periods that arrived after `cursor` and are not stored, oldest first."""
+def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[str]) -> list[str]:
+    """Keys of the periods that arrived and are not stored, oldest first."""
     return [
         period.key
         for period in product.period.ended_by(now)
-        if period.key > cursor and period.key not in stored and product.source.has_arrived(period, now)
+        if period.key not in stored and product.source.has_arrived(period, now)
     ]
 
 

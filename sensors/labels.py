@@ -1,19 +1,16 @@
 """The labels of a predicted period are due: measure and decide."""
 
-from itertools import takewhile
-
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
 from resources.platform import Platform
 from sensors.arrivals import periods_to_label
-from sensors.selections import MAX_PERIODS_PER_TICK, is_arriving, labelled, only_labels, request, was_asked
-
-REMEMBERED = 100  # periods in the cursor; older ones are known by their runs
+from sensors.selections import labelled, only_labels, remember, remembered, request, under_way, was_asked
 
 
 def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """A period is done once its decision is stored; a failed run is mended and executed again by people."""
+    """One period at a time, oldest first. It is done once its decision is stored; a failed run is mended and executed
+    again by people."""
 
     @dg.sensor(
         name=f"{product.name}_labels",
@@ -29,29 +26,21 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
         done = set(home.documents.keys(product.name, "drift_decision"))
         done |= set(home.offline.keys(f"{product.name}/labels")) - predicted
         raw = set(home.offline.keys(f"{product.name}/raw"))
-        # the cursor names periods, not the last one: a period whose rows were mended by hand comes back later
-        remembered = [key for key in (context.cursor or "").split(",") if key]
-        due = [key for key in periods_to_label(product, now, raw, done) if key not in remembered]
-        waiting = [key for key in due if not was_asked(context.instance, product, key, "labels")]
+        names = remembered(context.cursor)
+        waiting = []
+        for key in periods_to_label(product, now, raw, done):
+            what = "labels" if key in predicted else "only_labels"
+            if f"{key}:{what}" not in names and not was_asked(context.instance, product, key, what):
+                waiting.append((key, what))
         if not waiting:
             return dg.SkipReason(f"no labels are due at {now:%Y-%m-%d %H:%M}")
-        # a daemon that catches up finds periods whose labels are due before they are predicted
-        asked = list(takewhile(lambda key: not is_arriving(context.instance, product, key), waiting))
-        asked = asked[:MAX_PERIODS_PER_TICK]
-        if not asked:
-            return dg.SkipReason(f"{waiting[0]} is still being predicted")
-        requests = [
-            request(
-                context.instance,
-                product,
-                key,
-                "labels",
-                key,
-                labelled(product) if key in predicted else only_labels(product),
-            )
-            for key in asked
-        ]
-        cursor = ",".join([*remembered, *asked][-REMEMBERED:])
-        return dg.SensorResult(run_requests=[item for item in requests if item], cursor=cursor)
+        # a decision looks back to the one before, and labels come after the predictions they judge
+        for kind in ("arrival", "labels", "only_labels"):
+            if cause := under_way(context.instance, product, kind):
+                return dg.SkipReason(f"{len(waiting)} periods wait for the run of {cause}")
+        key, what = waiting[0]
+        selection = labelled(product) if what == "labels" else only_labels(product)
+        asked = request(context.instance, product, key, what, key, selection)
+        return dg.SensorResult(run_requests=[asked] if asked else [], cursor=remember(names, f"{key}:{what}"))
 
     return labels

@@ -5,11 +5,12 @@ import dagster as dg
 from mlops_assets.products.product import ModelProduct
 from resources.platform import Platform
 from sensors.arrivals import periods_to_ingest
-from sensors.selections import MAX_PERIODS_PER_TICK, arrival, first_arrival, request
+from sensors.selections import arrival, first_arrival, remember, remembered, request, under_way, was_asked
 
 
 def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """The cursor is the last period asked for; run keys hold back what a lost cursor would repeat."""
+    """One period at a time, oldest first: its features look back to the period before. Cursor and runs say what was
+    asked; a failed run is mended and executed again by people."""
 
     @dg.sensor(
         name=f"{product.name}_new_data",
@@ -21,17 +22,18 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
     def new_data(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         home = platform.open()
         now = home.clock.now()
-        cursor = context.cursor or ""
+        names = remembered(context.cursor)
         stored = home.offline.keys(f"{product.name}/raw")
-        waiting = periods_to_ingest(product, now, stored, cursor)
+        arrived = [key for key in periods_to_ingest(product, now, stored) if key not in names]
+        waiting = [key for key in arrived if not was_asked(context.instance, product, key, "arrival")]
         if not waiting:
             return dg.SkipReason(f"no new period at {now:%Y-%m-%d %H:%M}; {len(stored)} are stored")
-        asked = waiting[:MAX_PERIODS_PER_TICK]
-        requests = []
-        for key in asked:
-            champion = home.ledger.champion_at(product.name, product.period.at(key).end)
-            selection = arrival(product) if champion else first_arrival(product)
-            requests.append(request(context.instance, product, key, "arrival", key, selection))
-        return dg.SensorResult(run_requests=[item for item in requests if item], cursor=asked[-1])
+        if cause := under_way(context.instance, product, "arrival"):
+            return dg.SkipReason(f"{len(waiting)} periods wait for the run of {cause}")
+        key = waiting[0]
+        champion = home.ledger.champion_at(product.name, product.period.at(key).end)
+        selection = arrival(product) if champion else first_arrival(product)
+        asked = request(context.instance, product, key, "arrival", key, selection)
+        return dg.SensorResult(run_requests=[asked] if asked else [], cursor=remember(names, key))
 
     return new_data

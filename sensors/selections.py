@@ -7,7 +7,10 @@ from mlops_assets.products.product import ModelProduct
 from resources.asset_parts import key_of
 
 CAUSE = "mlops/cause"  # what a sensor asked for, once per event: product:period:what
-MAX_PERIODS_PER_TICK = 4
+REMEMBERED = 100  # causes in a cursor; older ones are known by their runs
+
+
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def arrival(product: ModelProduct) -> list[dg.AssetKey]:
@@ -42,10 +45,21 @@ def retraining(product: ModelProduct) -> list[dg.AssetKey]:
     return [key_of(product, name) for name in names]
 
 
-def is_arriving(instance: dg.DagsterInstance, product: ModelProduct, period: str) -> bool:
-    """Is a run that stores and predicts this period under way?"""
-    runs = instance.get_runs(dg.RunsFilter(tags={CAUSE: f"{product.name}:{period}:arrival"}))
-    return any(not run.is_finished for run in runs)
+def under_way(instance: dg.DagsterInstance, product: ModelProduct, what: str) -> str | None:
+    """The cause of a run of this kind that has not ended; periods follow each other, so the next one waits for it."""
+    open_statuses = [status for status in dg.DagsterRunStatus if status not in ENDED]
+    tags = {"product": product.name, "mlops/what": what}
+    runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=open_statuses), limit=1)
+    return runs[0].tags[CAUSE] if runs else None
+
+
+def remembered(cursor: str | None) -> list[str]:
+    """What a sensor asked for, oldest first: names and not the last one, since periods may come out of order."""
+    return [name for name in (cursor or "").split(",") if name]
+
+
+def remember(names: list[str], asked: str) -> str:
+    return ",".join([*names, asked][-REMEMBERED:])
 
 
 def was_asked(instance: dg.DagsterInstance, product: ModelProduct, period: str, what: str) -> bool:

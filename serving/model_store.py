@@ -106,8 +106,10 @@ class ModelStore:
             position = self._ledger.position()
             if position == self._position and not self._is_time_to_retry():
                 return
+            if self._position is not None and position < self._position:
+                raise OSError(f"it holds {position} deployments, after {self._position}: was it removed?")
             histories = {product.name: self._ledger.history(product.name) for product in self._products}
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             # whoever serves goes on serving; the model information shows why nothing new comes
             if self._poll_error is None:
                 _log.error("the deployment ledger cannot be read: %s", error)

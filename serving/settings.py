@@ -23,7 +23,7 @@ class Settings:
     poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion.
     """
 
-    home: Path = Path("var")
+    home: Path = Path("var/home")
     host: str = "127.0.0.1"
     port: int = 8000
     pinned: PinnedBundle | None = None

@@ -42,6 +42,9 @@ def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bo
         home = fresh_home(folder, console)
         ports = free_ports(console)
         environment = server_environment(home, ports, product.name)
+        # what is set for another installation (its registry, its webhook) is not the demo's
+        for name in [name for name in os.environ if name.startswith("MLOPS_")]:
+            del os.environ[name]
         os.environ.update(environment)
         with dg.DagsterInstance.from_config(str(home.root / "dagster")) as instance:
             replay = _replay(product, home, instance)
@@ -231,6 +234,8 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     )
     console.print(f"  MLflow      http://127.0.0.1:{ports.mlflow}", soft_wrap=True)
     console.print(f"  API         {api}/schema", soft_wrap=True)
+    console.print(f"  mlops history {product.name} --home {replay.home.root}", soft_wrap=True)
+    console.print(f"  mlops backtest {product.name} --home {replay.home.root}", soft_wrap=True)
 
 
 def _all_periods(product: ModelProduct) -> list[Period]:
@@ -253,4 +258,7 @@ def _progress(console: Console) -> Progress:
 def _is_alive(pid: int) -> bool:
     import psutil
 
-    return pid != os.getpid() and psutil.pid_exists(pid)
+    try:
+        return pid != os.getpid() and "demo" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False

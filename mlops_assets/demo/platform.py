@@ -86,14 +86,14 @@ def server_environment(home: Home, ports: Ports, sensors: str) -> dict[str, str]
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT end the program alike, so that no process is left behind.
+    """Within the block SIGTERM, SIGINT and a closed terminal end the program alike, so that no process is left behind.
 
     SIGINT is set as well: a shell starts background jobs with it ignored, and Dagster then ignores SIGTERM too."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

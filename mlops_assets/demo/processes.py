@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +79,13 @@ class Servers:
         raise PlatformError(f"{server.name} {'ended' if ended else 'did not answer'}. The end of {server.log}:\n{said}")
 
     def stop(self) -> None:
-        """Ask every process we started, and its children, to end; end those that do not within 15 s."""
+        """Ask every process we started, and its children, to end; end those that do not within 15 s.
+
+        A second Ctrl-C meanwhile changes nothing, or it would leave them behind."""
+        with _uninterrupted():
+            self._stop()
+
+    def _stop(self) -> None:
         ours = [item for server in self.running for item in _family(server.process.pid)]
         for server in self.running:
             if server.process.poll() is None:
@@ -88,9 +96,23 @@ class Servers:
         _, alive = psutil.wait_procs(alive, timeout=5)
         for process in alive:
             process.kill()
+        psutil.wait_procs(alive, timeout=5)
         for server in self.running:
             server.process.wait()
         self.running.clear()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def free_port(preferred: int, told: Callable[[str], None]) -> int:

@@ -13,12 +13,11 @@ from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
     DECISION,
-    PERFORMANCE,
     DriftRecord,
-    PerformanceRecord,
 )
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import read_manifest
 from mlops_assets.training.fit import label_codes
@@ -53,18 +52,17 @@ def week_of(product: ModelProduct, home: Home, key: str) -> Week:
         drift.rows,
         drift.percent,
         home.documents.load(product.name, DECISION, key, Decision),
-        home.documents.load(product.name, PERFORMANCE, key, PerformanceRecord).reading.value,
-        score_of_first_model(product, home, key),
+        score_of(product, home, key, home.ledger.history(product.name)),
+        score_of(product, home, key, home.ledger.history(product.name)[:1]),
     )
 
 
-def score_of_first_model(product: ModelProduct, home: Home, key: str) -> float | None:
-    """What the first champion would have scored in this period, had it never been replaced."""
-    first = home.ledger.history(product.name)[:1]
+def score_of(product: ModelProduct, home: Home, key: str, history: list[Deployment]) -> float | None:
+    """What these deployments scored in this period, or the first alone would have: on the same rows."""
     features = home.offline.read(f"{product.name}/features", [key])
     labels = home.offline.read(f"{product.name}/labels", [key]).select(*product.entity_key, LABEL).drop_nulls()
-    scored = predict_period(product, features, first).join(labels, on=list(product.entity_key), how="inner")
-    codes = label_codes(product.task, scored[LABEL], read_manifest(Path(first[0].bundle)).classes)
+    scored = predict_period(product, features, history).join(labels, on=list(product.entity_key), how="inner")
+    codes = label_codes(product.task, scored[LABEL], read_manifest(Path(history[0].bundle)).classes)
     try:
         return score(product.metric, product.task, codes, scored[SCORE].to_numpy())
     except NothingToLearnFrom:

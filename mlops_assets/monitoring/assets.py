@@ -236,7 +236,7 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
         build_monitoring_assets,
         kinds={"polars", "scikitlearn"},
         description="Drift policies replayed over the recorded periods, beside never and always retraining. Nothing that "
-        "serves is touched; replaying the shipped policy gives the recorded decisions.",
+        "serves is touched; the shipped policy gives the recorded decisions, unless people stepped in.",
         partitioned=False,
         deps=[dg.AssetDep(key_of(product, name)) for name in ("drift_decision", "features", "labels")],
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from mlops_assets.errors import DataError, DeclarationError, choices
+from mlops_assets.errors import DataError, DeclarationError, PlatformError, choices
 from mlops_assets.inference.batch import predict_period
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
@@ -30,16 +30,16 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Manifest, write_bundle
+from mlops_assets.stores.model_bundle import write_bundle
 from mlops_assets.testing.gates import judge_report
 from mlops_assets.testing.run import test_partition
 from mlops_assets.training.build import train
 from mlops_assets.training.recipe import RECIPE, Recipe, current_recipe, promote_best, recipe_key
-from mlops_assets.training.register import MODEL, ModelRecord
+from mlops_assets.training.register import MODEL, ModelRecord, manifest_of
 from mlops_assets.training.search import run_experiment
 from mlops_assets.training.window import load_training_set
 
-BORROWED = ("raw", "features", "labels")
+BORROWED = ("features", "labels")
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,17 @@ class _Shadow:
         decision = decide_period(product, home, key)
         home.documents.save(product.name, DECISION, key, decision)
         action = decision.action if self.plan.every is None else self._by_calendar()
+        reason = decision.reason if self.plan.every is None else f"by calendar; the policy says: {decision.reason}"
         following = product.period.shift(period, 1)
         if product.period.has(following):
-            if action is Action.REWORK:
-                self._rework(following.key)
-            elif action is Action.RETRAIN:
-                self._retrain(following.key)
-        return BacktestPeriod(
-            key, action, decision.reading, performance.reading.value, decision.model_version, decision.reason
-        )
+            try:
+                if action is Action.REWORK:
+                    self._rework(following.key)
+                elif action is Action.RETRAIN:
+                    self._retrain(following.key)
+            except PlatformError as error:  # one failed run in the real loop, which goes on
+                reason += f"; training failed: {error}"
+        return BacktestPeriod(key, action, decision.reading, performance.reading.value, decision.model_version, reason)
 
     def _by_calendar(self) -> Action:
         self.since_retraining += 1
@@ -203,29 +205,7 @@ class _Shadow:
         self.fit_seconds += time.perf_counter() - started
         self.trained += 1
         version = self.trained
-        manifest = Manifest(
-            product=product.name,
-            version=version,
-            partition=key,
-            created_at=home.clock.now(),
-            task=product.task,
-            label=product.label.name,
-            label_unit=product.label.unit,
-            metric=product.metric,
-            inputs=made.fitted.inputs,
-            classes=made.fitted.classes,
-            features_fingerprint=product.fingerprint(),
-            estimator=recipe.estimator,
-            hyperparameters=recipe.hyperparameters,
-            recipe_version=recipe.version,
-            training_data_version=data_version,
-            mlflow_run_id="",
-            dagster_run_id="",
-            git_commit="",
-            rows=made.rows,
-            metrics=made.metrics,
-            spread_percent=made.spread_percent,
-        )
+        manifest = manifest_of(product, made, recipe, version, key, home.clock.now(), data_version)
         folder = home.bundle(product.name, version)
         write_bundle(folder, manifest, made.files)
         home.documents.save(product.name, MODEL, key, ModelRecord(version))

@@ -42,8 +42,8 @@ def decisions_figure(decisions: list[Decision], policy: DriftPolicy) -> "Figure"
 
     figure = Figure(figsize=(8, 3))
     axes = figure.subplots()
-    readings = [item.reading or 0.0 for item in decisions]
-    _bands(axes.axhspan, policy, max([policy.rework * 1.5, *readings]))
+    readings = [float("nan") if item.reading is None else item.reading for item in decisions]
+    _bands(axes.axhspan, policy, max([policy.rework * 1.5, *(item for item in readings if item == item)]))
     axes.plot(range(len(decisions)), readings, color="gray", linewidth=1)
     axes.scatter(
         range(len(decisions)), readings, c=[COLOURS[item.action] for item in decisions], edgecolors="black", zorder=3
@@ -64,8 +64,8 @@ def backtest_figure(results: Sequence[Backtest], policy: DriftPolicy) -> "Figure
     figure = Figure(figsize=(10, 1.6 * len(results) + 2.6), layout="constrained")
     axes = figure.subplots(len(results) + 1, 1, sharex=True, squeeze=False)[:, 0]
     for row, result in zip(axes, results, strict=False):
-        readings = [item.reading or 0.0 for item in result.periods]
-        _bands(row.axhspan, policy, max([policy.rework * 1.2, *readings]))
+        readings = [float("nan") if item.reading is None else item.reading for item in result.periods]
+        _bands(row.axhspan, policy, max([policy.rework * 1.2, *(item for item in readings if item == item)]))
         row.plot(range(len(readings)), readings, color="gray", linewidth=1)
         row.scatter(range(len(readings)), readings, c=[COLOURS[item.action] for item in result.periods], s=18, zorder=3)
         row.set_title(

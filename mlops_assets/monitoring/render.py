@@ -33,7 +33,7 @@ def render_drift(product: ModelProduct, home: Home, key: str) -> Path:
 def render_performance(product: ModelProduct, home: Home, key: str) -> Path:
     """The classification or regression report of a period whose labels arrived."""
     champion = serving_at_end(product, home, key)
-    scored = scored_with_labels(product, home, key, read_manifest(Path(champion.bundle)).classes)
+    scored = scored_with_labels(product, home, key, read_manifest(Path(champion.bundle)))
     reading = home.documents.load(product.name, PERFORMANCE, key, PerformanceRecord).reading
     path = report_path(home, product.name, PERFORMANCE, key)
     render_performance_report(scored, None, product, reading, str(path))

@@ -8,7 +8,7 @@ import polars as pl
 from mlops_assets.data.labels import LABEL
 from mlops_assets.data.profile import ReferenceProfile
 from mlops_assets.errors import NoChampion
-from mlops_assets.inference.batch import SCORE
+from mlops_assets.inference.batch import SCORE, VERSION
 from mlops_assets.monitoring.decision import Decision, decide
 from mlops_assets.monitoring.drift import DriftReading, measure_drift
 from mlops_assets.monitoring.performance import PerformanceReading, measure_performance
@@ -16,7 +16,7 @@ from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import REFERENCE, Bundle
+from mlops_assets.stores.model_bundle import REFERENCE, Bundle, Manifest
 from mlops_assets.testing.report import TestReport
 from mlops_assets.training.fit import label_codes
 
@@ -48,32 +48,41 @@ def read_drift(product: ModelProduct, home: Home, key: str) -> DriftRecord:
     champion = serving_at_end(product, home, key)
     reference = msgspec.json.decode((Path(champion.bundle) / REFERENCE).read_bytes(), type=ReferenceProfile)
     features = home.offline.read(f"{product.name}/features", [key])
-    report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
-    unused = [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
-    reading = measure_drift(reference, features, min_rows=product.drift.min_rows, unused=unused)
+    reading = measure_drift(
+        reference, features, min_rows=product.drift.min_rows, unused=hardly_used(product, home, champion)
+    )
     return DriftRecord(champion.version, reading)
 
 
 def read_performance(product: ModelProduct, home: Home, key: str) -> PerformanceRecord:
     champion = serving_at_end(product, home, key)
     bundle = Bundle.open(Path(champion.bundle), threads=1)
-    report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
     reading = measure_performance(
-        scored_with_labels(product, home, key, bundle.manifest.classes),
+        scored_with_labels(product, home, key, bundle.manifest),
         task=product.task,
         metric=product.metric,
-        expected=report.value_of(product.metric),
+        expected=bundle.manifest.metrics[product.metric],
         spread_percent=bundle.manifest.spread_percent,
         min_rows=product.drift.min_rows,
     )
     return PerformanceRecord(champion.version, reading)
 
 
-def scored_with_labels(product: ModelProduct, home: Home, key: str, classes: tuple[str, ...]) -> pl.DataFrame:
-    """Predictions of the period with `label` (class code or value, null while unknown) and `day`."""
-    predictions = home.offline.read(f"{product.name}/predictions", [key])
+def hardly_used(product: ModelProduct, home: Home, champion: Deployment) -> list[str]:
+    """Inputs whose shuffling cost the champion nothing in its test; none where another version was tested since."""
+    report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
+    if report.version != champion.version:
+        return []
+    return [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
+
+
+def scored_with_labels(product: ModelProduct, home: Home, key: str, champion: Manifest) -> pl.DataFrame:
+    """The champion's predictions of the period with `label` (class code or value, null while unknown) and `day`.
+
+    What another version predicted earlier in the period is not charged to it."""
+    predictions = home.offline.read(f"{product.name}/predictions", [key]).filter(pl.col(VERSION) == champion.version)
     labels = home.offline.read(f"{product.name}/labels", [key])
-    codes = pl.Series(LABEL, label_codes(product.task, labels[LABEL], classes)).fill_nan(None)
+    codes = pl.Series(LABEL, label_codes(product.task, labels[LABEL], champion.classes)).fill_nan(None)
     known = labels.select(product.entity_key).with_columns(codes)
     # rows that happened before the first deployment were not predicted
     return predictions.join(known, on=list(product.entity_key), how="left").select(
@@ -90,7 +99,7 @@ def decide_period(product: ModelProduct, home: Home, key: str) -> Decision:
     retrained = [
         product.period.at(item.period).end + product.label.delay for item in history if item.action is Action.RETRAIN
     ]
-    flag = home.ledger.open_flag(product.name)
+    flags = home.ledger.flags(product.name)
     return decide(
         period=key,
         drift=drift.reading,
@@ -99,7 +108,9 @@ def decide_period(product: ModelProduct, home: Home, key: str) -> Decision:
         policy=product.drift,
         now=now,
         retrained_at=retrained,
-        awaiting_rework=flag is not None and flag.flagged_at < now,
+        awaiting_rework=any(
+            flag.flagged_at < now and (flag.cleared_at is None or flag.cleared_at > now) for flag in flags
+        ),
         model_version=drift.model_version,
     )
 

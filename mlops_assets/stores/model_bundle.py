@@ -148,9 +148,6 @@ class Bundle:
     def predict(self, features: pl.DataFrame) -> NDArray[np.float32]:
         return self.score(self.encode(features))
 
-    def reference_bytes(self) -> bytes:
-        return (self.folder / REFERENCE).read_bytes()
-
 
 def encode(features: pl.DataFrame, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
     """Categories to their codes, null and unknown to -1, numbers to float32 with NaN for null; (n, inputs)."""

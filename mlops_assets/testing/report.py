@@ -116,12 +116,14 @@ def _compared(product: ModelProduct) -> dict[str, float]:
 
 def _slices(product: ModelProduct, rows: pl.DataFrame, labels: Array, scores: Array, overall: float) -> list[Slice]:
     gates = [gate for gate in product.gates if isinstance(gate, SliceGap)]
-    declared = {gate.feature: gate.metric for gate in gates}
-    for feature in product.inputs:
-        if feature.kind is FeatureKind.CATEGORICAL and rows[feature.name].n_unique() <= 20:
-            declared.setdefault(feature.name, product.metric)
+    declared = [(gate.feature, gate.metric) for gate in gates]
+    declared += [
+        (feature.name, product.metric)
+        for feature in product.inputs
+        if feature.kind is FeatureKind.CATEGORICAL and rows[feature.name].n_unique() <= 20
+    ]
     found = []
-    for feature_name, metric in declared.items():
+    for feature_name, metric in dict.fromkeys(declared):
         whole = overall if metric == product.metric else score(metric, product.task, labels, scores)
         for category in rows[feature_name].drop_nulls().unique().sort().to_list():
             of_slice = (rows[feature_name] == category).fill_null(False).to_numpy()

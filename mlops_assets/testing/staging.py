@@ -120,7 +120,8 @@ def free_port() -> int:
 
 
 def request_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as JSON takes it: timestamps as ISO 8601, what is null left to the API."""
+    """A row as JSON takes it: timestamps as ISO 8601. A looked-up feature that is null is sent as null, so that it
+    is not looked up anew."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 

@@ -119,7 +119,10 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
         version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
         flag = home.ledger.open_flag(product.name)
-        if flag is not None:
+        is_new = former is None or former.mlflow_run_id != made.mlflow_run_id
+        if flag is not None and not is_new:
+            context.log.warning("the experiment is the one the last recipe came from: the flag for rework stays")
+        elif flag is not None:
             home.ledger.clear_rework(product.name, now)
             tracking.registry().untag_version(product.name, flag.version, NEEDS_REWORK)
         return dg.MaterializeResult(

@@ -1,6 +1,7 @@
 """Trains a version and registers it: everything that was used goes into the MLflow run and the bundle's manifest."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +10,7 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import Manifest, write_bundle
 from mlops_assets.stores.model_registry import CHALLENGER, ModelRegistry, git_commit
-from mlops_assets.training.build import train
+from mlops_assets.training.build import Trained, train
 from mlops_assets.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -67,28 +68,11 @@ def train_and_register(
     told(f"registered as version {version}")
     manifest = write_bundle(
         home.bundle(product.name, version),
-        Manifest(
-            product=product.name,
-            version=version,
-            partition=key,
-            created_at=home.clock.now(),
-            task=product.task,
-            label=product.label.name,
-            label_unit=product.label.unit,
-            metric=product.metric,
-            inputs=trained.fitted.inputs,
-            classes=trained.fitted.classes,
-            features_fingerprint=product.fingerprint(),
-            estimator=recipe.estimator,
-            hyperparameters=recipe.hyperparameters,
-            recipe_version=recipe.version,
-            training_data_version=data_version,
+        msgspec.structs.replace(
+            manifest_of(product, trained, recipe, version, key, home.clock.now(), data_version),
             mlflow_run_id=run_id,
             dagster_run_id=dagster_run_id,
             git_commit=commit,
-            rows=trained.rows,
-            metrics=trained.metrics,
-            spread_percent=trained.spread_percent,
         ),
         trained.files,
     )
@@ -96,3 +80,32 @@ def train_and_register(
     registry.set_alias(product.name, CHALLENGER, version)
     home.documents.save(product.name, MODEL, key, ModelRecord(version))
     return manifest
+
+
+def manifest_of(
+    product: ModelProduct, trained: Trained, recipe: Recipe, version: int, key: str, now: datetime, data_version: str
+) -> Manifest:
+    """What the bundle says of a version, but for the runs and the commit it came from."""
+    return Manifest(
+        product=product.name,
+        version=version,
+        partition=key,
+        created_at=now,
+        task=product.task,
+        label=product.label.name,
+        label_unit=product.label.unit,
+        metric=product.metric,
+        inputs=trained.fitted.inputs,
+        classes=trained.fitted.classes,
+        features_fingerprint=product.fingerprint(),
+        estimator=recipe.estimator,
+        hyperparameters=recipe.hyperparameters,
+        recipe_version=recipe.version,
+        training_data_version=data_version,
+        mlflow_run_id="",
+        dagster_run_id="",
+        git_commit="",
+        rows=trained.rows,
+        metrics=trained.metrics,
+        spread_percent=trained.spread_percent,
+    )

@@ -260,13 +260,20 @@ def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Rep
     assert shown["brief"].startswith(f"## Rework flight_delay, version 1\n\n{reason}, since {SERVED_WEEK}.")
     assert shown["notification"] == "logged and posted to the webhook"
 
-    answered = materialize(replay, "recipe", key=None, recipe={"by": "ann@example.org"})
+    same = materialize(replay, "recipe", key=None)
+
+    assert same.success, failure_of(same)
+    assert replay.home.ledger.open_flag(NAME) is not None  # out of the experiment that made the last recipe
+
+    development = {"experiment": {"as_of": FIRST_KEY}, "recipe": {"by": "ann@example.org"}}
+    answered = materialize(replay, "experiment", "recipe", key=None, **development)
 
     assert answered.success, failure_of(answered)
     recipe = current_recipe(replay.home.documents, replay.product)
     assert recipe is not None
-    assert (recipe.version, recipe.by) == (2, "ann@example.org")
+    assert (recipe.version, recipe.by) == (3, "ann@example.org")
     assert replay.home.ledger.open_flag(NAME) is None
+    assert NEEDS_REWORK not in mlflow_of(replay).get_model_version(NAME, "1").tags
     assert [item.cleared_at is None for item in replay.home.ledger.flags(NAME)] == [False]
 
 

@@ -95,11 +95,13 @@ def test_what_a_champion_served_is_predicted_and_read_for_drift(watched: Replay)
     watched.home.ledger.append(a_deployment(watched.product, 1, moment("2013-01-16")))
     watched.at(moment("2013-01-21"))
 
-    first, second, third = evaluate(watched, NEW_DATA, None).run_requests
+    first = evaluate(watched, NEW_DATA, None)
+    second = evaluate(watched, NEW_DATA, first.cursor)
+    third = evaluate(watched, NEW_DATA, second.cursor)
 
     # deployed within the third week: nobody served the first two
-    assert assets(first) == assets(second) == DATA
-    assert assets(third) == {*DATA, "predictions", "data_drift"}
+    assert assets(first.run_requests[0]) == assets(second.run_requests[0]) == DATA
+    assert assets(third.run_requests[0]) == {*DATA, "predictions", "data_drift"}
 
 
 def test_periods_that_are_stored_are_not_asked_for(watched: Replay):
@@ -109,17 +111,34 @@ def test_periods_that_are_stored_are_not_asked_for(watched: Replay):
     assert asked(evaluate(watched, NEW_DATA, None)) == [("2013-01-07", "arrival")]
 
 
-def test_a_long_history_is_asked_for_in_fours_oldest_first(watched: Replay):
-    # six weeks are over
-    watched.at(moment("2013-02-11"))
+def test_a_long_history_is_asked_for_one_period_after_the_other_oldest_first(watched: Replay):
+    # two weeks are over
+    watched.at(moment("2013-01-14"))
 
     first = evaluate(watched, NEW_DATA, None)
+    (request,) = first.run_requests
+    run = launch(watched.instance, request, dg.DagsterRunStatus.STARTED)
+    meanwhile = evaluate(watched, NEW_DATA, first.cursor)
+    watched.instance.report_run_canceled(run)
     second = evaluate(watched, NEW_DATA, first.cursor)
     third = evaluate(watched, NEW_DATA, second.cursor)
 
-    assert [key for key, _ in asked(first)] == ["2012-12-31", "2013-01-07", "2013-01-14", "2013-01-21"]
-    assert [key for key, _ in asked(second)] == ["2013-01-28", "2013-02-04"]
+    assert [key for key, _ in asked(first)] == ["2012-12-31"]
+    assert asked(meanwhile) == []
+    assert [key for key, _ in asked(second)] == ["2013-01-07"]
     assert asked(third) == []
+
+
+def test_a_period_that_arrives_after_a_later_one_is_still_asked_for(watched: Replay):
+    store(watched.home, "raw", "2012-12-31")
+    watched.at(moment("2013-01-14"))
+    later = evaluate(watched, NEW_DATA, None)
+    (watched.home.offline.root / "flight_delay" / "raw" / "2012-12-31.parquet").unlink()
+
+    late = evaluate(watched, NEW_DATA, later.cursor)
+
+    assert asked(later) == [("2013-01-07", "arrival")]
+    assert asked(late) == [("2012-12-31", "arrival")]
 
 
 @pytest.mark.parametrize("status", RUNNING_OR_DONE, ids=lambda status: status.value)
@@ -132,14 +151,14 @@ def test_a_lost_cursor_asks_for_no_period_that_ran_or_is_running(watched: Replay
 
 
 @pytest.mark.parametrize("status", FAILED, ids=lambda status: status.value)
-def test_a_lost_cursor_gives_a_failed_period_its_next_attempt(watched: Replay, status: dg.DagsterRunStatus):
-    watched.at(moment("2013-01-07"))
+def test_a_period_that_failed_is_left_to_people_and_the_next_one_is_asked_for(
+    watched: Replay, status: dg.DagsterRunStatus
+):
+    watched.at(moment("2013-01-14"))
     (request,) = evaluate(watched, NEW_DATA, None).run_requests
     launch(watched.instance, request, status)
 
-    (again,) = evaluate(watched, NEW_DATA, None).run_requests
-
-    assert again.run_key == "flight_delay:2012-12-31:arrival:2"
+    assert asked(evaluate(watched, NEW_DATA, None)) == [("2013-01-07", "arrival")]
 
 
 # --- labels: due two days after the period
@@ -153,7 +172,7 @@ def test_labels_are_asked_for_when_they_are_due_and_not_a_minute_before(watched:
     after = evaluate(watched, LABELS, before.cursor)
 
     assert asked(before) == []
-    assert asked(after) == [("2012-12-31", "labels")]
+    assert asked(after) == [("2012-12-31", "only_labels")]
     assert asked(evaluate(watched, LABELS, after.cursor)) == []
 
 
@@ -165,8 +184,8 @@ def test_labels_of_a_period_that_was_mended_late_are_asked_for_though_later_ones
 
     mended = evaluate(watched, LABELS, later.cursor)
 
-    assert asked(later) == [("2013-01-07", "labels")]
-    assert asked(mended) == [("2012-12-31", "labels")]
+    assert asked(later) == [("2013-01-07", "only_labels")]
+    assert asked(mended) == [("2012-12-31", "only_labels")]
 
 
 def test_labels_of_a_period_that_nobody_predicted_are_stored_and_measure_nothing(watched: Replay):
@@ -201,7 +220,7 @@ def test_labels_of_a_period_that_is_just_being_predicted_wait_for_its_prediction
     launch(watched.instance, arrival, dg.DagsterRunStatus.SUCCESS)
     later = evaluate(watched, LABELS, early.cursor)
 
-    assert (asked(early), early.skip_message) == ([], "2012-12-31 is still being predicted")
+    assert (asked(early), early.skip_message) == ([], "1 periods wait for the run of flight_delay:2012-12-31:arrival")
     assert [assets(request) for request in later.run_requests] == [{"labels", "performance", "drift_decision"}]
 
 

@@ -56,7 +56,8 @@ def test_swaps_and_a_rollback_under_load_fail_no_request_and_every_answer_is_log
     assert {status for status, _, _ in answers} == {200}
     for _, version, probability in answers:
         assert probability == pytest.approx(sigmoid(BIAS[version]), rel=1e-5)
-    assert exit_code == -signal.SIGTERM  # ended in good order, then by the signal, as uvicorn does
+    # ended in good order; uvicorn raises the signal again where it came before its own handlers were gone
+    assert exit_code in (0, -signal.SIGTERM)
     assert list(dict.fromkeys(version for _, version, _ in answers)) == [1, 2, 3]
     assert sorted(PredictionLog(home.prediction_log).read("flight_delay")["prediction_id"]) == sorted(ids)
 

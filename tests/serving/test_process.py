@@ -22,7 +22,7 @@ from tests.tiny_bundle import deploy_tiny
 
 
 def test_settings_come_from_the_environment_with_defaults_on_loopback() -> None:
-    assert from_environment({}) == Settings(Path("var"), "127.0.0.1", 8000, None, 0.5)
+    assert from_environment({}) == Settings(Path("var/home"), "127.0.0.1", 8000, None, 0.5)
     assert from_environment(
         {"MLOPS_HOME": "/data", "MLOPS_PORT": "0", "MLOPS_PRODUCT": "air_time", "MLOPS_BUNDLE": "/b"}
     ) == Settings(Path("/data"), port=0, pinned=PinnedBundle("air_time", Path("/b")))

@@ -183,7 +183,8 @@ def test_the_local_calendar_of_a_flight_is_that_of_the_time_zone_database():
         item.name: item.expression.cast(nw.Int64) for item in schedule.features if item.name in ("hour", "weekday")
     }
 
-    found = nw.from_native(moments).select(**calendar).to_native()
+    steps = {name: expression for name, expression in schedule.intermediate}
+    found = nw.from_native(moments).with_columns(**steps).select(**calendar).to_native()
 
     hour, weekday = local.dt.hour().cast(pl.Int64), local.dt.weekday().cast(pl.Int64)
     assert_frame_equal(found, moments.select(hour=hour, weekday=weekday))

@@ -1,4 +1,4 @@
-"""Which periods a sensor asks for next, at the boundaries of time, of what is stored and of its cursor."""
+"""Which periods a sensor asks for next, at the boundaries of time, and of what is stored."""
 
 from datetime import datetime, timedelta
 
@@ -29,33 +29,32 @@ class LateSource(InMemory):
     ],
 )
 def test_a_period_is_asked_for_once_it_is_over_oldest_first(now, expected):
-    assert periods_to_ingest(a_product(), now, stored=[], cursor="") == expected
+    assert periods_to_ingest(a_product(), now, stored=[]) == expected
 
 
 @pytest.mark.parametrize(
-    ("stored", "cursor", "expected"),
+    ("stored", "expected"),
     [
-        (["2020-01-02"], "", ["2020-01-01", "2020-01-03"]),  # one that is missing in between
-        ([], "2020-01-01", ["2020-01-02", "2020-01-03"]),
-        ([], "2020-01-03", []),
-        (DAYS, "", []),
-        (["2020-01-03"], "2020-01-01", ["2020-01-02"]),
+        (["2020-01-02"], ["2020-01-01", "2020-01-03"]),  # one that is missing in between
+        ([], DAYS),
+        (DAYS, []),
+        (["2020-01-03"], ["2020-01-01", "2020-01-02"]),  # the last one came first
     ],
 )
-def test_a_period_that_is_stored_or_was_asked_for_is_not_asked_for_again(stored, cursor, expected):
-    assert periods_to_ingest(a_product(), january(4), stored, cursor) == expected
+def test_a_period_that_is_stored_is_not_asked_for_again(stored, expected):
+    assert periods_to_ingest(a_product(), january(4), stored) == expected
 
 
 def test_a_period_that_the_source_does_not_have_yet_is_not_asked_for():
     product = a_product(source=LateSource(rides()))
 
-    assert periods_to_ingest(product, january(4), stored=[], cursor="") == ["2020-01-01", "2020-01-03"]
+    assert periods_to_ingest(product, january(4), stored=[]) == ["2020-01-01", "2020-01-03"]
 
 
 def test_nothing_is_asked_for_after_the_declared_end():
     product = a_product(period=daily(start="2020-01-01", end="2020-01-03"))
 
-    assert periods_to_ingest(product, january(31), stored=[], cursor="") == DAYS[:2]
+    assert periods_to_ingest(product, january(31), stored=[]) == DAYS[:2]
     assert periods_to_label(product, january(31), raw=DAYS, done=[]) == DAYS[:2]
 
 
