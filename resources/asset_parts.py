@@ -90,13 +90,13 @@ def product_asset(
     )
 
 
-def rows_metadata(frame: "pl.DataFrame", *, unit: str = "rows") -> dict[str, Any]:
+def rows_metadata(frame: "pl.DataFrame") -> dict[str, Any]:
     """Row count, schema and the first rows as a table."""
     columns = [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
     return {
         "dagster/row_count": frame.height,
         "dagster/column_schema": dg.TableSchema(columns=columns),
-        f"preview of {unit}": table(frame.head(PREVIEW_ROWS)[:, :PREVIEW_COLUMNS].to_dicts()),
+        "preview of rows": table(frame.head(PREVIEW_ROWS)[:, :PREVIEW_COLUMNS].to_dicts()),
     }
 
 

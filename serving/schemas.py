@@ -112,9 +112,6 @@ class BodySchema:
     fields: tuple[Field, ...]
     request: type[RequestStruct]
 
-    def field(self, name: str) -> Field | None:
-        return next((field for field in self.fields if field.name == name), None)
-
     def example_row(self) -> dict[str, Any]:
         """A row that the route accepts."""
         return {field.name: _example(field) for field in self.fields if not field.is_optional}

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,13 @@ from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
 from mlops_assets.products.source import Kind
+from mlops_assets.stores.dtypes import DTYPES, microseconds
 from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.stores.online_store import LookedUp, OnlineStore
 from serving.errors import UnusableScore
 from serving.schemas import RowStruct, RowWarning, Value
 
 FEW_ROWS = 64  # up to here a data frame costs more than it saves
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_COLUMN_DTYPES: dict[Kind, pl.DataType] = {
-    Kind.STRING: pl.String(),
-    Kind.INTEGER: pl.Int64(),
-    Kind.FLOAT: pl.Float64(),
-    Kind.BOOLEAN: pl.Boolean(),
-    Kind.TIMESTAMP: pl.Datetime("us", "UTC"),
-}
 _REMEDIES = {
     "missing": "the online store holds nothing for {key}",
     "stale": "what the online store holds for {key} was not valid at the row's event timestamp",
@@ -82,7 +74,7 @@ class Scorer:
         """Request columns and features. The plan is made once a thread: that costs three times what running it does."""
         if not hasattr(self._thread, "plan"):
             slot: list[pl.DataFrame] = [pl.DataFrame()]
-            schema = {column.name: _COLUMN_DTYPES[column.kind] for column in self._columns}
+            schema = {column.name: DTYPES[column.kind] for column in self._columns}
             plan = request_features(self._product, pl.defer(lambda: slot[0], schema=schema))
             self._thread.slot, self._thread.plan = slot, plan.with_columns(self._requested)
         self._thread.slot[0] = self._frame(rows)
@@ -94,11 +86,11 @@ class Scorer:
         for column in self._columns:
             values = [getattr(row, column.name) for row in rows]
             if column.kind is Kind.TIMESTAMP:
-                instants = [None if moment is None else (moment - _EPOCH) // _MICROSECOND for moment in values]
+                instants = [None if moment is None else microseconds(moment) for moment in values]
                 # rows may come in different zones, a column has one
-                columns.append(pl.Series(column.name, instants, pl.Int64).cast(_COLUMN_DTYPES[column.kind]))
+                columns.append(pl.Series(column.name, instants, pl.Int64).cast(DTYPES[column.kind]))
             else:
-                columns.append(pl.Series(column.name, values, _COLUMN_DTYPES[column.kind]))
+                columns.append(pl.Series(column.name, values, DTYPES[column.kind]))
         return pl.DataFrame(columns)
 
     def _matrix(self, bundle: Bundle, values: list[dict[str, Value]]) -> NDArray[np.float32]:

@@ -13,19 +13,12 @@ import polars as pl
 from mlops_assets.errors import ContractBroken
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Column, Kind, Table
+from mlops_assets.stores.dtypes import DTYPES
 
 if TYPE_CHECKING:
     import dataframely as dy
 
 EXAMPLES = 5
-
-TYPES: dict[Kind, pl.DataType] = {
-    Kind.STRING: pl.String(),
-    Kind.INTEGER: pl.Int64(),
-    Kind.FLOAT: pl.Float64(),
-    Kind.BOOLEAN: pl.Boolean(),
-    Kind.TIMESTAMP: pl.Datetime("us", "UTC"),
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ def conform(table: Table, frame: pl.LazyFrame) -> pl.DataFrame:
             f"{table.name}: {'; '.join(facts + wrong)}. The source has: {', '.join(schema.names())}. "
             "Correct the source, or the table's declaration."
         )
-    return frame.select(pl.col(column.name).cast(TYPES[column.kind]) for column in table.columns).collect()
+    return frame.select(pl.col(column.name).cast(DTYPES[column.kind]) for column in table.columns).collect()
 
 
 def check_contract(table: Table, period: Period, frame: pl.DataFrame) -> ContractResult:
@@ -164,4 +157,4 @@ def _is_convertible(kind: pl.DataType, wanted: Kind) -> bool:
     if wanted is Kind.TIMESTAMP:
         # a timestamp without zone is not guessed at
         return isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
-    return kind == TYPES[wanted]
+    return kind == DTYPES[wanted]

@@ -34,7 +34,7 @@ from mlops_assets.stores.model_bundle import write_bundle
 from mlops_assets.testing.gates import judge_report
 from mlops_assets.testing.run import test_partition
 from mlops_assets.training.build import train
-from mlops_assets.training.recipe import RECIPE, Recipe, current_recipe, promote_best, recipe_key
+from mlops_assets.training.recipe import RECIPE, Recipe, promote_best, recipe_key, recipe_to_train_by
 from mlops_assets.training.register import MODEL, ModelRecord, manifest_of
 from mlops_assets.training.search import run_experiment
 from mlops_assets.training.window import load_training_set
@@ -186,9 +186,9 @@ class _Shadow:
 
     def _rework(self, key: str) -> None:
         """What a team does: run the experiment again and let the best recipe leave development."""
-        former = current_recipe(self.home.documents, self.product)
+        former = recipe_to_train_by(self.home.documents, self.product, 0)
         board = run_experiment(self.product, key, load_training_set(self.product, self.home.offline, key))
-        version = former.version + 1 if former else 1
+        version = former.version + 1
         recipe = promote_best(self.product, board, version, "backtest", self.home.clock.now(), "")
         self.home.documents.save(self.product.name, RECIPE, recipe_key(version), recipe)
         self._retrain(key)
@@ -196,8 +196,7 @@ class _Shadow:
     def _retrain(self, key: str) -> None:
         """Train by the newest recipe; it serves when it passes the gates of the test report."""
         product, home = self.product, self.home
-        recipe = current_recipe(home.documents, product)
-        assert recipe is not None  # start() saved one
+        recipe = recipe_to_train_by(home.documents, product, 0)
         rows = load_training_set(product, home.offline, key)
         data_version = home.offline.write(f"{product.name}/training_set", key, rows)
         started = time.perf_counter()

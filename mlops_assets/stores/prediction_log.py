@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from mlops_assets.errors import DataError, DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
+from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, read_segments
 
 FLUSH_SECONDS = 0.1
@@ -39,8 +40,6 @@ _CORE = {
     "label": "string",
     "probabilities": "floats",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _encoder = msgspec.json.Encoder()
 _log = logging.getLogger(__name__)
 
@@ -233,20 +232,16 @@ def log_columns(product: ModelProduct) -> dict[str, str]:
 
 def _flat(row: LoggedPrediction) -> dict[str, object]:
     flat: dict[str, object] = {
-        name: _microseconds(value) if isinstance(value, datetime) else value for name, value in row.values.items()
+        name: microseconds(value) if isinstance(value, datetime) else value for name, value in row.values.items()
     }
     flat |= {
         "prediction_id": row.prediction_id,
         "request_id": row.request_id,
         "version": row.version,
-        "event_time": _microseconds(row.event_time),
-        "served_at": _microseconds(row.served_at),
+        "event_time": microseconds(row.event_time),
+        "served_at": microseconds(row.served_at),
         "prediction": row.prediction,
         "label": row.label,
         "probabilities": row.probabilities,
     }
     return flat
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

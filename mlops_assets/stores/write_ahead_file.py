@@ -17,17 +17,13 @@ import msgspec
 import polars as pl
 
 from mlops_assets.errors import DataError
+from mlops_assets.stores import dtypes
 from mlops_assets.stores.files import replace_atomically
 
 SUFFIX = ".wal"
-DTYPES: dict[str, pl.DataType] = {
-    "string": pl.String(),
-    "integer": pl.Int64(),
-    "float": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "timestamp": pl.Datetime("us", "UTC"),
-    "floats": pl.List(pl.Float64),
-}
+# kinds of a log's columns; "floats" are the probabilities of a multiclass answer
+DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
+DTYPES["floats"] = pl.List(pl.Float64)
 
 
 class WriteAheadFile:
