@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # leaves no trace elsewhere: Dagster's and Evidently's telemetry stay off
 export DO_NOT_TRACK := 1
 
-.PHONY: help env demo test check lock clean
+.PHONY: help env demo test check lock peers clean
 help: ## show these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,6 +39,12 @@ lock: ## renew the lock files (hashes, no registry address)
 	  case $$name in bootstrap) from=requirements/bootstrap.in;; runtime) from=pyproject.toml;; dev) from="pyproject.toml --extra dev -c requirements/runtime.lock";; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$from -o requirements/$$name.lock || exit 1; done
+	@for from in benchmarks/peers/*.in; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command "make lock" $$from -o $${from%.in}.lock || exit 1; done
+
+peers: $(READY) ## make the environments of the peers that benchmarks compare with
+	@$(BIN)/python benchmarks/peer_environments.py
 
 clean: ## remove the environment and what the demo left
 	@rm -rf $(VENV) var/demo
