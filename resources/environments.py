@@ -25,6 +25,7 @@ class Environment:
     MLOPS_MLFLOW_URL        where people reach the MLflow UI (default: http://127.0.0.1:5000)
     MLOPS_MLFLOW_TRACKING   tracking and registry store (default: SQLite in the home)
     MLOPS_WEBHOOK_URL       notifications are posted here as JSON (default: only logged)
+    MLOPS_NOTIFY_URLS       and sent to these apprise addresses, by space (default: none), as in "slack://… mailto://…"
     MLOPS_SENSORS           products whose sensors run as soon as the daemon does, by comma, or "all" (default: none)
     MLOPS_ENGINE            what builds features: polars or spark (default: polars)
     MLOPS_SPARK_MASTER      address of a Spark master (default: local[2])
@@ -38,6 +39,7 @@ class Environment:
     sensors: tuple[str, ...]
     spark_master: str
     engine: Engine = Engine.POLARS
+    notify_urls: tuple[str, ...] = ()
 
     def starts_sensors_of(self, product: str) -> bool:
         return "all" in self.sensors or product in self.sensors
@@ -55,6 +57,7 @@ def read_environment() -> Environment:
         sensors=tuple(name.strip() for name in os.environ.get("MLOPS_SENSORS", "").split(",") if name.strip()),
         spark_master=os.environ.get("MLOPS_SPARK_MASTER", "local[2]"),
         engine=_engine(os.environ.get("MLOPS_ENGINE", Engine.POLARS)),
+        notify_urls=tuple(os.environ.get("MLOPS_NOTIFY_URLS", "").split()),
     )
 
 

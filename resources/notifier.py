@@ -1,6 +1,7 @@
-"""Notifications: always to the log, and to a webhook where one is configured."""
+"""Notifications: always to the log, to a webhook and to whatever apprise reaches where these are configured."""
 
 import logging
+import warnings
 
 import dagster as dg
 
@@ -22,11 +23,15 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cls(webhook_url="" if is_in_variable else environment.webhook_url)
 
     def notify(self, *, title: str, text: str, product: str, level: str = "warning") -> str:
-        """Returns what became of it, in words: a dead webhook is reported, and never fails the asset that notifies."""
+        """Returns what became of it, in words: a dead receiver is reported, and never fails the asset that notifies."""
         LOGGER.warning("%s: %s", title, text)
-        address = self.webhook_url or read_environment().webhook_url
-        if not address:
-            return "logged; no webhook is configured (MLOPS_WEBHOOK_URL)"
+        environment = read_environment()
+        address = self.webhook_url or environment.webhook_url
+        said = [self._post(address, title, text, product, level)] if address else []
+        said += [_send(environment.notify_urls, title, text, level)] if environment.notify_urls else []
+        return f"logged; {'; '.join(said) or 'nobody else is told (MLOPS_WEBHOOK_URL, MLOPS_NOTIFY_URLS)'}"
+
+    def _post(self, address: str, title: str, text: str, product: str, level: str) -> str:
         import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs the address of every request
@@ -45,5 +50,28 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
                 else type(error).__name__
             )
             LOGGER.error("the webhook did not take the notification (%s)", reason)
-            return f"logged; the webhook failed ({reason})"
-        return "logged and posted to the webhook"
+            return f"the webhook failed ({reason})"
+        return "posted to the webhook"
+
+
+def _send(addresses: tuple[str, ...], title: str, text: str, level: str) -> str:
+    """To every address that apprise knows how to reach; an address may hold a token, so only its kind is named."""
+    kinds = {"error": "failure", "warning": "warning"}
+    reached: list[str] = []
+    failed: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its plugins import what Python 3.13 takes away
+        import apprise
+
+        for name, level_of_log in (("apprise", logging.CRITICAL), ("urllib3", logging.WARNING)):
+            logging.getLogger(name).setLevel(level_of_log)  # they log addresses
+        for address in addresses:
+            receiver = apprise.Apprise()
+            is_sent = receiver.add(address) and receiver.notify(
+                body=text, title=title, notify_type=apprise.NotifyType(kinds.get(level, "info"))
+            )
+            (reached if is_sent else failed).append(address.partition(":")[0])
+    if failed:
+        LOGGER.error("not notified: %s. Check the addresses in MLOPS_NOTIFY_URLS.", ", ".join(failed))
+    told = f"sent by {', '.join(reached)}" if reached else "sent to nobody"
+    return f"{told}; {', '.join(failed)} failed" if failed else told

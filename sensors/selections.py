@@ -26,7 +26,7 @@ def first_arrival(product: ModelProduct) -> list[dg.AssetKey]:
 
 def labelled(product: ModelProduct) -> list[dg.AssetKey]:
     """The labels of a predicted period are due: measure and decide."""
-    return [key_of(product, name) for name in ("labels", "performance", "drift_decision")]
+    return [key_of(product, name) for name in ("labels", "performance", "staleness", "drift_decision")]
 
 
 def only_labels(product: ModelProduct) -> list[dg.AssetKey]:

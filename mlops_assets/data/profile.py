@@ -1,20 +1,25 @@
 """Profile of a training window: how many rows lay in which bin, window by window; what drift is read against."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mlops_assets.data.binning import Counts, as_numbers, count_bins_by_window, values_of
 from mlops_assets.errors import ContractBroken, NothingToLearnFrom
 from mlops_assets.products.feature_view import Feature, FeatureKind, Role
 
+PIECES = 20  # intervals of a feature without spikes: rows that move within one are not seen to move
 SPIKE_SHARE = 0.10  # a value with this share of the rows has a bin of its own
 CATEGORY_SHARE = 0.005  # a category with this share of the rows has a bin of its own
+EDGE_ROWS = 200_000  # bin edges are placed by at most so many rows, evenly spaced; rows are always counted all
 
-Counts = NDArray[np.int64]
 Array = NDArray[np.float64]
+Table = pl.DataFrame | pl.LazyFrame
+Windows = Mapping[str, pl.LazyFrame]  # rows by the key of their window
+WINDOW = "__window"
 
 
 class FeatureProfile(msgspec.Struct, frozen=True):
@@ -38,100 +43,101 @@ class FeatureProfile(msgspec.Struct, frozen=True):
     rare: tuple[str, ...] = ()
 
 
-class ReferenceProfile(msgspec.Struct, frozen=True):
-    """The reference window as counts: all that is needed to measure drift without its rows; a JSON document."""
+def windows_of(rows: Table, window: pl.Series | str) -> Windows:
+    """The rows by window, in the order of the keys. window: (rows,) the key of each row, or the column that holds it.
 
-    features: tuple[FeatureProfile, ...]
-    rows: int
-    windows: int
+    Raises ContractBroken: there are more or fewer keys than rows."""
+    if isinstance(window, pl.Series):
+        table = rows.lazy().collect()
+        if len(window) != table.height:
+            raise ContractBroken(f"window has {len(window)} keys for {table.height} rows. Give one key per row.")
+        rows, window = table.with_columns(window.cast(pl.String).alias(WINDOW)), WINDOW
+    if isinstance(rows, pl.DataFrame):
+        parts = rows.partition_by(window, as_dict=True)
+        return {str(key): parts[key,].lazy() for (key,) in sorted(parts)}
+    keys = rows.select(pl.col(window).unique().sort()).collect(engine="streaming").to_series()
+    return {str(key): rows.filter(pl.col(window) == key) for key in keys}
 
 
-def build_reference(features: pl.DataFrame, inputs: Sequence[Feature], window: pl.Series) -> ReferenceProfile:
-    """Profile of the rows a model was trained on. window: (rows,) key of the period each row belongs to.
+def build_profiles(windows: Windows, inputs: Sequence[Feature]) -> tuple[FeatureProfile, ...]:
+    """Profile of every input, in two streaming passes: where the bins lie, and the rows in them.
 
     Raises ContractBroken: a column is missing or of the wrong type. NothingToLearnFrom: there are no rows."""
-    if features.height == 0:
+    tables = list(windows.values())
+    rows = [int(found.item()) for found in pl.collect_all([table.select(pl.len()) for table in tables])]
+    if sum(rows) == 0:
         raise NothingToLearnFrom("the reference has 0 rows. Give the rows that the champion was trained on.")
-    if len(window) != features.height:
-        raise ContractBroken(f"window has {len(window)} keys for {features.height} rows. Give one key per row.")
-    keys = window.unique().sort()
-    codes = window.replace_strict(keys, pl.Series(range(len(keys)), dtype=pl.Int64)).to_numpy()
-    profiles = []
+    schema = tables[0].collect_schema()
     for feature in inputs:
-        if (broken := what_is_wrong(features, feature.name, feature.kind)) is not None:
+        if (broken := what_is_wrong(schema, feature.name, feature.kind)) is not None:
             raise ContractBroken(f"reference column {feature.name!r} {broken}. Build it with the product's features.")
-        profile = _profile_numbers if feature.kind is FeatureKind.NUMERIC else _profile_categories
-        profiles.append(profile(feature, features[feature.name], codes, len(keys)))
-    return ReferenceProfile(tuple(profiles), features.height, len(keys))
+    names = [feature.name for feature in inputs if feature.kind is FeatureKind.NUMERIC]
+    texts = [feature.name for feature in inputs if feature.kind is FeatureKind.CATEGORICAL]
+    every = -(-sum(rows) // EDGE_ROWS)
+    queries = []
+    for table in tables:
+        finite = table.select(
+            pl.when(pl.col(name).cast(pl.Float64).is_finite()).then(name).alias(name) for name in names
+        )
+        queries += [
+            finite.select(pl.col(names).min().name.suffix("|min"), pl.col(names).max().name.suffix("|max")),
+            as_numbers(table, names).gather_every(every),
+            *(values_of(table, name) for name in texts),
+        ]
+    found = pl.collect_all(queries, engine="streaming")
+    step = 2 + len(texts)
+    extremes = pl.concat(found[0::step], how="vertical_relaxed")
+    sample = pl.concat(found[1::step])
+    values = {name: found[2 + place :: step] for place, name in enumerate(texts)}
+    bare = [
+        _place_edges(feature, sample[feature.name], extremes)
+        if feature.kind is FeatureKind.NUMERIC
+        else _keep_categories(feature, values[feature.name], sum(rows))
+        for feature in inputs
+    ]
+    counts = count_bins_by_window(bare, tables)
+    beyond = _count_beyond(tables, names, extremes)
+    return tuple(
+        msgspec.structs.replace(
+            profile,
+            counts=_rows(counted),
+            alone=_rows(beyond[profile.name]) if profile.name in beyond else profile.alone,
+        )
+        for profile, counted in zip(bare, counts, strict=True)
+    )
 
 
-def count_bins(profile: FeatureProfile, column: pl.Series) -> Counts:
-    """Rows of `column` in each of the profile's bins, (bins,). Counts of chunks of a window may be added."""
-    if profile.kind is FeatureKind.NUMERIC:
-        return np.bincount(_bin_numbers(profile, _numbers(column)), minlength=len(profile.counts[0]))
-    kept = len(profile.categories)
-    bin_of = {name: index for index, name in enumerate(profile.categories)} | dict.fromkeys(profile.rare, kept)
-    counted = np.zeros(kept + 3, dtype=np.int64)
-    for value, rows in column.cast(pl.String).value_counts().iter_rows():
-        counted[kept + 2 if value is None else bin_of.get(value, kept + 1)] += rows
-    return counted
-
-
-def what_is_wrong(table: pl.DataFrame, name: str, kind: FeatureKind) -> str | None:
+def what_is_wrong(table: pl.DataFrame | pl.Schema, name: str, kind: FeatureKind) -> str | None:
     """What makes the column unreadable, None when nothing does. A column of nulls only has no type to be wrong."""
-    if name not in table.columns:
+    schema = table if isinstance(table, pl.Schema) else table.schema
+    if name not in schema:
         return "is missing"
-    dtype = table.schema[name]
+    dtype = schema[name]
     is_right = dtype.is_numeric() if kind is FeatureKind.NUMERIC else dtype in (pl.String, pl.Categorical, pl.Enum)
     return None if is_right or dtype == pl.Null else f"changed type: expected {kind}, found {dtype}"
 
 
-def _numbers(column: pl.Series) -> Array:
-    """As floats; null becomes NaN."""
-    return column.cast(pl.Float64).to_numpy()
-
-
-def _bin_numbers(profile: FeatureProfile, values: Array) -> Counts:
-    """Bin of every value, (rows,)."""
-    below = len(profile.edges) + 1 + len(profile.spikes)
-    found = np.searchsorted(np.array(profile.edges), values, side="left")
-    for index, spike in enumerate(profile.spikes):
-        found[values == spike] = len(profile.edges) + 1 + index
-    if profile.minimum is None or profile.maximum is None:
-        found[:] = below + 1
-    else:
-        found[values < profile.minimum] = below
-        found[values > profile.maximum] = below + 1
-    found[np.isnan(values)] = below + 2
-    return found
-
-
-def _profile_numbers(feature: Feature, column: pl.Series, codes: Counts, windows: int) -> FeatureProfile:
-    values = _numbers(column)
-    finite = np.isfinite(values)
-    unique, repeats = np.unique(values[finite], return_counts=True)
-    spikes = unique[repeats >= SPIKE_SHARE * len(values)]
-    bare = FeatureProfile(
+def _place_edges(feature: Feature, sample: pl.Series, extremes: pl.DataFrame) -> FeatureProfile:
+    known = sample.drop_nulls().to_numpy()
+    unique, repeats = np.unique(known[np.isfinite(known)], return_counts=True)
+    is_spike = repeats >= SPIKE_SHARE * len(sample)
+    lowest, highest = extremes[f"{feature.name}|min"].min(), extremes[f"{feature.name}|max"].max()
+    return FeatureProfile(
         feature.name,
         feature.kind,
         feature.role,
         counts=(),
         alone=(),
-        edges=_deciles(np.setdiff1d(unique, spikes), repeats[~np.isin(unique, spikes)], len(values)),
-        spikes=tuple(spikes.tolist()),
-        minimum=float(unique[0]) if len(unique) else None,
-        maximum=float(unique[-1]) if len(unique) else None,
+        edges=_quantiles(unique[~is_spike], repeats[~is_spike], len(sample)),
+        spikes=tuple(unique[is_spike].tolist()),
+        minimum=float(lowest) if isinstance(lowest, int | float) else None,
+        maximum=float(highest) if isinstance(highest, int | float) else None,
     )
-    bins = len(bare.edges) + len(spikes) + 4
-    counts = np.bincount(codes * bins + _bin_numbers(bare, values), minlength=windows * bins).reshape(windows, bins)
-    known, known_codes = values[finite], codes[finite]
-    alone = np.stack([_beyond(-known, known_codes, windows), _beyond(known, known_codes, windows)], axis=1)
-    return msgspec.structs.replace(bare, counts=_rows(counts), alone=_rows(alone))
 
 
-def _deciles(values: Array, repeats: Counts, rows: int) -> tuple[float, ...]:
-    """Inner edges of intervals with a tenth of the rows each, at values that occur; unique, below the largest value."""
-    pieces = round(10 * repeats.sum() / rows)
+def _quantiles(values: Array, repeats: Counts, rows: int) -> tuple[float, ...]:
+    """Inner edges of intervals with a twentieth of the rows each, at values that occur; unique, below the largest value."""
+    pieces = round(PIECES * repeats.sum() / rows)
     if pieces < 2:
         return ()
     cumulative = np.cumsum(repeats)
@@ -139,37 +145,43 @@ def _deciles(values: Array, repeats: Counts, rows: int) -> tuple[float, ...]:
     return tuple(np.unique(values[at[at < len(values) - 1]]).tolist())
 
 
-def _beyond(values: Array, codes: Counts, windows: int) -> Counts:
-    """Rows of each window above the maximum of all other windows, (windows,)."""
-    alone = np.zeros(windows, dtype=np.int64)
-    largest = np.full(windows, -np.inf)
-    np.maximum.at(largest, codes, values)
-    top = int(largest.argmax())
-    others = np.delete(largest, top).max(initial=-np.inf)
-    if np.isfinite(others):
-        alone[top] = int((values[codes == top] > others).sum())
-    return alone
+def _count_beyond(tables: Sequence[pl.LazyFrame], names: Sequence[str], extremes: pl.DataFrame) -> dict[str, Counts]:
+    """Per column the rows of each window below and above all other windows, (windows, 2): only one window can have any."""
+    asked: dict[int, list[pl.Expr]] = {}
+    for name in names:
+        for side, sign in (("min", -1.0), ("max", 1.0)):
+            reach = sign * extremes[f"{name}|{side}"].cast(pl.Float64).fill_null(-sign * np.inf).to_numpy()
+            top = int(reach.argmax())
+            others = np.delete(reach, top).max(initial=-np.inf)
+            if np.isfinite(others):
+                value = sign * pl.col(name)
+                is_far = (value > float(others)) & value.is_finite()
+                asked.setdefault(top, []).append(is_far.sum().alias(f"{name}|{side}"))
+    beyond = {name: np.zeros((len(tables), 2), dtype=np.int64) for name in names}
+    queries = [as_numbers(tables[top], names).select(expressions) for top, expressions in asked.items()]
+    for top, counted in zip(asked, pl.collect_all(queries, engine="streaming"), strict=True):
+        for found, rows in counted.to_dicts()[0].items():
+            name, _, side = found.rpartition("|")
+            beyond[name][top, 1 if side == "max" else 0] = rows
+    return beyond
 
 
-def _profile_categories(feature: Feature, column: pl.Series, codes: Counts, windows: int) -> FeatureProfile:
-    table = pl.DataFrame({"value": column.cast(pl.String), "window": codes}).group_by("value", "window").len()
-    known = table.drop_nulls("value").group_by("value").agg(pl.col("len").sum(), windows=pl.len()).sort("value")
-    is_kept = pl.col("len") >= CATEGORY_SHARE * len(column)
-    categories, rare = known.filter(is_kept)["value"].to_list(), known.filter(~is_kept)["value"].to_list()
-    local = known.filter(pl.col("windows") == 1).select("value").join(table, on="value")
-    alone = np.bincount(local["window"].to_numpy(), local["len"].to_numpy(), windows).astype(np.int64)[:, None]
-    bin_of = {name: index for index, name in enumerate(categories)} | dict.fromkeys(rare, len(categories))
-    counts = np.zeros((windows, len(categories) + 3), dtype=np.int64)
-    for value, window, rows in table.iter_rows():
-        counts[window, len(categories) + 2 if value is None else bin_of[value]] += rows
+def _keep_categories(feature: Feature, tables: Sequence[pl.DataFrame], rows: int) -> FeatureProfile:
+    by_window = pl.concat([table.with_columns(window=pl.lit(place)) for place, table in enumerate(tables)])
+    known = by_window.drop_nulls("value").group_by("value").agg(pl.col("rows").sum(), windows=pl.len()).sort("value")
+    is_kept = pl.col("rows") >= CATEGORY_SHARE * rows
+    local = known.filter(pl.col("windows") == 1).select("value").join(by_window, on="value")
+    alone = np.zeros((len(tables), 1), dtype=np.int64)
+    for window, count in local.select("window", "rows").iter_rows():
+        alone[window, 0] += count
     return FeatureProfile(
         feature.name,
         feature.kind,
         feature.role,
-        counts=_rows(counts),
+        counts=(),
         alone=_rows(alone),
-        categories=tuple(categories),
-        rare=tuple(rare),
+        categories=tuple(known.filter(is_kept)["value"].to_list()),
+        rare=tuple(known.filter(~is_kept)["value"].to_list()),
     )
 
 

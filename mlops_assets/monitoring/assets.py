@@ -1,11 +1,13 @@
 """Assets of the monitoring pipeline: data drift, performance, decision, rework brief."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from mlops_assets.data.windows import periods_in_window
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, picture, product_asset, table
+from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, table
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
@@ -29,6 +31,7 @@ def build_monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     return [
         _data_drift(product),
         _performance(product),
+        _staleness(product),
         _drift_decision(product),
         _rework_brief(product),
         _backtest(product),
@@ -43,7 +46,7 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
         build_monitoring_assets,
         kinds={"evidently", "polars"},
         description="Percent of rows that moved since the champion's training window, per feature, with intervals.",
-        deps=[dep(product, "features")],
+        deps=[_window(product, "features"), _window(product, "predictions")],
     )
     def data_drift(
         context: dg.AssetExecutionContext, config: ReportConfig, platform: Platform
@@ -64,6 +67,8 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
                 "feature": item.name,
                 "% moved": item.percent,
                 "interval": f"{item.low:.1f} to {item.high:.1f}",
+                "read in": item.by,
+                "% of values moved": item.values_percent,
                 "smallest detectable %": item.smallest_detectable,
                 "acts": "yes" if item.acts else "no",
                 "note": item.note,
@@ -81,6 +86,8 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
         }
         if reading.percent is not None:
             metadata["drift (%)"] = reading.percent
+        if reading.prediction is not None:
+            metadata["prediction drift (%)"] = reading.prediction.percent
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
 
     return data_drift
@@ -113,7 +120,9 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
             product.metric: reading.value,
             f"{product.metric} in the test report": reading.expected,
             "lost (%)": reading.loss_percent,
-            "natural spread (%)": reading.spread_percent,
+            "what the loss varies by itself (%)": reading.natural_percent,
+            f"{product.metric} of this period alone": reading.alone,
+            "label drift (%)": reading.label.percent if reading.label is not None else None,
         }
         return dg.MaterializeResult(
             metadata={
@@ -122,6 +131,7 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
                 "champion": record.model_version,
                 "rows": reading.rows,
                 "labelled rows": reading.labelled,
+                "periods pooled": reading.periods,
                 "acts": bool(reading.acts),
                 **{name: value for name, value in numbers.items() if value is not None},
                 "Evidently report": _report_link(config, platform, product, "performance", key),
@@ -130,6 +140,57 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return performance
+
+
+def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
+    every, policy = product.drift.staleness_every, product.drift
+    history = periods_in(product, product.training_window) + every - 1
+
+    @product_asset(
+        product,
+        "staleness",
+        GROUP,
+        build_monitoring_assets,
+        kinds={"scikitlearn", "polars"},
+        description=f"What a fresh model would gain: every {every} periods a challenger fitted on what was known before them "
+        f"is compared with the champion on the same rows. {policy.stale:g} % of `{product.metric}` or more asks for retraining."
+        if every
+        else "Never measured: the policy's staleness_every is 0.",
+        deps=[dep(product, name, first=-history) for name in ("features", "labels")],
+    )
+    def staleness(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.monitoring.plots import staleness_figure
+        from mlops_assets.monitoring.run import STALENESS, StalenessRecord, read_staleness
+
+        home = platform.open()
+        key = context.partition_key
+        record = read_staleness(product, home, key)
+        version = home.documents.save(product.name, STALENESS, key, record)
+        reading = record.reading
+        earlier = [name for name in home.documents.keys(product.name, STALENESS) if name <= key]
+        readings = {
+            name: home.documents.load(product.name, STALENESS, name, StalenessRecord).reading for name in earlier
+        }
+        measured = {name: item for name, item in readings.items() if item.percent is not None}
+        numbers = {
+            "a fresh model gains (%)": reading.percent,
+            f"{product.metric} of the champion": reading.champion,
+            f"{product.metric} of a fresh model": reading.challenger,
+        }
+        metadata: dict[str, Any] = {
+            "state": reading.state.value,
+            "reason": reading.reason,
+            "champion": record.model_version,
+            "recipe": record.recipe_version,
+            "rows": reading.rows,
+            "acts": bool(reading.acts),
+            **{name: value for name, value in numbers.items() if value is not None},
+        }
+        if measured:
+            metadata["plot"] = picture(staleness_figure(measured, policy))
+        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+
+    return staleness
 
 
 def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
@@ -143,17 +204,16 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
         kinds={"json"},
         description=f"below {policy.watch:g} % none, to {policy.retrain:g} % watch, to {policy.rework:g} % retrain, above that "
         f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries the decision out.",
-        deps=[dep(product, "data_drift"), dep(product, "performance")],
+        deps=[dep(product, name) for name in ("data_drift", "performance", "staleness")],
     )
     def drift_decision(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import decisions_figure
-        from mlops_assets.monitoring.run import DATA_DRIFT, DECISION, PERFORMANCE, decide_period, decisions_before
+        from mlops_assets.monitoring.run import DECISION, decide_period, decisions_before
 
         home = platform.open()
         key = context.partition_key
         decision = decide_period(product, home, key)
         version = home.documents.save(product.name, DECISION, key, decision)
-        read = {name: home.documents.version(product.name, name, key) for name in (DATA_DRIFT, PERFORMANCE)}
         history = [*decisions_before(product, home, key), decision]
         metadata: dict[str, Any] = {
             "action": decision.action.value,
@@ -161,7 +221,7 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
             "band of this period alone": decision.band.value,
             "features": ", ".join(decision.features) or "none",
             "champion": decision.model_version,
-            "read from": dg.MetadataValue.json(read),
+            "read from": dg.MetadataValue.json(dict(decision.read_from)),
             "plot": picture(decisions_figure(history, policy)),
         }
         if decision.percent is not None:
@@ -179,7 +239,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
         build_monitoring_assets,
         kinds={"markdown", "mlflow"},
         description="Sends the champion back to development: what moved and since when; flags the version and notifies.",
-        deps=[dep(product, name) for name in ("drift_decision", "data_drift", "performance")],
+        deps=[dep(product, name) for name in ("drift_decision", "data_drift", "performance", "staleness")],
     )
     def rework_brief(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
@@ -190,15 +250,24 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
             DATA_DRIFT,
             DECISION,
             PERFORMANCE,
+            STALENESS,
             DriftRecord,
             PerformanceRecord,
+            StalenessRecord,
             decisions_before,
+            serving_at_end,
+            slices_that_fell,
         )
+        from mlops_assets.stores.model_bundle import read_manifest
         from mlops_assets.stores.model_registry import NEEDS_REWORK
 
         home = platform.open()
         key, name = context.partition_key, product.name
         decision = home.documents.load(name, DECISION, key, Decision)
+        serving = read_manifest(Path(serving_at_end(product, home, key).bundle)).estimator
+        names = [candidate.name for candidate in product.candidates if candidate.estimator != serving]
+        present = [candidate.name for candidate in product.candidates if candidate.estimator == serving]
+        in_registry = tracking.registry().version_url(tracking.ui_url, name, decision.model_version)
         brief = write_brief(
             name,
             decision,
@@ -206,6 +275,14 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
             home.documents.load(name, DATA_DRIFT, key, DriftRecord).reading,
             home.documents.load(name, PERFORMANCE, key, PerformanceRecord).reading,
             home.clock.now(),
+            staleness=home.documents.load(name, STALENESS, key, StalenessRecord).reading,
+            slices=slices_that_fell(product, home, key),
+            candidates=[present[0] if present else serving, *names],
+            links={
+                "drift report": platform.report_url(name, DATA_DRIFT, key),
+                "performance report": platform.report_url(name, PERFORMANCE, key),
+                "version in MLflow": in_registry,
+            },
         )
         version = home.documents.save(name, "rework_brief", key, brief)
         home.ledger.flag_for_rework(name, brief.model_version, brief.flagged_at, brief.reason)
@@ -218,9 +295,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
                 "brief": dg.MetadataValue.md(brief.as_markdown()),
                 "version": brief.model_version,
                 "notification": notified,
-                "MLflow version": dg.MetadataValue.url(
-                    tracking.registry().version_url(tracking.ui_url, name, brief.model_version)
-                ),
+                "MLflow version": dg.MetadataValue.url(in_registry),
             },
             data_version=dg.DataVersion(version),
         )
@@ -243,12 +318,11 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
     def backtest(
         context: dg.AssetExecutionContext, config: BacktestConfig, platform: Platform
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.monitoring.backtest import compare, plans_of, run_backtest
+        from mlops_assets.monitoring.backtest import compare, run_backtests
         from mlops_assets.monitoring.plots import backtest_figure
 
         home = platform.open()
-        plans = plans_of(product, config.policies)
-        results = [run_backtest(product, home, plan, context.log.info) for plan in plans]
+        results = run_backtests(product, home, config.policies, context.log.info)
         version = home.documents.save(product.name, "backtest", "latest", results)
         return dg.MaterializeResult(
             metadata={
@@ -260,6 +334,11 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return backtest
+
+
+def _window(product: ModelProduct, asset: str) -> dg.AssetDep:
+    """The periods of a monitoring window: one, or as many as make a week."""
+    return dep(product, asset, first=1 - periods_in_window(product))
 
 
 def _report_link(

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from mlops_assets.monitoring.run import (
     DATA_DRIFT,
     DECISION,
     PERFORMANCE,
+    STALENESS,
     decide_period,
     read_drift,
     read_performance,
+    read_staleness,
 )
 from mlops_assets.products.periods import Period
 from mlops_assets.products.policy import Action, DriftPolicy
@@ -63,7 +65,9 @@ class BacktestPeriod(msgspec.Struct, frozen=True):
 
 
 class Backtest(msgspec.Struct, frozen=True):
-    """A plan over history. trained: models that were fitted; deployed: those that passed the gates, the first included."""
+    """A plan over history. trained: models that were fitted; deployed: those that passed the gates, the first included.
+
+    fit_seconds: spent on training them; watch_seconds: on the fresh models that staleness compares with."""
 
     plan: str
     metric: str
@@ -71,6 +75,7 @@ class Backtest(msgspec.Struct, frozen=True):
     trained: int
     deployed: int
     fit_seconds: float
+    watch_seconds: float = 0.0
 
     @property
     def mean_score(self) -> float:
@@ -81,12 +86,21 @@ class Backtest(msgspec.Struct, frozen=True):
 def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
     """The shipped policy, each policy asked for, and the two ends: never, and every period."""
     asked = [Plan(text, parse_policy(product.drift, text)) for text in policies]
-    return [
-        Plan("shipped", product.drift),
-        *asked,
-        Plan("never", product.drift, every=0),
-        Plan("every period", product.drift, every=1),
-    ]
+    return [Plan("shipped", product.drift), *asked, calendar(product, "never", 0), calendar(product, "every period", 1)]
+
+
+def calendar(product: ModelProduct, name: str, every: int) -> Plan:
+    """Retrain every so many periods, whatever is read; a fresh model is not tried, since nobody would look at it."""
+    return Plan(name, replace(product.drift, staleness_every=0), every=every)
+
+
+def equal_budget(product: ModelProduct, result: Backtest) -> Plan | None:
+    """The calendar that trains about as many models as this plan did; None where it trained no more than the first."""
+    retrainings = result.trained - 1
+    if retrainings < 1:
+        return None
+    every = max(1, round(len(result.periods) / retrainings))
+    return calendar(product, f"every {every} periods (budget of {result.plan})", every)
 
 
 def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
@@ -123,16 +137,59 @@ def run_backtest(
             f"{product.name} has no history to replay: {len(deployments)} deployments, {len(keys)} decisions. "
             "Let it run for some periods, or run `mlops demo`."
         )
+    first = deployments[0]
+    return replay_plan(
+        product,
+        home,
+        plan,
+        recipe=_first_recipe(product, home),
+        partition=first.partition,
+        started_at=first.deployed_at,
+        keys=keys,
+        told=told,
+    )
+
+
+def run_backtests(
+    product: ModelProduct, home: Home, policies: Sequence[str], told: Callable[[str], None] = lambda _: None
+) -> list[Backtest]:
+    """The shipped policy, the `policies` asked for, the two ends, and the calendar that trains as often as the shipped one."""
+    results = [run_backtest(product, home, plan, told) for plan in plans_of(product, policies)]
+    rival = equal_budget(product, results[0])
+    if rival is not None and rival.every != 1:
+        results.append(run_backtest(product, home, rival, told))
+    return results
+
+
+def replay_plan(
+    product: ModelProduct,
+    home: Home,
+    plan: Plan,
+    *,
+    recipe: Recipe,
+    partition: str,
+    started_at: datetime,
+    keys: Sequence[str],
+    told: Callable[[str], None] = lambda _: None,
+) -> Backtest:
+    """`plan` over the periods `keys`, from a first model of `partition` by `recipe` that served from `started_at` on.
+
+    Needs nothing of `home` but its features and labels."""
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
         shadow = _Shadow(replace(product, drift=plan.policy), _borrow(product, home, Path(folder)), plan)
-        first = deployments[0]
-        shadow.start(first, _first_recipe(product, home))
+        shadow.start(partition, started_at, recipe)
         periods = []
         for key in keys:
             periods.append(shadow.live(product.period.at(key)))
             told(f"{plan.name}: {key} {periods[-1].action}")
         return Backtest(
-            plan.name, product.metric, tuple(periods), shadow.trained, len(shadow.history()), shadow.fit_seconds
+            plan.name,
+            product.metric,
+            tuple(periods),
+            shadow.trained,
+            len(shadow.history()),
+            shadow.fit_seconds,
+            shadow.watch_seconds,
         )
 
 
@@ -141,12 +198,13 @@ class _Shadow:
 
     def __init__(self, product: ModelProduct, home: Home, plan: Plan) -> None:
         self.product, self.home, self.plan = product, home, plan
-        self.trained, self.fit_seconds, self.since_retraining = 0, 0.0, 0
+        self.trained, self.since_retraining = 0, 0
+        self.fit_seconds, self.watch_seconds = 0.0, 0.0
 
-    def start(self, first: Deployment, recipe: Recipe) -> None:
+    def start(self, partition: str, at: datetime, recipe: Recipe) -> None:
         self.home.documents.save(self.product.name, RECIPE, recipe_key(recipe.version), recipe)
-        ReplayClock(self.home.clock_file).set(first.deployed_at)
-        self._retrain(first.partition)
+        ReplayClock(self.home.clock_file).set(at)
+        self._retrain(partition)
 
     def history(self) -> list[Deployment]:
         return self.home.ledger.history(self.product.name)
@@ -162,6 +220,9 @@ class _Shadow:
         clock.set(period.end + product.label.delay)
         performance = read_performance(product, home, key)
         home.documents.save(product.name, PERFORMANCE, key, performance)
+        started = time.perf_counter()
+        home.documents.save(product.name, STALENESS, key, read_staleness(product, home, key))
+        self.watch_seconds += time.perf_counter() - started
         decision = decide_period(product, home, key)
         home.documents.save(product.name, DECISION, key, decision)
         action = decision.action if self.plan.every is None else self._by_calendar()
@@ -175,7 +236,7 @@ class _Shadow:
                     self._retrain(following.key)
             except PlatformError as error:  # one failed run in the real loop, which goes on
                 reason += f"; training failed: {error}"
-        return BacktestPeriod(key, action, decision.reading, performance.reading.value, decision.model_version, reason)
+        return BacktestPeriod(key, action, decision.reading, performance.reading.alone, decision.model_version, reason)
 
     def _by_calendar(self) -> Action:
         self.since_retraining += 1
@@ -249,6 +310,7 @@ def compare(results: Sequence[Backtest]) -> list[dict[str, object]]:
                 "deployed": result.deployed,
                 **{action.value: actions.count(action) for action in (Action.WATCH, Action.RETRAIN, Action.REWORK)},
                 "training s": result.fit_seconds,
+                "watching s": result.watch_seconds,
             }
         )
     return rows

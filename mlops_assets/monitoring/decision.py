@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import msgspec
 
 from mlops_assets.monitoring.drift import DriftReading
 from mlops_assets.monitoring.performance import PerformanceReading
+from mlops_assets.monitoring.staleness import StalenessReading
 from mlops_assets.products.policy import Action, DriftPolicy
 
 SERIOUSNESS = (Action.INCONCLUSIVE, Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)
@@ -22,7 +23,8 @@ class Decision(msgspec.Struct, frozen=True):
     percent, low, high: the percent acted on. features: those that caused it. reading: this period's own reading of data
     drift, band: its action before any patience. by_feature: this period's percent of every feature that acts, for the
     next period to compare with. model_loss: percent of the primary metric lost, 0 where the loss does not act, None without
-    a conclusive performance reading.
+    a conclusive performance reading. fresh_gain: percent that a fresh model would gain, None where it was not measured.
+    read_from: data version of every reading it rests on, by asset.
     """
 
     period: str
@@ -37,6 +39,8 @@ class Decision(msgspec.Struct, frozen=True):
     by_feature: tuple[tuple[str, float], ...]
     model_version: int
     model_loss: float | None = None
+    fresh_gain: float | None = None
+    read_from: tuple[tuple[str, str], ...] = ()
 
 
 class _Proposal(msgspec.Struct, frozen=True):
@@ -61,22 +65,30 @@ def decide(
     retrained_at: Sequence[datetime],
     awaiting_rework: bool,
     model_version: int,
+    staleness: StalenessReading | None = None,
+    read_from: Mapping[str, str] | None = None,
+    periods_in_window: int = 1,
 ) -> Decision:
     """Decide what to do about `period`, read against model version `model_version`.
 
     history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
-    the version is flagged and no new recipe has left development. The rules, in this order:
+    the version is flagged and no new recipe has left development. periods_in_window: windows of fewer than so many periods
+    apart share rows, so they do not confirm each other. The rules, in this order:
 
-    1. Data drift asks for what the smallest of `agreeing_periods` consecutive readings of one feature asks for.
-    2. Model drift asks for what the smallest of as many consecutive losses asks for; each must exclude zero and exceed
-       twice the metric's natural spread, for a metric of one week varies by itself.
-    3. Both meet the same bands, steps down where the interval does not reach the band, and the more serious one wins.
-    4. A flag for rework stops every further action until a new recipe leaves development.
-    5. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
+    1. Data drift asks for what `agreeing_periods` of the last `of_periods` readings of one feature agree on: the smallest of
+       those that agree.
+    2. Model drift asks for what the loss asks for, pooled over at least `agreeing_periods` periods; it must exclude zero and
+       exceed twice what the loss varies by itself.
+    3. Both meet the same bands, steps down where the interval does not reach the band.
+    4. Staleness asks for a retraining where a fresh model gains at least `stale` percent, with an interval above zero.
+    5. The most serious of them wins.
+    6. A flag for rework stops every further action until a new recipe leaves development.
+    7. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
     """
     proposals = [
-        _ask_data(drift, history, policy, model_version),
-        *_ask_model(performance, history, policy, model_version),
+        _ask_data(drift, history, policy, model_version, periods_in_window),
+        *_ask_model(performance, policy),
+        *_ask_staleness(staleness),
     ]
     chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))  # data where both are equal
     held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
@@ -93,6 +105,8 @@ def decide(
         by_feature=() if drift.percent is None else tuple(_acting(drift).items()),
         model_version=model_version,
         model_loss=_loss(performance),
+        fresh_gain=staleness.percent if staleness is not None else None,
+        read_from=tuple(sorted((read_from or {}).items())),
     )
 
 
@@ -101,11 +115,13 @@ def band_of(percent: float, policy: DriftPolicy) -> Action:
     return policy.band(math.floor(percent + 0.5))
 
 
-def _ask_data(drift: DriftReading, history: Sequence[Decision], policy: DriftPolicy, model_version: int) -> _Proposal:
+def _ask_data(
+    drift: DriftReading, history: Sequence[Decision], policy: DriftPolicy, model_version: int, periods_in_window: int
+) -> _Proposal:
     if drift.percent is None or drift.low is None or drift.high is None:
         return _Proposal(Action.INCONCLUSIVE, None, None, None, (), f"inconclusive: {drift.reason}")
     now = _acting(drift)
-    agreed = _agreed(now, history, policy.agreeing_periods, model_version)
+    agreed = _agreed(now, history, policy, model_version, periods_in_window)
     name = max(agreed, key=lambda feature: agreed[feature], default="")
     confirmed = band_of(agreed.get(name, 0.0), policy)
     if _is_serious(confirmed):
@@ -115,7 +131,7 @@ def _ask_data(drift: DriftReading, history: Sequence[Decision], policy: DriftPol
     if band is Action.NONE:
         moved = "no feature moved" if drift.feature == "" else f"{drift.reason}, {_band_text(band, policy)}"
         return _Proposal(band, drift.percent, drift.low, drift.high, (), moved)
-    missing = f", not yet confirmed by {policy.agreeing_periods} periods" if _is_serious(band) else ""
+    missing = f", not yet confirmed by {_needed_periods(policy)}" if _is_serious(band) else ""
     reason = f"{drift.reason}, {_band_text(band, policy)}{missing}"
     return _Proposal(Action.WATCH, drift.percent, drift.low, drift.high, _reaching(band, now, policy), reason)
 
@@ -130,33 +146,33 @@ def _ask_with_confirmation(
     high = min(100.0, percent + (reading.high - reading.percent))
     band = band_of(percent, policy)
     action = _supported(band, low, policy)
-    periods = "1 period" if policy.agreeing_periods == 1 else f"{policy.agreeing_periods} periods"
     reason = f"{percent:.1f} % of rows moved in {name} ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
-    reason += f", confirmed by {periods}{_stepped_down(band, action)}"
+    reason += f", confirmed by {_needed_periods(policy)}{_stepped_down(band, action)}"
     return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason)
 
 
-def _ask_model(
-    performance: PerformanceReading | None, history: Sequence[Decision], policy: DriftPolicy, model_version: int
-) -> tuple[_Proposal, ...]:
+def _ask_model(performance: PerformanceReading | None, policy: DriftPolicy) -> tuple[_Proposal, ...]:
     """Nothing where there is no loss that acts."""
     if performance is None or not performance.acts:
         return ()
     loss, low, high = performance.loss_percent, performance.loss_low, performance.loss_high
     if loss is None or low is None or high is None:
         return ()
-    same_version = takewhile(lambda past: past.model_version == model_version, reversed(history))
-    earlier = [past.model_loss for past in same_version if past.model_loss is not None][: policy.agreeing_periods - 1]
-    text = f"{loss:.1f} % of {performance.metric} lost ({low:.1f} to {high:.1f})"
-    if len(earlier) < policy.agreeing_periods - 1 or not all(earlier):
-        reason = f"{text}, {_band_text(band_of(loss, policy), policy)}, not yet confirmed by {policy.agreeing_periods} periods"
+    band = band_of(loss, policy)
+    text = f"{loss:.1f} % of {performance.metric} lost ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
+    if performance.periods < policy.agreeing_periods:
+        reason = f"{text}, not yet confirmed by {_needed_periods(policy)}"
         return (_Proposal(Action.WATCH, loss, low, high, (), reason),)
-    agreed = min([loss, *earlier])
-    band = band_of(agreed, policy)
-    action = _supported(band, agreed - (loss - low), policy)
-    smallest = f", at least {agreed:.1f} in each of {policy.agreeing_periods} periods" if earlier else ""
-    reason = f"{text}{smallest}, {_band_text(band, policy)}{_stepped_down(band, action)}"
-    return (_Proposal(action, agreed, agreed - (loss - low), agreed + (high - loss), (), reason),)
+    action = _supported(band, low, policy)
+    pooled = "" if performance.periods == 1 else f", pooled over {performance.periods} periods"
+    return (_Proposal(action, loss, low, high, (), f"{text}{pooled}{_stepped_down(band, action)}"),)
+
+
+def _ask_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
+    """Nothing where a fresh model was not tried, or would not be worth it."""
+    if staleness is None or not staleness.acts:
+        return ()
+    return (_Proposal(Action.RETRAIN, staleness.percent, staleness.low, staleness.high, (), staleness.reason),)
 
 
 def _loss(performance: PerformanceReading | None) -> float | None:
@@ -187,18 +203,34 @@ def _acting(drift: DriftReading) -> dict[str, float]:
 
 
 def _agreed(
-    now: Mapping[str, float], history: Sequence[Decision], agreeing_periods: int, model_version: int
+    now: Mapping[str, float],
+    history: Sequence[Decision],
+    policy: DriftPolicy,
+    model_version: int,
+    periods_in_window: int,
 ) -> dict[str, float]:
-    """Per feature the smallest of its last `agreeing_periods` readings, this one included; 0 while there are fewer.
+    """Per feature the `agreeing_periods`-largest of its last `of_periods` readings, if this one is among those that agree;
+    0 while there are fewer readings than have to agree.
 
     An inconclusive period holds no reading and is passed over; a reading of another model version had another reference
     and ends the count."""
     same_version = takewhile(lambda past: past.model_version == model_version, reversed(history))
-    readings = [dict(past.by_feature) for past in same_version if past.reading is not None]
-    needed = agreeing_periods - 1
-    if len(readings) < needed:
+    apart = islice(same_version, periods_in_window - 1, None, periods_in_window)
+    readings = [dict(past.by_feature) for past in apart if past.reading is not None]
+    needed = policy.agreeing_periods
+    looked_at = readings[: max(policy.of_periods, needed) - 1]
+    if len(looked_at) < needed - 1:
         return dict.fromkeys(now, 0.0)
-    return {name: min([percent, *(past.get(name, 0.0) for past in readings[:needed])]) for name, percent in now.items()}
+    agreed = {}
+    for name, percent in now.items():
+        earlier = sorted((past.get(name, 0.0) for past in looked_at), reverse=True)
+        agreed[name] = min([percent, *earlier[: needed - 1]])
+    return agreed
+
+
+def _needed_periods(policy: DriftPolicy) -> str:
+    needed = "1 period" if policy.agreeing_periods == 1 else f"{policy.agreeing_periods} periods"
+    return f"{needed} of {policy.of_periods}" if policy.of_periods > policy.agreeing_periods else needed
 
 
 def _is_serious(action: Action) -> bool:

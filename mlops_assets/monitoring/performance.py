@@ -1,5 +1,6 @@
 """Model drift: how much of the primary metric the champion lost against its own test report, once labels arrived."""
 
+import math
 from enum import StrEnum
 
 import msgspec
@@ -7,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.monitoring.drift import FeatureReading
 from mlops_assets.products.task import METRICS, Task
 from mlops_assets.training.metrics import Array, score_with_interval
 
@@ -23,8 +25,10 @@ class PerformanceReading(msgspec.Struct, frozen=True):
     """The champion's score on one window with its interval, and the percent it lost against its test report.
 
     value, low, high, expected: in the metric's unit. loss_*: percent of `expected`, negative when the score got better;
-    None when it does not exist. spread_percent: how much the metric varies between windows by itself. acts: the
-    interval excludes zero and the loss exceeds twice that spread.
+    None when it does not exist. spread_percent: how much the metric of one period varies by itself. natural_percent: how
+    much the loss does, over the `periods` pooled and those of the test. acts: the interval excludes zero and the loss
+    exceeds twice that. alone: the score of the newest period by itself. label: percent of rows whose outcome moved from the
+    training window, shown and not acted on.
     """
 
     state: PerformanceState
@@ -41,6 +45,10 @@ class PerformanceReading(msgspec.Struct, frozen=True):
     rows: int
     labelled: int
     reason: str
+    periods: int = 1
+    natural_percent: float = 0.0
+    alone: float | None = None
+    label: FeatureReading | None = None
 
 
 def measure_performance(
@@ -51,6 +59,8 @@ def measure_performance(
     expected: float,
     spread_percent: float,
     min_rows: int,
+    periods: int = 1,
+    test_periods: int = 1,
     label: str = "label",
     score_column: str = "score",
     day: str = "day",
@@ -59,8 +69,9 @@ def measure_performance(
 
     scored: one row per prediction; `label` Float64, null while the label has not come (classes as 0..k-1);
     `score_column` Float64, for multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
-    expected: the champion's score in its own test report.
+    expected: the champion's score in its own test report, on `test_periods`. periods: how many periods `scored` pools.
     """
+    natural = spread_percent * math.sqrt(1 / periods + 1 / test_periods)
     known = scored.select(
         pl.col(label).cast(pl.Float64).fill_nan(None).alias("label"),
         pl.col(score_column).alias("score"),
@@ -68,22 +79,8 @@ def measure_performance(
     ).drop_nulls()
 
     def without_value(state: PerformanceState, reason: str) -> PerformanceReading:
-        return PerformanceReading(
-            state,
-            metric,
-            None,
-            None,
-            None,
-            expected,
-            None,
-            None,
-            None,
-            spread_percent,
-            False,
-            scored.height,
-            known.height,
-            reason,
-        )
+        reading = without_score(metric, expected, state, reason, scored, labelled=known.height)
+        return msgspec.structs.replace(reading, spread_percent=spread_percent, periods=periods, natural_percent=natural)
 
     if known.height == 0:
         return without_value(PerformanceState.NO_LABELS, f"none of {scored.height} predictions has a label yet")
@@ -106,7 +103,7 @@ def measure_performance(
         )
     losses = sorted(-100 * METRICS[metric].gain(value, expected) / abs(expected) for value in (found.low, found.high))
     loss = -100 * METRICS[metric].gain(found.value, expected) / abs(expected)
-    acts = losses[0] > 0 and loss > SPREADS_TO_EXCEED * spread_percent
+    acts = losses[0] > 0 and loss > SPREADS_TO_EXCEED * natural
     return PerformanceReading(
         state=PerformanceState.CONCLUSIVE,
         metric=metric,
@@ -121,8 +118,33 @@ def measure_performance(
         acts=acts,
         rows=scored.height,
         labelled=known.height,
-        reason=_reason(metric, found.value, expected, loss, losses, spread_percent, acts),
+        reason=_reason(metric, found.value, expected, loss, losses, natural, acts),
+        periods=periods,
+        natural_percent=natural,
     )
+
+
+def without_score(
+    metric: str, expected: float, state: PerformanceState, reason: str, scored: pl.DataFrame, *, labelled: int = 0
+) -> PerformanceReading:
+    """A window whose score does not exist, and why."""
+    return PerformanceReading(
+        state, metric, None, None, None, expected, None, None, None, 0.0, False, scored.height, labelled, reason
+    )
+
+
+def periods_to_pool(spread_percent: float, retrain: float, test_periods: int, most: int) -> int:
+    """Periods it takes until twice the natural spread of the loss is below the band that asks for retraining.
+
+    `most` where no number does, since the test itself is as noisy.
+
+    >>> periods_to_pool(2.0, 5, 2, 8), periods_to_pool(3.0, 5, 2, 8), periods_to_pool(5.5, 5, 2, 8)
+    (1, 6, 8)
+    """
+    for periods in range(1, most):
+        if SPREADS_TO_EXCEED * spread_percent * math.sqrt(1 / periods + 1 / test_periods) < retrain:
+            return periods
+    return most
 
 
 def _scores(column: pl.Series, task: Task) -> Array:
@@ -133,7 +155,7 @@ def _scores(column: pl.Series, task: Task) -> Array:
 
 
 def _reason(
-    metric: str, value: float, expected: float, loss: float, losses: list[float], spread_percent: float, acts: bool
+    metric: str, value: float, expected: float, loss: float, losses: list[float], natural: float, acts: bool
 ) -> str:
     text = f"{metric} {value:.4g} against {expected:.4g} in the test report: "
     text += f"{abs(loss):.1f} % {'lost' if loss > 0 else 'gained'}, loss {losses[0]:.1f} to {losses[1]:.1f}"
@@ -141,4 +163,4 @@ def _reason(
         return text
     if losses[0] <= 0:
         return f"{text}, which does not exclude zero"
-    return f"{text}, within twice the natural spread of {spread_percent:.1f} %"
+    return f"{text}, within twice the natural spread of {natural:.1f} %"

@@ -1,11 +1,12 @@
 """Pictures of drift for asset metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlops_assets.monitoring.backtest import Backtest
 from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.drift import DriftReading
+from mlops_assets.monitoring.staleness import StalenessReading
 from mlops_assets.products.policy import DriftPolicy
 
 if TYPE_CHECKING:
@@ -27,12 +28,34 @@ def drift_figure(reading: DriftReading, policy: DriftPolicy) -> "Figure":
     shown = sorted(reading.features, key=lambda item: item.percent)[-15:]
     figure = Figure(figsize=(7, 0.28 * len(shown) + 1))
     axes = figure.subplots()
-    _bands(axes.axvspan, policy, max([policy.rework * 1.5, *(item.high for item in shown)]))
+    _bands(axes.axvspan, policy, max([policy.rework * 1.5, *(max(item.high, item.values_percent) for item in shown)]))
     for row, item in enumerate(shown):
         axes.plot([item.low, item.high], [row, row], color="black", linewidth=1)
         axes.plot(item.percent, row, "o", color="black", markerfacecolor="black" if item.acts else "white")
+        if item.acts and item.values_percent != item.percent:
+            axes.plot(item.values_percent, row, "o", color="black", markerfacecolor="white")
     axes.set_yticks(range(len(shown)), [item.name for item in shown], fontsize=8)
     axes.set_xlabel("% of rows moved (hollow: shown, not acted on)")
+    return figure
+
+
+def staleness_figure(readings: Mapping[str, StalenessReading], policy: DriftPolicy) -> "Figure":
+    """What a fresh model would have gained at every comparison so far, with its interval; the line asks for retraining."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6))
+    axes = figure.subplots()
+    for at, item in enumerate(readings.values()):
+        if item.percent is None or item.low is None or item.high is None:
+            continue
+        axes.plot([at, at], [item.low, item.high], color="black", linewidth=1)
+        axes.plot(
+            at, item.percent, "o", color=COLOURS["retrain"] if item.acts else COLOURS["none"], markeredgecolor="black"
+        )
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.axhline(policy.stale, color=COLOURS["retrain"], linewidth=1, linestyle="--")
+    axes.set_xticks(range(len(readings)), list(readings), rotation=30, fontsize=7)
+    axes.set_ylabel("% gained by a fresh model", fontsize=8)
     return figure
 
 

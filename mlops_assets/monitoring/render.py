@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from mlops_assets.data.windows import current_keys
 from mlops_assets.monitoring.reports import render_drift_report, render_performance_report
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
@@ -23,10 +24,10 @@ def render_drift(product: ModelProduct, home: Home, key: str) -> Path:
     """The data drift report of a period whose reading is stored."""
     champion = serving_at_end(product, home, key)
     reference = home.offline.scan(f"{product.name}/training_set", [champion.partition]).filter(pl.col(SPLIT) == FIT)
-    current = home.offline.read(f"{product.name}/features", [key])
+    current = home.offline.scan(f"{product.name}/features", current_keys(product, key))
     reading = home.documents.load(product.name, DATA_DRIFT, key, DriftRecord).reading
     path = report_path(home, product.name, DATA_DRIFT, key)
-    render_drift_report(reference.collect(), current, product, reading, str(path))
+    render_drift_report(reference, current, product, reading, str(path))
     return path
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from mlops_assets.data.profile import Table
 from mlops_assets.monitoring.decision import band_of
 from mlops_assets.monitoring.drift import DriftReading
 from mlops_assets.monitoring.performance import PerformanceReading
@@ -27,6 +28,7 @@ from mlops_assets.stores.files import write_bytes
 if TYPE_CHECKING:
     from evidently import Dataset
 
+ROW = "__row"
 SAMPLE_ROWS = 2_000  # a side: Evidently's time and size grow with the rows
 
 
@@ -41,18 +43,18 @@ def _evidently() -> Iterator[None]:
 
 @_evidently()
 def render_drift_report(
-    reference: pl.DataFrame, current: pl.DataFrame, product: ModelProduct, reading: DriftReading, path: str
+    reference: Table, current: Table, product: ModelProduct, reading: DriftReading, path: str
 ) -> None:
     """Write one HTML page with the reading of every feature and the distributions of a sample of both windows.
 
     reference, current: the product's features; other columns are ignored. Raises OSError: `path` cannot be written."""
     from evidently import DataDefinition
 
-    before, after = _sample(reference, product.seed), _sample(current, product.seed)
+    (before, of_before), (after, of_after) = _sample(reference, product.seed), _sample(current, product.seed)
     drawn = [feature for feature in product.inputs if all(_can_be_drawn(side, feature) for side in (before, after))]
     left_out = [feature.name for feature in product.inputs if feature not in drawn]
     notes = [f"Read from all {reading.rows:,} rows against the champion's training window: {reading.reason}."]
-    notes.append(_sample_note(("current", after, current), ("reference", before, reference)))
+    notes.append(_sample_note(("current", after, of_after), ("reference", before, of_before)))
     if left_out:
         notes.append(f"Not drawn, because a side has no values or another type: {', '.join(left_out)}.")
     panel = _panel(
@@ -62,15 +64,18 @@ def render_drift_report(
             ("percent of rows that moved", _percent(reading.percent)),
             ("95 % interval", _interval(reading.low, reading.high)),
             ("in feature", reading.feature or "none"),
+            ("smallest detectable in it", _percent(_smallest_detectable(reading))),
+            ("prediction drift", _percent(reading.prediction.percent if reading.prediction is not None else None)),
             ("reading", reading.state.value),
         ],
         notes=notes,
-        columns=["feature", "moved", "interval", "smallest detectable", "role", "acts", "note"],
+        columns=["feature", "moved", "interval", "read in", "smallest detectable", "role", "acts", "note"],
         rows=[
             [
                 feature.name,
                 _percent(feature.percent),
                 _interval(feature.low, feature.high),
+                feature.by,
                 _percent(feature.smallest_detectable),
                 feature.role,
                 "yes" if feature.acts else "no",
@@ -104,10 +109,10 @@ def render_performance_report(
     scored: columns `label`, `score`, as in `measure_performance`; rows without a label are left out.
     reference_scored: the same for the champion's test window. Raises OSError: `path` cannot be written."""
     known = _labelled(scored)
-    sides = [("current", _sample(known, product.seed), known)]
+    sides = [("current", *_sample(known, product.seed))]
     if reference_scored is not None and _labelled(reference_scored).height:
         expected = _labelled(reference_scored)
-        sides.append(("reference", _sample(expected, product.seed), expected))
+        sides.append(("reference", *_sample(expected, product.seed)))
     can_draw = all(_has_outcomes(sample, product.task) for _, sample, _ in sides)
     notes = [f"Read from all {reading.labelled:,} labelled rows of {reading.rows:,}: {reading.reason}."]
     notes.append(_sample_note(*sides) if can_draw else "Not drawn, because a side lacks labels of every kind.")
@@ -120,6 +125,9 @@ def render_performance_report(
             ("in its test report", _number(reading.expected)),
             ("lost, percent", _percent(reading.loss_percent)),
             ("interval of the loss", _interval(reading.loss_low, reading.loss_high)),
+            ("what it varies by itself", _percent(reading.natural_percent)),
+            ("periods pooled", str(reading.periods)),
+            ("label drift", _percent(reading.label.percent if reading.label is not None else None)),
             ("reading", reading.state.value),
         ],
         notes=notes,
@@ -132,13 +140,26 @@ def render_performance_report(
     _write([panel, *(plots if can_draw else [])], datasets[0], datasets[1] if len(datasets) > 1 else None, path)
 
 
-def _sample(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    return rows.sample(SAMPLE_ROWS, seed=seed) if rows.height > SAMPLE_ROWS else rows
+def _sample(rows: Table, seed: int) -> tuple[pl.DataFrame, int]:
+    """Some rows and how many there are; a table on disk is never read whole."""
+    lazy = rows.lazy()
+    count = int(lazy.select(pl.len()).collect(engine="streaming").item())
+    if count <= SAMPLE_ROWS:
+        return lazy.collect(), count
+    chosen = np.sort(np.random.default_rng(seed).choice(count, SAMPLE_ROWS, replace=False))
+    numbered = lazy.with_row_index(ROW).filter(pl.col(ROW).is_in(pl.Series(chosen, dtype=pl.UInt32).implode()))
+    return numbered.drop(ROW).collect(engine="streaming"), count
 
 
-def _sample_note(*sides: tuple[str, pl.DataFrame, pl.DataFrame]) -> str:
-    shown = ", ".join(f"{sample.height:,} of {everything.height:,} {name} rows" for name, sample, everything in sides)
-    is_sample = any(sample.height < everything.height for _, sample, everything in sides)
+def _smallest_detectable(reading: DriftReading) -> float | None:
+    """Of the feature behind the reading, else of the sharpest that acts."""
+    acting = [item for item in reading.features if item.acts and reading.feature in ("", item.name)]
+    return min((item.smallest_detectable for item in acting), default=None)
+
+
+def _sample_note(*sides: tuple[str, pl.DataFrame, int]) -> str:
+    shown = ", ".join(f"{sample.height:,} of {rows:,} {name} rows" for name, sample, rows in sides)
+    is_sample = any(sample.height < rows for _, sample, rows in sides)
     return f"The plots below show {'a random sample: ' if is_sample else ''}{shown}."
 
 

@@ -3,25 +3,53 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.profile import ReferenceProfile
-from mlops_assets.errors import NoChampion
+from mlops_assets.data.reference import ReferenceProfile, build_reference
+from mlops_assets.data.windows import (
+    current_keys,
+    is_trained_on,
+    periods_in_window,
+    reference_window,
+    season_keys,
+    seasonal_inputs,
+)
+from mlops_assets.errors import NoChampion, NothingToLearnFrom, PartitionMissing
 from mlops_assets.inference.batch import SCORE, VERSION
 from mlops_assets.monitoring.decision import Decision, decide
-from mlops_assets.monitoring.drift import DriftReading, measure_drift
-from mlops_assets.monitoring.performance import PerformanceReading, measure_performance
+from mlops_assets.monitoring.drift import DriftReading, inconclusive, measure_distribution, measure_drift
+from mlops_assets.monitoring.performance import (
+    PerformanceReading,
+    PerformanceState,
+    measure_performance,
+    periods_to_pool,
+    without_score,
+)
+from mlops_assets.monitoring.rework import SliceFall
+from mlops_assets.monitoring.staleness import (
+    PeriodScores,
+    StalenessReading,
+    StalenessState,
+    measure_staleness,
+    without_reading,
+)
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import REFERENCE, Bundle, Manifest
+from mlops_assets.stores.model_bundle import REFERENCE, Bundle, Manifest, read_manifest
 from mlops_assets.testing.report import TestReport
-from mlops_assets.training.fit import label_codes
+from mlops_assets.training.fit import PREDICTION, fit, label_codes, predicted
+from mlops_assets.training.metrics import score
+from mlops_assets.training.recipe import recipe_to_train_by
+from mlops_assets.training.split import FIT, SPLIT
+from mlops_assets.training.window import load_training_set
 
-DATA_DRIFT, PERFORMANCE, DECISION = "data_drift", "performance", "drift_decision"
+DATA_DRIFT, PERFORMANCE, STALENESS, DECISION = "data_drift", "performance", "staleness", "drift_decision"
 HARDLY_USED = 0.0  # an input whose shuffling costs nothing
+SLICE_ROWS = 200  # fewer labelled rows of a slice say nothing of it
 
 
 class DriftRecord(msgspec.Struct, frozen=True):
@@ -36,6 +64,14 @@ class PerformanceRecord(msgspec.Struct, frozen=True):
     reading: PerformanceReading
 
 
+class StalenessRecord(msgspec.Struct, frozen=True):
+    """What a fresh model by recipe `recipe_version` would gain over the champion."""
+
+    model_version: int
+    recipe_version: int
+    reading: StalenessReading
+
+
 def serving_at_end(product: ModelProduct, home: Home, key: str) -> Deployment:
     """The champion when the period ended. Raises NoChampion: nothing was deployed by then."""
     found = home.ledger.champion_at(product.name, product.period.at(key).end)
@@ -45,39 +81,133 @@ def serving_at_end(product: ModelProduct, home: Home, key: str) -> Deployment:
 
 
 def read_drift(product: ModelProduct, home: Home, key: str) -> DriftRecord:
+    """Raises NoChampion: nothing was deployed by then. PartitionMissing: the period's features were never stored."""
     champion = serving_at_end(product, home, key)
-    reference = msgspec.json.decode((Path(champion.bundle) / REFERENCE).read_bytes(), type=ReferenceProfile)
-    features = home.offline.read(f"{product.name}/features", [key])
+    table, keys = f"{product.name}/features", current_keys(product, key)
+    missing = [name for name in keys if not home.offline.has(table, name)]
+    if missing == [key] or keys == missing:
+        raise PartitionMissing(table, [key])
+    if is_trained_on(product, champion.partition, keys):
+        return DriftRecord(champion.version, inconclusive(0, _overlap(champion)))
+    if missing or len(keys) < periods_in_window(product):
+        reason = f"{len(keys) - len(missing)} of the {periods_in_window(product)} periods that make a whole week"
+        return DriftRecord(champion.version, inconclusive(0, reason))
+    reference = reference_of(champion)
+    stored = home.offline.keys(table)
+    season = None
+    if seasonal_inputs(product) and (of_season := season_keys(product, key, stored)):
+        rows = home.offline.read(table, of_season)
+        season = build_reference(rows, seasonal_inputs(product), reference_window(product, rows))
     reading = measure_drift(
-        reference, features, min_rows=product.drift.min_rows, unused=hardly_used(product, home, champion)
+        reference,
+        home.offline.scan(table, keys),
+        min_rows=product.drift.min_rows,
+        unused=hardly_used(product, home, champion),
+        season=season,
     )
-    return DriftRecord(champion.version, reading)
+    prediction = None
+    predictions = [name for name in keys if home.offline.has(f"{product.name}/predictions", name)]
+    if reference.score is not None and predictions:
+        scores = home.offline.read(f"{product.name}/predictions", predictions).filter(
+            pl.col(VERSION) == champion.version
+        )
+        said = _predicted(product, scores, read_manifest(Path(champion.bundle)))
+        prediction = measure_distribution(reference.score, said, min_rows=product.drift.min_rows)
+    return DriftRecord(champion.version, msgspec.structs.replace(reading, prediction=prediction))
 
 
 def read_performance(product: ModelProduct, home: Home, key: str) -> PerformanceRecord:
+    """The champion's score, pooled over as many of its periods as it takes to tell a loss from its ups and downs."""
     champion = serving_at_end(product, home, key)
-    bundle = Bundle.open(Path(champion.bundle), threads=1)
+    manifest = read_manifest(Path(champion.bundle))
+    expected, policy = manifest.metrics[product.metric], product.drift
+    newest = scored_with_labels(product, home, key, manifest)
+    if is_trained_on(product, champion.partition, [key]):
+        reading = without_score(product.metric, expected, PerformanceState.INCONCLUSIVE, _overlap(champion), newest)
+        return PerformanceRecord(champion.version, reading)
+    test_periods = max(1, product.test_window // product.period.length)
+    wanted = periods_to_pool(manifest.spread_percent, policy.retrain, test_periods, policy.pooled_periods)
+    pooled = [
+        newest,
+        *_earlier_scores(product, home, key, champion, manifest, max(wanted, policy.agreeing_periods) - 1),
+    ]
     reading = measure_performance(
-        scored_with_labels(product, home, key, bundle.manifest),
+        pl.concat(pooled),
         task=product.task,
         metric=product.metric,
-        expected=bundle.manifest.metrics[product.metric],
-        spread_percent=bundle.manifest.spread_percent,
-        min_rows=product.drift.min_rows,
+        expected=expected,
+        spread_percent=manifest.spread_percent,
+        min_rows=policy.min_rows,
+        periods=len(pooled),
+        test_periods=test_periods,
     )
-    return PerformanceRecord(champion.version, reading)
+    profile, label = reference_of(champion).label, None
+    if profile is not None:
+        outcomes = home.offline.read(f"{product.name}/labels", [key])
+        label = measure_distribution(profile, outcomes, min_rows=policy.min_rows)
+    alone = _score_alone(product, newest)
+    return PerformanceRecord(champion.version, msgspec.structs.replace(reading, alone=alone, label=label))
+
+
+def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessRecord:
+    """What a fresh model would have gained over the last `staleness_every` periods, at every so many of the champion's.
+
+    The challenger is fitted by the newest recipe on what was known before the first of them, as a retraining then would
+    have been."""
+    champion = serving_at_end(product, home, key)
+    recipe = recipe_to_train_by(home.documents, product, 0)
+    every, metric = product.drift.staleness_every, product.metric
+
+    def record(reading: StalenessReading) -> StalenessRecord:
+        return StalenessRecord(champion.version, recipe.version, reading)
+
+    if not every:
+        return record(without_reading(StalenessState.NOT_DUE, metric, "the policy never asks: staleness_every is 0"))
+    period = product.period.at(key)
+    served = (period.end - product.period.at(champion.partition).start) // product.period.length
+    if served < every or served % every:
+        due = every - served % every if served > 0 else every
+        return record(without_reading(StalenessState.NOT_DUE, metric, f"compared every {every} periods, next in {due}"))
+    keys = [product.period.shift(period, -back).key for back in range(every - 1, -1, -1)]
+    manifest = read_manifest(Path(champion.bundle))
+    rows = _labelled_features(product, home, keys)
+    challenger = fit(product, recipe.as_candidate(), _known_before(product, home, keys[0]))
+    compared = []
+    bundle = Bundle.open(Path(champion.bundle), threads=2)
+    for name in keys:
+        part = rows.filter(pl.col("period") == name)
+        if part.height:
+            labels = label_codes(product.task, part[LABEL], manifest.classes)
+            days = part[product.event_timestamp].dt.date()
+            said = bundle.predict(part).astype(np.float64)
+            compared.append(PeriodScores(name, labels, said, challenger.scores(part), days))
+    return record(
+        measure_staleness(
+            compared,
+            task=product.task,
+            metric=metric,
+            stale=product.drift.stale,
+            min_rows=product.drift.min_rows,
+            trained_before=keys[0],
+            seed=product.seed,
+        )
+    )
 
 
 def hardly_used(product: ModelProduct, home: Home, champion: Deployment) -> list[str]:
-    """Inputs whose shuffling cost the champion nothing in its test; none where another version was tested since."""
-    report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
-    if report.version != champion.version:
-        return []
-    return [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
+    """Inputs whose shuffling cost the champion nothing in its test.
+
+    None where it has no test report of its own (it was rolled out by hand, or tested anew since): then every input acts."""
+    report = _test_report(product, home, champion)
+    return [] if report is None else [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
+
+
+def reference_of(champion: Deployment) -> ReferenceProfile:
+    return msgspec.json.decode((Path(champion.bundle) / REFERENCE).read_bytes(), type=ReferenceProfile)
 
 
 def scored_with_labels(product: ModelProduct, home: Home, key: str, champion: Manifest) -> pl.DataFrame:
-    """The champion's predictions of the period with `label` (class code or value, null while unknown) and `day`.
+    """The champion's predictions of the period with entity key, `label` (class code or value, null while unknown), `day`.
 
     What another version predicted earlier in the period is not charged to it."""
     predictions = home.offline.read(f"{product.name}/predictions", [key]).filter(pl.col(VERSION) == champion.version)
@@ -86,24 +216,48 @@ def scored_with_labels(product: ModelProduct, home: Home, key: str, champion: Ma
     known = labels.select(product.entity_key).with_columns(codes)
     # rows that happened before the first deployment were not predicted
     return predictions.join(known, on=list(product.entity_key), how="left").select(
-        SCORE, LABEL, pl.col(product.event_timestamp).dt.date().alias("day")
+        *product.entity_key, SCORE, LABEL, pl.col(product.event_timestamp).dt.date().alias("day")
     )
+
+
+def slices_that_fell(product: ModelProduct, home: Home, key: str) -> list[SliceFall]:
+    """Slices of the champion's test report on which it now scores worse; none where it has no report of its own."""
+    champion = serving_at_end(product, home, key)
+    report = _test_report(product, home, champion)
+    if report is None:
+        return []
+    manifest, metric = read_manifest(Path(champion.bundle)), product.primary_metric
+    features = home.offline.read(f"{product.name}/features", [key])
+    rows = scored_with_labels(product, home, key, manifest).drop_nulls(LABEL)
+    rows = rows.join(features.drop("day", strict=False), on=list(product.entity_key), how="inner")
+    fallen = []
+    for item in report.slices:
+        if item.metric != product.metric or item.value is None or item.value == 0 or item.feature not in rows.columns:
+            continue
+        part = rows.filter(pl.col(item.feature).cast(pl.String) == item.category)
+        now = _score_alone(product, part) if part.height >= SLICE_ROWS else None
+        if now is not None and (lost := -100 * metric.gain(now, item.value) / abs(item.value)) > 0:
+            fallen.append(SliceFall(item.feature, item.category, part.height, item.value, now, lost))
+    return fallen
 
 
 def decide_period(product: ModelProduct, home: Home, key: str) -> Decision:
     """The decision on this period's stored readings, with every earlier decision as history."""
-    drift = home.documents.load(product.name, DATA_DRIFT, key, DriftRecord)
-    performance = home.documents.load(product.name, PERFORMANCE, key, PerformanceRecord)
+    documents, name = home.documents, product.name
+    drift = documents.load(name, DATA_DRIFT, key, DriftRecord)
+    performance = documents.load(name, PERFORMANCE, key, PerformanceRecord)
+    staleness = documents.load(name, STALENESS, key, StalenessRecord)
     history = decisions_before(product, home, key)
     now = product.period.at(key).end + product.label.delay
     retrained = [
         product.period.at(item.period).end + product.label.delay for item in history if item.action is Action.RETRAIN
     ]
-    flags = home.ledger.flags(product.name)
+    flags = home.ledger.flags(name)
     return decide(
         period=key,
         drift=drift.reading,
         performance=performance.reading,
+        staleness=staleness.reading,
         history=history,
         policy=product.drift,
         now=now,
@@ -112,9 +266,73 @@ def decide_period(product: ModelProduct, home: Home, key: str) -> Decision:
             flag.flagged_at < now and (flag.cleared_at is None or flag.cleared_at > now) for flag in flags
         ),
         model_version=drift.model_version,
+        read_from={asset: documents.version(name, asset, key) for asset in (DATA_DRIFT, PERFORMANCE, STALENESS)},
+        periods_in_window=periods_in_window(product),
     )
 
 
 def decisions_before(product: ModelProduct, home: Home, key: str) -> list[Decision]:
     earlier = [name for name in home.documents.keys(product.name, DECISION) if name < key]
     return [home.documents.load(product.name, DECISION, name, Decision) for name in earlier]
+
+
+def _test_report(product: ModelProduct, home: Home, champion: Deployment) -> TestReport | None:
+    """None where it is missing, or of another version than serves."""
+    try:
+        report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
+    except PartitionMissing:
+        return None
+    return report if report.version == champion.version else None
+
+
+def _overlap(champion: Deployment) -> str:
+    return (
+        f"version {champion.version} was fitted on rows of this period (its partition is {champion.partition}), "
+        "so nothing can be said of it here"
+    )
+
+
+def _predicted(product: ModelProduct, scores: pl.DataFrame, champion: Manifest) -> pl.DataFrame:
+    values = np.array(scores[SCORE].to_list(), dtype=np.float64)
+    return pl.DataFrame({PREDICTION: predicted(product.task, values, champion.classes)})
+
+
+def _earlier_scores(
+    product: ModelProduct, home: Home, key: str, champion: Deployment, manifest: Manifest, count: int
+) -> list[pl.DataFrame]:
+    """Scored rows of up to `count` periods before this one that the same champion served, newest first, without a gap."""
+    found: list[pl.DataFrame] = []
+    period = product.period.shift(product.period.at(key), -1)
+    while len(found) < count and period.key >= champion.partition and product.period.has(period):
+        if not all(home.offline.has(f"{product.name}/{name}", period.key) for name in ("predictions", "labels")):
+            break
+        rows = scored_with_labels(product, home, period.key, manifest)
+        if rows.height == 0:
+            break
+        found.append(rows)
+        period = product.period.shift(period, -1)
+    return found
+
+
+def _score_alone(product: ModelProduct, rows: pl.DataFrame) -> float | None:
+    """None while the period's labels make no score."""
+    known = rows.drop_nulls(LABEL)
+    try:
+        return score(product.metric, product.task, known[LABEL].to_numpy(), np.array(known[SCORE].to_list()))
+    except NothingToLearnFrom:
+        return None
+
+
+def _labelled_features(product: ModelProduct, home: Home, keys: list[str]) -> pl.DataFrame:
+    """Features of these periods with their known labels and the period each row belongs to."""
+    parts = []
+    for name in keys:
+        features = home.offline.read(f"{product.name}/features", [name])
+        labels = home.offline.read(f"{product.name}/labels", [name]).select(*product.entity_key, LABEL)
+        joined = features.join(labels, on=list(product.entity_key), how="inner").drop_nulls(LABEL)
+        parts.append(joined.with_columns(pl.lit(name).alias("period")))
+    return pl.concat(parts)
+
+
+def _known_before(product: ModelProduct, home: Home, key: str) -> pl.DataFrame:
+    return load_training_set(product, home.offline, key).filter(pl.col(SPLIT) == FIT)

@@ -20,8 +20,13 @@ class DriftPolicy:
     """Bands in percent and the patience before they are acted on.
 
     A reading below `watch` is recorded; from `watch` to below `retrain` it is watched; from `retrain` to `rework`
-    (inclusive) it asks for retraining; above `rework` for development. `agreeing_periods` consecutive readings of the
-    same feature must agree, `cooldown` is the least time between two retrainings, `retrainings_per_year` the budget.
+    (inclusive) it asks for retraining; above `rework` for development. Of the last `of_periods` readings of the same
+    feature `agreeing_periods` must agree (0: as many as must agree, so consecutive ones). `cooldown` is the least time
+    between two retrainings, `retrainings_per_year` the budget.
+
+    stale: percent of the primary metric that a fresh model has to gain to be asked for. staleness_every: periods from one
+    such comparison to the next, and periods it compares on; 0: never. pooled_periods: at most so many periods are pooled to
+    tell a loss from the metric's own ups and downs.
     """
 
     watch: float = 2
@@ -31,6 +36,10 @@ class DriftPolicy:
     cooldown: timedelta = timedelta(weeks=3)
     min_rows: int = 1_000
     retrainings_per_year: int = 26
+    of_periods: int = 0
+    stale: float = 1
+    staleness_every: int = 4
+    pooled_periods: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.watch < self.retrain < self.rework <= 100:
@@ -39,6 +48,16 @@ class DriftPolicy:
             )
         if self.agreeing_periods < 1 or self.min_rows < 1 or self.cooldown < timedelta(0):
             raise DeclarationError("agreeing_periods and min_rows are at least 1, cooldown is not negative.")
+        if self.of_periods and self.of_periods < self.agreeing_periods:
+            raise DeclarationError(
+                f"{self.agreeing_periods} of the last {self.of_periods} periods cannot agree: of_periods is at least "
+                "agreeing_periods, or 0 for consecutive periods."
+            )
+        if self.stale <= 0 or self.staleness_every < 0 or self.pooled_periods < 1 or self.retrainings_per_year < 0:
+            raise DeclarationError(
+                f"stale ({self.stale}) is above 0, pooled_periods ({self.pooled_periods}) at least 1, staleness_every "
+                f"({self.staleness_every}, 0: never) and retrainings_per_year ({self.retrainings_per_year}) not negative."
+            )
 
     def band(self, percent: float) -> Action:
         """The one action of a reading in percent, before any patience."""

@@ -8,14 +8,17 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.profile import build_reference
+from mlops_assets.data.profile import build_profiles, windows_of
+from mlops_assets.data.reference import ReferenceProfile, build_reference
+from mlops_assets.data.windows import reference_window
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import metrics_of
+from mlops_assets.products.task import Task, metrics_of
 from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE
 from mlops_assets.training.conversion import to_onnx
-from mlops_assets.training.fit import Fitted, fit, label_codes
+from mlops_assets.training.fit import PREDICTION, Fitted, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
 from mlops_assets.training.split import FIT, PERIOD, SPLIT, TEST
 
@@ -34,6 +37,14 @@ class Trained:
     spread_percent: float
 
 
+@dataclass(frozen=True)
+class LaterPeriods:
+    """What a fit on earlier periods scored in later ones. predictions: columns `prediction`, `window`, (rows, 2)."""
+
+    spread_percent: float
+    predictions: pl.DataFrame
+
+
 def train(
     product: ModelProduct,
     candidate: Candidate,
@@ -47,31 +58,54 @@ def train(
     told(f"fitting {candidate.name} on {rows.height:,} rows")
     fitted = fit(product, candidate, rows)
     told(f"fitted in {fitted.seconds:.1f} s; converting to ONNX")
+    told("measuring how much the score varies from week to week")
+    later = score_later_periods(product, candidate, rows)
     files = {
         MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)),
-        REFERENCE: msgspec.json.encode(build_reference(rows, product.inputs, rows[PERIOD]), order="deterministic"),
+        REFERENCE: msgspec.json.encode(profile_training_window(product, rows, later), order="deterministic"),
         ESTIMATOR: skops.io.dumps(fitted.estimator),
     }
     test = training_set.filter(pl.col(SPLIT) == TEST)
     labels, scores = label_codes(product.task, test[LABEL], fitted.classes), fitted.scores(test)
     metrics = {name: score(name, product.task, labels, scores) for name in metrics_of(product.task)}
-    told("measuring how much the score varies from week to week")
-    return Trained(fitted, files, rows.height, metrics, natural_spread_percent(product, candidate, rows))
+    return Trained(fitted, files, rows.height, metrics, later.spread_percent)
 
 
-def natural_spread_percent(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> float:
-    """Fit on the first half of the periods and score each later one: how much the metric varies by itself.
+def profile_training_window(product: ModelProduct, rows: pl.DataFrame, later: LaterPeriods) -> ReferenceProfile:
+    """What drift is read against: inputs and labels of the rows a model was fitted on, and scores of unseen periods."""
+    window = reference_window(product, rows)
+    order = tuple(dict.fromkeys((product.event_timestamp, *product.entity_key)))
+    inputs = build_reference(rows, product.inputs, window, lookups=product.lookups, order=order)
+    named = Feature(LABEL, kind=_kind(product.task is Task.MULTICLASS))
+    (label,) = build_profiles(windows_of(rows.select(LABEL), window), [named])
+    score_profile = None
+    if later.predictions.height:
+        of_scores = Feature(PREDICTION, kind=_kind(product.task is Task.MULTICLASS))
+        (score_profile,) = build_profiles(windows_of(later.predictions, "window"), [of_scores])
+    return msgspec.structs.replace(inputs, label=label, score=score_profile)
 
-    Standard deviation over those periods in percent of their mean; 0 with fewer than three of them."""
+
+def score_later_periods(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> LaterPeriods:
+    """Fit on the first half of the periods and score each later one: how much metric and scores vary by themselves.
+
+    The spread is the standard deviation over those periods in percent of their mean; 0 with fewer than three of them."""
     periods = rows[PERIOD].unique().sort().to_list()
     later = periods[len(periods) // 2 :]
     fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < later[0]))
+    unseen = rows.filter(pl.col(PERIOD) >= later[0])
+    scores = fitted.scores(unseen)
+    labels = label_codes(product.task, unseen[LABEL], fitted.classes)
     found = []
     for period in later:
-        part = rows.filter(pl.col(PERIOD) == period)
+        part = (unseen[PERIOD] == period).to_numpy()
         try:
-            labels = label_codes(product.task, part[LABEL], fitted.classes)
-            found.append(score(product.metric, product.task, labels, fitted.scores(part)))
+            found.append(score(product.metric, product.task, labels[part], scores[part]))
         except NothingToLearnFrom:
             continue  # a period with one class only says nothing about the spread
-    return float(100 * np.std(found, ddof=1) / abs(np.mean(found))) if len(found) >= 3 else 0.0
+    spread = float(100 * np.std(found, ddof=1) / abs(np.mean(found))) if len(found) >= 3 else 0.0
+    predictions = pl.DataFrame([predicted(product.task, scores, fitted.classes), reference_window(product, unseen)])
+    return LaterPeriods(spread, predictions)
+
+
+def _kind(is_category: bool) -> FeatureKind:
+    return FeatureKind.CATEGORICAL if is_category else FeatureKind.NUMERIC

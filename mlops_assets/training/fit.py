@@ -15,6 +15,8 @@ from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import Input, encode
 from mlops_assets.training.candidates import Estimator, fit_options, make_estimator
 
+PREDICTION = "prediction"
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -71,6 +73,15 @@ def label_codes(task: Task, labels: pl.Series, classes: tuple[str, ...]) -> NDAr
         codes = dict(zip(classes, map(float, range(len(classes))), strict=True))
         labels = labels.replace_strict(codes, default=None, return_dtype=pl.Float64)
     return labels.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def predicted(task: Task, scores: NDArray[np.float64], classes: tuple[str, ...]) -> pl.Series:
+    """What is said of each row, as one column whose distribution can be watched: the probability of class 1, the value,
+    or the most probable class. scores: (n,) or, for multiclass, (n, classes)."""
+    if task is Task.MULTICLASS:
+        most_probable = scores.reshape(-1, len(classes)).argmax(axis=1)
+        return pl.Series(PREDICTION, [classes[code] for code in most_probable], dtype=pl.String)
+    return pl.Series(PREDICTION, scores, dtype=pl.Float64)
 
 
 def estimator_scores(estimator: Estimator, task: Task, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ PIPELINES = {
     "training": {"experiment", "recipe", "training_set", "model"},
     "testing": {"test_report", "staging_report", "acceptance"},
     "inference": {"deployment", "predictions"},
-    "monitoring": {"data_drift", "performance", "drift_decision", "rework_brief", "backtest"},
+    "monitoring": {"data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"},
 }
 UNPARTITIONED = {"experiment", "recipe", "backtest"}
 

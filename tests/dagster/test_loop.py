@@ -214,7 +214,7 @@ def test_numbers_carry_their_units(trained: Replay):
     )
 
     assert 0 <= drift["drift (%)"] <= 100
-    assert {"lost (%)", "natural spread (%)", "roc_auc"} <= set(performance)
+    assert {"lost (%)", "what the loss varies by itself (%)", "roc_auc"} <= set(performance)
     assert {"p50 of one row (ms)", "p99 of one row (ms)", "memory (MB)", "start until ready (s)"} <= set(staged)
 
 
@@ -258,7 +258,7 @@ def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Rep
     assert webhook.posted == [{"title": title, "text": reason, "product": NAME, "level": "warning"}]
     shown = newest_metadata(replay, "rework_brief")
     assert shown["brief"].startswith(f"## Rework flight_delay, version 1\n\n{reason}, since {SERVED_WEEK}.")
-    assert shown["notification"] == "logged and posted to the webhook"
+    assert shown["notification"] == "logged; posted to the webhook"
 
     same = materialize(replay, "recipe", key=None)
 
@@ -313,7 +313,9 @@ def test_the_decision_of_the_served_week_rests_on_its_stored_readings(trained: R
     assert (decision.period, decision.model_version) == (SERVED_WEEK, 1)
     assert shown["action"] == decision.action
     read: dict[str, Any] = shown["read from"]
-    assert read == {name: documents.version(NAME, name, SERVED_WEEK) for name in ("data_drift", "performance")}
+    assert read == {
+        name: documents.version(NAME, name, SERVED_WEEK) for name in ("data_drift", "performance", "staleness")
+    }
 
 
 def test_sensors_ask_for_nothing_on_a_home_where_everything_is_done(trained: Replay):

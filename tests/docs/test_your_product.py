@@ -128,7 +128,7 @@ def test_the_product_gets_the_assets_of_all_five_pipelines():
         *("experiment", "recipe", "training_set", "model"),
         *("test_report", "staging_report", "acceptance"),
         *("deployment", "predictions"),
-        *("data_drift", "performance", "drift_decision", "rework_brief", "backtest"),
+        *("data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"),
     }
 
 

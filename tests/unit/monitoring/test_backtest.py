@@ -11,6 +11,7 @@ from mlops_assets.monitoring.backtest import (
     BacktestPeriod,
     Plan,
     compare,
+    equal_budget,
     parse_policy,
     plans_of,
     run_backtest,
@@ -62,7 +63,9 @@ def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_ther
 
     periods = (period(Action.RETRAIN, 0.7), period(Action.WATCH, None), period(Action.RETRAIN, 0.6))
 
-    (row,) = compare([Backtest("shipped", "roc_auc", periods, trained=3, deployed=2, fit_seconds=1.5)])
+    (row,) = compare(
+        [Backtest("shipped", "roc_auc", periods, trained=3, deployed=2, fit_seconds=1.5, watch_seconds=0.5)]
+    )
 
     assert row == {
         "plan": "shipped",
@@ -73,4 +76,20 @@ def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_ther
         "retrain": 2,
         "rework": 0,
         "training s": 1.5,
+        "watching s": 0.5,
     }
+
+
+@pytest.mark.parametrize(("trained", "every"), [(2, 12), (5, 3), (40, 1)])
+def test_a_plan_is_compared_with_the_calendar_that_trains_as_often(trained, every):
+    periods = tuple(BacktestPeriod(str(week), Action.NONE, 0.0, 0.7, 1, "") for week in range(12))
+
+    plan = equal_budget(flight_delay, Backtest("shipped", "roc_auc", periods, trained, deployed=1, fit_seconds=1.0))
+
+    assert plan is not None
+    assert plan.every == every
+    assert plan.policy.staleness_every == 0  # nobody looks at what a fresh model would gain
+
+
+def test_a_plan_that_never_retrained_has_no_calendar_of_its_budget():
+    assert equal_budget(flight_delay, Backtest("shipped", "roc_auc", (), 1, 1, 0.0)) is None

@@ -8,6 +8,7 @@ import pytest
 from mlops_assets.monitoring.decision import Decision, band_of, decide
 from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
 from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
+from mlops_assets.monitoring.staleness import StalenessReading, StalenessState
 from mlops_assets.products.policy import Action, DriftPolicy
 
 NOW = datetime(2013, 7, 15, tzinfo=UTC)
@@ -30,7 +31,7 @@ NOTHING = a_reading(dest=0.0)
 TOO_FEW = DriftReading(DriftState.INCONCLUSIVE, None, None, None, "", (), 412, "412 rows, the policy asks for 1000")
 
 
-def a_loss(percent: float, low: float, high: float, acts: bool = True) -> PerformanceReading:
+def a_loss(percent: float, low: float, high: float, acts: bool = True, periods: int = 2) -> PerformanceReading:
     return PerformanceReading(
         state=PerformanceState.CONCLUSIVE,
         metric="roc_auc",
@@ -46,7 +47,13 @@ def a_loss(percent: float, low: float, high: float, acts: bool = True) -> Perfor
         rows=6_500,
         labelled=6_400,
         reason="",
+        periods=periods,
     )
+
+
+def a_gain(percent: float, low: float, high: float, acts: bool = True) -> StalenessReading:
+    reason = f"a fresh model gains {percent:.1f} % of roc_auc ({low:.1f} to {high:.1f}) on 4 periods"
+    return StalenessReading(StalenessState.CONCLUSIVE, "roc_auc", percent, low, high, acts, reason)
 
 
 def decide_on(drift: DriftReading, *history: Decision, **changed) -> Decision:
@@ -251,10 +258,8 @@ def test_a_version_flagged_for_rework_waits_for_a_new_recipe(percent):
         (a_loss(3.0, 2.0, 4.0), Action.WATCH),
     ],
 )
-def test_model_drift_of_two_periods_goes_through_the_same_bands(loss, action):
-    former = decide_on(NOTHING, performance=loss)
-
-    decision = decide_on(NOTHING, former, performance=loss)
+def test_model_drift_pooled_over_two_periods_goes_through_the_same_bands(loss, action):
+    decision = decide_on(NOTHING, performance=loss)
 
     assert decision.action is action
     assert decision.percent == loss.loss_percent
@@ -262,32 +267,17 @@ def test_model_drift_of_two_periods_goes_through_the_same_bands(loss, action):
     assert decision.band is Action.NONE  # of the data
 
 
-def test_a_loss_of_one_period_is_watched_until_a_second_one_confirms_it():
-    decision = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0))
+def test_a_loss_of_one_period_is_watched_until_a_second_one_is_pooled_with_it():
+    decision = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0, periods=1))
 
     assert decision.action is Action.WATCH
     assert decision.reason.endswith("above 10, not yet confirmed by 2 periods")
 
 
-def test_the_smaller_of_two_losses_is_acted_on():
-    former = decide_on(NOTHING, performance=a_loss(7.0, 6.0, 8.0))
+def test_a_pooled_loss_says_over_how_many_periods():
+    decision = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0, periods=5))
 
-    decision = decide_on(NOTHING, former, performance=a_loss(14.0, 13.0, 15.0))
-
-    assert (decision.action, decision.percent, decision.low) == (Action.RETRAIN, 7.0, 6.0)
-
-
-def test_a_loss_of_another_model_version_confirms_nothing():
-    former = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0), model_version=1)
-
-    assert decide_on(NOTHING, former, performance=a_loss(14.0, 11.0, 17.0), model_version=2).action is Action.WATCH
-
-
-def test_a_period_without_loss_between_two_losses_ends_the_count():
-    first = decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0))
-    second = decide_on(NOTHING, first, performance=a_loss(1.0, -1.0, 3.0, acts=False))
-
-    assert decide_on(NOTHING, first, second, performance=a_loss(14.0, 11.0, 17.0)).action is Action.WATCH
+    assert decision.reason == "6.0 % of roc_auc lost (5.2 to 7.0), band 5 to 10, pooled over 5 periods"
 
 
 def test_a_loss_that_may_be_chance_is_not_acted_on():
@@ -295,25 +285,94 @@ def test_a_loss_that_may_be_chance_is_not_acted_on():
 
 
 def test_the_more_serious_of_data_drift_and_model_drift_wins():
-    drifted, lost = a_reading(dest=8.0), a_loss(14.0, 11.0, 17.0)
-    former = decide_on(drifted, performance=lost)
+    drifted, former = a_reading(dest=8.0), before(a_reading(dest=8.0))
 
-    assert decide_on(drifted, former, performance=lost).action is Action.REWORK
+    assert decide_on(drifted, former, performance=a_loss(14.0, 11.0, 17.0)).action is Action.REWORK
     assert decide_on(drifted, former, performance=a_loss(3.0, 2.0, 4.0)).percent == 8.0
 
 
 def test_model_drift_acts_where_data_drift_is_inconclusive():
-    former = decide_on(TOO_FEW, performance=a_loss(6.0, 5.2, 7.0))
-
-    assert decide_on(TOO_FEW, former, performance=a_loss(6.0, 5.2, 7.0)).action is Action.RETRAIN
+    assert decide_on(TOO_FEW, performance=a_loss(6.0, 5.2, 7.0)).action is Action.RETRAIN
 
 
 def test_a_cooldown_holds_back_model_drift_too():
-    former = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0))
-
-    decision = decide_on(NOTHING, former, performance=a_loss(6.0, 5.2, 7.0), retrained_at=[NOW])
+    decision = decide_on(NOTHING, performance=a_loss(6.0, 5.2, 7.0), retrained_at=[NOW])
 
     assert (decision.action, decision.percent) == (Action.WATCH, 6.0)
+
+
+def test_a_stale_champion_is_retrained_though_nothing_moved():
+    decision = decide_on(NOTHING, staleness=a_gain(2.0, 0.9, 3.1))
+
+    assert (decision.action, decision.percent, decision.fresh_gain) == (Action.RETRAIN, 2.0, 2.0)
+    assert decision.reason == "a fresh model gains 2.0 % of roc_auc (0.9 to 3.1) on 4 periods"
+
+
+def test_a_gain_that_does_not_act_is_recorded_and_changes_nothing():
+    decision = decide_on(NOTHING, staleness=a_gain(0.4, -0.2, 1.0, acts=False))
+
+    assert (decision.action, decision.fresh_gain) == (Action.NONE, 0.4)
+
+
+def test_however_much_a_fresh_model_gains_it_is_a_retraining_and_a_rework_outweighs_it():
+    drifted, gained = a_reading(dest=20.0), a_gain(30.0, 25.0, 35.0)
+
+    assert decide_on(NOTHING, staleness=gained).action is Action.RETRAIN
+    assert decide_on(drifted, before(drifted), staleness=gained).action is Action.REWORK
+
+
+def test_a_cooldown_holds_back_a_stale_champion_too():
+    decision = decide_on(NOTHING, staleness=a_gain(2.0, 0.9, 3.1), retrained_at=[NOW])
+
+    assert decision.action is Action.WATCH
+    assert "cooldown until" in decision.reason
+
+
+def week_by_week(policy: DriftPolicy, *percents: float) -> Decision:
+    """The last decision of these weeks of one feature."""
+    history: list[Decision] = []
+    for week, percent in enumerate(percents):
+        history.append(decide_on(a_reading(dest=percent), *history, policy=policy, period=f"week {week}"))
+    return history[-1]
+
+
+@pytest.mark.parametrize(
+    ("percents", "action"),
+    [
+        ((8.0, 0.0, 8.0), Action.RETRAIN),  # two of the last three agree
+        ((8.0, 0.0, 0.0, 8.0), Action.WATCH),  # the first is too long ago
+        ((8.0, 8.0, 0.0), Action.NONE),  # nothing moved in this week
+        ((8.0,), Action.WATCH),
+        ((8.0, 7.0), Action.RETRAIN),
+    ],
+)
+def test_two_of_the_last_three_readings_may_be_asked_to_agree(percents, action):
+    policy = DriftPolicy(agreeing_periods=2, of_periods=3)
+
+    assert week_by_week(policy, *percents).action is action
+
+
+def test_the_sentence_names_how_many_of_how_many_agree():
+    decision = week_by_week(DriftPolicy(agreeing_periods=2, of_periods=3), 8.0, 0.0, 7.0)
+
+    assert decision.percent == 7.0
+    assert decision.reason.endswith("confirmed by 2 periods of 3")
+
+
+def test_windows_that_share_days_do_not_confirm_each_other():
+    drifted = a_reading(dest=8.0)
+    days = [decide_on(drifted, period=f"day {day}") for day in range(6)]
+
+    early = decide_on(drifted, *days, periods_in_window=7)
+    week_later = decide_on(drifted, *days, days[0], periods_in_window=7)
+
+    assert (early.action, week_later.action) == (Action.WATCH, Action.RETRAIN)
+
+
+def test_a_decision_keeps_the_data_versions_of_what_it_rests_on():
+    decision = decide_on(NOTHING, read_from={"performance": "b2", "data_drift": "a1"})
+
+    assert decision.read_from == (("data_drift", "a1"), ("performance", "b2"))
 
 
 def test_deciding_twice_gives_the_same_decision_also_from_stored_history():

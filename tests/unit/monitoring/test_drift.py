@@ -1,6 +1,8 @@
 """Rules of the drift reading: what it counts, what it ignores, and what it calls each kind of broken column."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -9,18 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.data.profile import ReferenceProfile, build_reference
+from mlops_assets.data.profile import build_profiles, windows_of
+from mlops_assets.data.reference import ReferenceProfile, build_reference
 from mlops_assets.errors import ContractBroken, NothingToLearnFrom
 from mlops_assets.monitoring.drift import (
     DriftReading,
     DriftState,
     FeatureReading,
+    measure_distribution,
     measure_drift,
 )
-from mlops_assets.products.feature_view import Feature, FeatureKind, Role
+from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView, Role
+from mlops_assets.products.periods import hours
 
 ORIGIN = Feature("origin", kind=FeatureKind.CATEGORICAL)
 SEATS = Feature("seats")
+WEATHER = FeatureView(
+    "weather", (Feature("temperature", role=Role.SEASONAL),), ("airport",), lambda tables: tables["weather"], hours(6)
+)
 WINDOWS = 10
 
 
@@ -271,6 +279,118 @@ def test_a_category_that_one_reference_window_had_alone_does_not_count_when_anot
     reading = read_one(reference, of_origins(EWR=980, JFK=980, LGA=40))
 
     assert reading.percent == 0
+
+
+def a_week_of_weather(level: float, rows: int = 2_000, seed: int = 0) -> pl.DataFrame:
+    """Rows of two airports, ten an hour each, whose temperature wanders around `level` and is shared within an hour."""
+    draw = np.random.default_rng(seed)
+    hour = np.arange(rows) // 20
+    steps = level + np.cumsum(draw.normal(0, 0.2, (hour.max() + 1, 2)), axis=0)
+    airport = np.arange(rows) % 2
+    columns = {"at": np.arange(rows), "airport": airport.astype(str), "temperature": steps[hour, airport]}
+    return pl.DataFrame(columns, schema_overrides={"airport": pl.String})
+
+
+def a_winter(role: Role = Role.SEASONAL, levels: Sequence[int] = range(-50, 50, 10)) -> ReferenceProfile:
+    """Weeks whose temperatures lie far apart: the values say nothing, the steps from row to row do."""
+    view = dataclasses.replace(WEATHER, features=(Feature("temperature", role=role),))
+    weeks = [a_week_of_weather(level, seed=number) for number, level in enumerate(levels)]
+    keys = pl.Series(np.repeat(np.arange(len(weeks)), 2_000)).cast(pl.String)
+    return build_reference(pl.concat(weeks), view.features, keys, lookups=(view,), order=("at",))
+
+
+def with_strangers(week: pl.DataFrame, percent: float, seed: int = 1) -> pl.DataFrame:
+    """The week with the temperature of `percent` of its rows drawn from what is usual, though not there and then."""
+    draw = np.random.default_rng(seed)
+    is_hit = draw.permutation(week.height) < week.height * percent / 100
+    strange = pl.Series(np.where(is_hit, draw.uniform(-50, 50, week.height), week["temperature"]))
+    return week.with_columns(temperature=strange)
+
+
+@pytest.mark.parametrize("role", [Role.INPUT, Role.SEASONAL])
+@pytest.mark.parametrize("percent", [8.0, 20.0])
+def test_usual_values_in_the_wrong_rows_are_seen_in_the_changes_from_row_to_row(role, percent):
+    reading = read(a_winter(role), with_strangers(a_week_of_weather(0.0, seed=99), percent))
+
+    (temperature,) = reading.features
+    assert (temperature.by, temperature.acts, reading.feature) == ("changes", True, "temperature")
+    assert reading.percent == pytest.approx(percent, abs=1.5)
+    assert "rows broke with the row before in temperature" in reading.reason
+    assert temperature.values_percent == 0  # a blind feature sees nothing in its values
+
+
+def test_a_season_moves_the_values_and_not_the_changes():
+    a_mild_winter = a_winter(levels=[0, 5] * 5)
+
+    (temperature,) = read(a_mild_winter, a_week_of_weather(80.0, seed=99)).features
+
+    assert temperature.values_percent == pytest.approx(100)
+    assert (temperature.percent, temperature.acts) == (0, True)
+    assert temperature.note.startswith("seasonal: shown, not acted on; nulls and changes from row to row, from")
+
+
+def test_a_column_that_cannot_be_followed_is_read_in_its_values_alone():
+    week = a_week_of_weather(0.0, seed=99).drop("airport")
+
+    (temperature,) = read(a_winter(Role.INPUT), week).features
+
+    assert (temperature.by, temperature.acts) == ("values", False)
+    assert temperature.note.startswith("blind below")
+
+
+def test_nulls_act_in_every_role_but_in_features_the_champion_hardly_uses():
+    reference = steady(of_seats([float(seat) for seat in range(100)] * 20), Feature("seats", role=Role.SEASONAL))
+    current = of_seats([float(seat) for seat in range(100)] * 18 + [None] * 200)
+
+    acted = read_one(reference, current)
+    unused = measure_drift(reference, current, min_rows=1, unused={"seats"}).features[0]
+
+    assert (acted.percent, acted.acts) == (pytest.approx(10), True)
+    assert not unused.acts
+
+
+def test_a_seasonal_feature_is_read_against_the_same_season_where_there_is_one():
+    seasonal = Feature("seats", role=Role.SEASONAL)
+    summer, winter = (
+        of_seats([float(seat) for seat in range(100)] * 20),
+        of_seats([float(seat) for seat in range(500, 600)] * 20),
+    )
+    last_winter = steady(winter, Feature("seats", role=Role.INPUT))
+
+    without = read_one(steady(summer, seasonal), winter)
+    reading = measure_drift(steady(summer, seasonal), winter, min_rows=1, season=last_winter).features[0]
+    broken = measure_drift(steady(summer, seasonal), summer, min_rows=1, season=last_winter).features[0]
+
+    assert (without.values_percent, without.acts) == (100, False)
+    assert (reading.percent, reading.acts) == (0, True)
+    assert (broken.percent, broken.acts) == (100, True)
+    assert reading.note == "against the same season a year before"
+
+
+def test_scores_and_labels_are_read_in_the_same_percent_and_do_not_act():
+    scores = pl.DataFrame({"prediction": [row / 100 for row in range(100)] * 20})
+    keys = pl.Series([str(row // 200) for row in range(2_000)])
+    (profile,) = build_profiles(windows_of(scores, keys), [Feature("prediction")])
+    moved = scores.with_columns(
+        pl.when(pl.int_range(pl.len()) < 160).then(2.0).otherwise("prediction").alias("prediction")
+    )
+
+    reading = measure_distribution(profile, moved, min_rows=1_000)
+
+    assert (reading.percent, reading.acts) == (pytest.approx(8), False)
+    assert measure_distribution(profile, scores, min_rows=1_000).percent == 0
+    assert measure_distribution(profile, scores.head(999), min_rows=1_000) is None
+
+
+def test_rows_are_counted_in_a_stream_as_they_are_at_once(tmp_path):
+    draw = np.random.default_rng(5)
+    weeks = [of_seats(draw.normal(150, 40, 3_000)) for _ in range(WINDOWS + 1)]
+    weeks[-1].write_parquet(tmp_path / "week.parquet")
+    reference = a_reference(*weeks[:-1], inputs=(SEATS,))
+
+    streamed = measure_drift(reference, pl.scan_parquet(tmp_path / "week.parquet"), min_rows=1)
+
+    assert streamed == read(reference, weeks[-1])
 
 
 def test_a_profile_survives_being_stored_as_json():

@@ -7,7 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState, measure_performance
+from mlops_assets.monitoring.performance import (
+    PerformanceReading,
+    PerformanceState,
+    measure_performance,
+    periods_to_pool,
+)
 from mlops_assets.products.task import Task
 
 MONDAY = date(2013, 7, 1)
@@ -54,12 +59,35 @@ def test_less_of_a_metric_of_which_more_is_better_is_a_loss():
     assert reading.loss_low <= reading.loss_percent <= reading.loss_high
 
 
-@pytest.mark.parametrize(("spread", "acts"), [(12.4, True), (12.5, False), (20.0, False)])
-def test_a_loss_acts_only_above_twice_the_natural_spread(spread, acts):
-    reading = read(predictions([100.0] * 50, [110.0] * 50), spread_percent=spread)
+@pytest.mark.parametrize(
+    ("spread", "periods", "test_periods", "acts"),
+    [
+        # the loss is 25; twice spread * sqrt(1/periods + 1/test_periods) has to stay below it
+        (8.83, 1, 1, True),  # 2 * 8.83 * 1.41421 = 24.97
+        (8.84, 1, 1, False),  # 25.003
+        (14.4, 4, 2, True),  # 2 * 14.4 * 0.86603 = 24.94
+        (14.5, 4, 2, False),  # 25.11
+    ],
+)
+def test_a_loss_acts_only_above_twice_what_it_varies_by_itself(spread, periods, test_periods, acts):
+    scored = predictions([100.0] * 50, [110.0] * 50)
+
+    reading = read(scored, spread_percent=spread, periods=periods, test_periods=test_periods)
 
     assert reading.loss_percent == 25
     assert reading.acts is acts
+
+
+@pytest.mark.parametrize(
+    ("spread", "periods"),
+    [
+        (2.0, 1),  # 2 * 2 * sqrt(1 + 1/2) = 4.90 is below 5 at once
+        (3.0, 6),  # 6 * sqrt(1/6 + 1/2) = 4.899, with 5 periods 5.02
+        (5.5, 8),  # the test's own two weeks leave 7.8, so no number of periods can tell
+    ],
+)
+def test_periods_are_pooled_until_a_loss_that_asks_for_retraining_could_be_told(spread, periods):
+    assert periods_to_pool(spread, retrain=5, test_periods=2, most=8) == periods
 
 
 def test_a_loss_whose_interval_reaches_zero_does_not_act():

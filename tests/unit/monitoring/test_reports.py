@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.data.profile import build_reference
+from mlops_assets.data.reference import build_reference
 from mlops_assets.monitoring.drift import measure_drift
 from mlops_assets.monitoring.performance import measure_performance
 from mlops_assets.monitoring.reports import render_drift_report, render_performance_report

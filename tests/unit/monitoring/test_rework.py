@@ -6,7 +6,8 @@ import pytest
 from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
 from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
-from mlops_assets.monitoring.rework import ReworkBrief, write_brief
+from mlops_assets.monitoring.rework import ReworkBrief, SliceFall, write_brief
+from mlops_assets.monitoring.staleness import StalenessReading, StalenessState
 from mlops_assets.products.policy import Action
 from tests.unit.training.builders import january
 
@@ -77,6 +78,9 @@ def test_a_brief_reads_as_a_page_that_says_how_to_clear_the_flag():
         "| seats | 12.0 | 11.5 to 12.5 |\n"
         "| dest | 3.0 | 2.5 to 3.5 |\n\n"
         "Performance: none of 6,500 predictions has a label yet.\n\n"
+        "To try:\n\n"
+        "- Leave out `seats` or make it coarser: 12.0 % of its rows moved.\n"
+        "- Leave out `dest` or make it coarser: 3.0 % of its rows moved.\n\n"
         "Automatic retraining is off. To clear the flag, materialise `taxi/experiment` and `taxi/recipe`, "
         "then the partition after 2020-01-13 from `training_set` to `deployment`."
     )
@@ -86,6 +90,47 @@ def test_a_brief_of_lost_performance_alone_says_that_no_feature_moved():
     still = msgspec.structs.replace(DRIFT, features=(a_feature("carrier", 0.0),))
 
     assert "| none | | |" in brief_of("none", drift=still).as_markdown()
+
+
+def test_a_brief_says_what_to_try_from_what_was_read_and_where_to_look():
+    fallen = [SliceFall("origin", f"airport {place}", 500, 0.7, 0.6, 10.0 + place) for place in range(7)]
+    gained = StalenessReading(StalenessState.CONCLUSIVE, "mae", 2.0, 1.0, 3.0, True, "a fresh model gains 2.0 % of mae")
+
+    brief = write_brief(
+        "taxi",
+        a_decision("2020-01-06", Action.REWORK),
+        [],
+        DRIFT,
+        PERFORMANCE,
+        january(31),
+        staleness=gained,
+        slices=fallen,
+        candidates=["linear", "lightgbm"],
+        links={"drift report": "http://127.0.0.1:8000/reports/taxi"},
+    )
+
+    assert [item.category for item in brief.slices] == [f"airport {place}" for place in (6, 5, 4, 3, 2)]
+    assert brief.experiments[0] == "Leave out `seats` or make it coarser: 12.0 % of its rows moved."
+    assert "Give the model what tells `origin = airport 6` apart: it lost 16.0 %." in brief.experiments
+    assert brief.experiments[-2].endswith(
+        "a fresh model gains 2.0 % of mae, so newer rows help, whatever else is changed."
+    )
+    assert brief.experiments[-1] == "Compare `linear`, which serves now, with `lightgbm` anew on the newest folds."
+    page = brief.as_markdown()
+    assert "| origin = airport 6 | 500 | 0.7 | 0.6 | 16.0 |" in page
+    assert page.endswith("[drift report](http://127.0.0.1:8000/reports/taxi)")
+
+
+def test_newer_rows_that_gain_nothing_are_said_not_to_help():
+    tried = StalenessReading(
+        StalenessState.CONCLUSIVE, "mae", 0.1, -1.0, 1.2, False, "a fresh model gains 0.1 % of mae"
+    )
+
+    brief = write_brief(
+        "taxi", a_decision("2020-01-06", Action.REWORK), [], DRIFT, PERFORMANCE, january(31), staleness=tried
+    )
+
+    assert brief.experiments[-1].endswith("so newer rows alone do not help.")
 
 
 def test_a_brief_survives_being_stored_as_json():

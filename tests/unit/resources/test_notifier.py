@@ -66,7 +66,7 @@ def notify(url: str) -> str:
 def test_a_notification_is_posted_as_json(webhook, log):
     became = notify(webhook.url)
 
-    assert became == "logged and posted to the webhook"
+    assert became == "logged; posted to the webhook"
     assert webhook.received == [
         (
             f"/hooks/{TOKEN}",
@@ -106,6 +106,28 @@ def test_an_address_that_is_none_is_reported_and_fails_nothing(log, url):
 def test_without_a_webhook_the_log_has_it(log):
     became = Notifier().notify(title="taxi goes back", text="12 % of rows moved", product="taxi")
 
-    assert became == "logged; no webhook is configured (MLOPS_WEBHOOK_URL)"
+    assert became == "logged; nobody else is told (MLOPS_WEBHOOK_URL, MLOPS_NOTIFY_URLS)"
     assert [record.levelname for record in log.records] == ["WARNING"]
     assert "taxi goes back: 12 % of rows moved" in log.text
+
+
+def test_apprise_reaches_whoever_is_configured(webhook, log, monkeypatch):
+    monkeypatch.setenv("MLOPS_NOTIFY_URLS", f"json://127.0.0.1:{webhook.server_port}/hooks/{TOKEN}")
+
+    became = Notifier().notify(title="taxi goes back", text="12 % of rows moved", product="taxi")
+
+    assert became == "logged; sent by json"
+    ((path, posted),) = webhook.received
+    assert (path, posted["title"], posted["message"]) == (f"/hooks/{TOKEN}", "taxi goes back", "12 % of rows moved")
+    assert TOKEN not in became + log.text
+
+
+def test_a_receiver_that_fails_or_does_not_exist_is_named_by_its_kind_alone(webhook, log, monkeypatch):
+    webhook.status = 500
+    monkeypatch.setenv("MLOPS_NOTIFY_URLS", f"json://127.0.0.1:{webhook.server_port}/{TOKEN} pigeon://{TOKEN}")
+
+    became = Notifier().notify(title="taxi goes back", text="12 % of rows moved", product="taxi")
+
+    assert became == "logged; sent to nobody; json, pigeon failed"
+    assert "not notified: json, pigeon" in log.text
+    assert TOKEN not in became + log.text

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.profile import ReferenceProfile
+from mlops_assets.data.reference import ReferenceProfile
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.candidates import Candidate, lightgbm, linear
 from mlops_assets.products.task import metrics_of
 from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE, Bundle, write_bundle
-from mlops_assets.training.build import natural_spread_percent, train
+from mlops_assets.training.build import score_later_periods, train
 from mlops_assets.training.fit import estimator_scores, label_codes
 from mlops_assets.training.metrics import score
 from mlops_assets.training.split import FIT, SPLIT, TEST
@@ -52,7 +52,7 @@ def test_a_version_is_fitted_and_profiled_on_the_fit_split_alone():
     trained, again = train(product, linear(), rows), train(product, linear(), other)
 
     profile = msgspec.json.decode(trained.files[REFERENCE], type=ReferenceProfile)
-    assert (profile.rows, profile.windows, trained.rows) == (6 * 60, 6, 6 * 60)
+    assert (profile.rows, profile.windows, trained.rows) == (6 * 60, 1, 6 * 60)  # six days make one week
     assert trained.files[MODEL] == again.files[MODEL]
     assert trained.files[REFERENCE] == again.files[REFERENCE]
 
@@ -100,11 +100,11 @@ def of_days(*minutes: float) -> pl.DataFrame:
 
 def test_the_natural_spread_is_the_deviation_of_the_later_periods_in_percent_of_their_mean():
     # predicted is always 0, so the error of a day is its wait: 8, 10 and 12 in the later half; mean 10, deviation 2
-    assert natural_spread_percent(a_regression(), BLIND, of_days(1, 1, 1, 8, 10, 12)) == pytest.approx(20)
+    assert score_later_periods(a_regression(), BLIND, of_days(1, 1, 1, 8, 10, 12)).spread_percent == pytest.approx(20)
 
 
 def test_fewer_than_three_later_periods_have_no_spread():
-    assert natural_spread_percent(a_regression(), BLIND, of_days(1, 1, 8, 12)) == 0
+    assert score_later_periods(a_regression(), BLIND, of_days(1, 1, 8, 12)).spread_percent == 0
 
 
 def test_periods_with_one_outcome_only_say_nothing_about_the_spread():
@@ -113,7 +113,7 @@ def test_periods_with_one_outcome_only_say_nothing_about_the_spread():
         pl.when(pl.col("period") == "2020-01-07").then(1.0).otherwise(LABEL).alias(LABEL)
     ).filter(pl.col(SPLIT) == FIT)
 
-    spread = natural_spread_percent(a_product(), linear(), one_sided)
+    spread = score_later_periods(a_product(), linear(), one_sided).spread_percent
 
     without = one_sided.filter(pl.col("period") != "2020-01-07")
     earlier = without.filter(pl.col("period") < "2020-01-05")["period"].unique()

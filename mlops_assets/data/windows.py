@@ -1,0 +1,61 @@
+"""Monitoring windows: which periods are compared with which. Always whole weeks, so that no weekday is missing."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from mlops_assets.products.feature_view import Feature, Role
+from mlops_assets.products.product import ModelProduct
+
+WEEK = timedelta(weeks=1)
+YEAR = timedelta(weeks=52)  # whole weeks, so that a season is compared with the same weekdays
+
+
+def periods_in_window(product: ModelProduct) -> int:
+    """Periods that make a monitoring window: one, or as many as fill a week."""
+    return max(1, -(-WEEK // product.period.length))
+
+
+def current_keys(product: ModelProduct, key: str) -> list[str]:
+    """The period and the ones before it that make its window, oldest first; fewer at the start of time."""
+    period = product.period.at(key)
+    reach = [product.period.shift(period, -back) for back in range(periods_in_window(product) - 1, -1, -1)]
+    return [item.key for item in reach if product.period.has(item)]
+
+
+def reference_window(product: ModelProduct, rows: pl.DataFrame) -> pl.Series:
+    """First day of the window each row belongs to, (rows,); windows are counted back from the newest row's period."""
+    event = pl.col(product.event_timestamp)
+    newest = rows[product.event_timestamp].max()
+    if not isinstance(newest, datetime):
+        return pl.Series("window", [], dtype=pl.String)
+    end = product.period.containing(newest).end
+    length = periods_in_window(product) * product.period.length
+    windows_back = (pl.lit(end) - event).dt.total_microseconds().sub(1) // (length // timedelta(microseconds=1)) + 1
+    return rows.select(
+        (pl.lit(end) - windows_back * pl.lit(length)).dt.strftime("%Y-%m-%d").alias("window")
+    ).to_series()
+
+
+def is_trained_on(product: ModelProduct, partition: str, keys: Collection[str]) -> bool:
+    """Was the model of `partition` fitted on rows of these periods? Its test window it has not seen."""
+    cutoff = product.period.at(partition).start - product.test_window
+    return any(product.period.at(key).start < cutoff for key in keys)
+
+
+def season_keys(product: ModelProduct, key: str, stored: Collection[str]) -> list[str]:
+    """Stored periods of the same season a year before: as many windows as the training window holds, around that week.
+
+    Empty while half of them or more are missing: with less than a year of history there is no season to compare with."""
+    year_before = product.period.containing(product.period.at(key).start - YEAR)
+    half = product.training_window // product.period.length // 2
+    wanted = [product.period.shift(year_before, by).key for by in range(-half, half)]
+    found = [name for name in wanted if name in stored]
+    return found if len(found) > len(wanted) // 2 else []
+
+
+def seasonal_inputs(product: ModelProduct) -> list[Feature]:
+    """The features that drift with the season, as they are read against the same season: like any other input."""
+    return [replace(feature, role=Role.INPUT) for feature in product.inputs if feature.role is Role.SEASONAL]
