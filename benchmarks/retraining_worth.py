@@ -1,0 +1,137 @@
+"""Is retraining worth it, and does the trigger beat a calendar? Flights of 2013, every plan on the same weeks.
+
+Plans: never, every 4 weeks, every week, the shipped policy (data drift, model drift and staleness), data drift and model
+drift alone, and for each of these two the calendar that trains about as many models. In every plan the challenger gates
+decide what is deployed. The score of a plan is the mean weekly ROC AUC; the difference of two plans is paired by week, with
+a 95 % interval from resampling blocks of four weeks (Kuensch 1989). One recipe throughout (LightGBM, 150 trees).
+
+Last line: one JSON object. `--quick` ends within 50 s: fewer weeks, a smaller model, and only what a comparison needs.
+"""
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from flight_weeks import flight_weeks
+
+from mlops_assets.data.labels import LABEL, known_labels
+from mlops_assets.monitoring.backtest import Backtest, Plan, calendar, compare, equal_budget, replay_plan
+from mlops_assets.monitoring.plots import backtest_figure
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.stores.home import Home
+from mlops_assets.training.recipe import Recipe
+
+HOME = Path(__file__).parents[1] / "var" / "benchmarks" / "worth"
+FIRST = "2013-04-22"
+BLOCK = 4
+
+
+def a_home() -> Home:
+    """Features and labels of the year, as the data pipeline stores them."""
+    product, end = flight_delay, flight_delay.period.end
+    assert end is not None
+    shutil.rmtree(HOME, ignore_errors=True)
+    home = Home(HOME)
+    weeks = flight_weeks()
+    for key, rows in weeks.items():
+        raw = product.source.read("flights", product.period.at(key))
+        home.offline.write("flight_delay/features", key, rows.drop(LABEL, "period"))
+        home.offline.write("flight_delay/labels", key, known_labels(product, raw, end + timedelta(days=30)))
+    # the year's first week has nothing to look back on, and is nobody's training row
+    first = product.period.first.key
+    for table in ("features", "labels"):
+        home.offline.write(
+            f"flight_delay/{table}", first, home.offline.read(f"flight_delay/{table}", [min(weeks)]).clear()
+        )
+    return home
+
+
+def gain_of(ours: Backtest, other: Backtest) -> tuple[float, float, float]:
+    """Mean weekly gain of one plan over another with its interval (block bootstrap over weeks)."""
+    pairs = [
+        (mine.score, theirs.score)
+        for mine, theirs in zip(ours.periods, other.periods, strict=True)
+        if mine.score is not None and theirs.score is not None
+    ]
+    gains = np.array([mine - theirs for mine, theirs in pairs])
+    draw = np.random.default_rng(7)
+    starts = draw.integers(0, max(1, len(gains) - BLOCK + 1), (2_000, -(-len(gains) // BLOCK)))
+    drawn = (starts[:, :, None] + np.arange(BLOCK)).reshape(2_000, -1)[:, : len(gains)]
+    low, high = np.quantile(gains[np.minimum(drawn, len(gains) - 1)].mean(axis=1), [0.025, 0.975])
+    return float(gains.mean()), float(low), float(high)
+
+
+def main() -> None:
+    is_quick = "--quick" in sys.argv
+    home = a_home()
+    trees = 40 if is_quick else 150
+    recipe = Recipe(
+        flight_delay.name,
+        1,
+        "lightgbm",
+        "lightgbm",
+        {"learning_rate": 0.1 if is_quick else 0.05, "n_estimators": trees},
+        "benchmark",
+        "fixed",
+        datetime(2013, 4, 22, tzinfo=UTC),
+    )
+    product = flight_delay
+    started_at = product.period.at(FIRST).start + product.label.delay
+    keys = [key for key in flight_weeks() if key >= FIRST][: 10 if is_quick else None]
+    drift_only = replace(product.drift, staleness_every=0)
+    plans = [Plan("shipped", product.drift), calendar(product, "never", 0)]
+    if not is_quick:
+        plans += [
+            calendar(product, "every 4 weeks", 4),
+            calendar(product, "every week", 1),
+            Plan("without staleness", drift_only),
+        ]
+    results: dict[str, Backtest] = {}
+
+    def run(plan: Plan) -> Backtest:
+        began = time.monotonic()
+        found = replay_plan(product, home, plan, recipe=recipe, partition=FIRST, started_at=started_at, keys=keys)
+        print(f"{plan.name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        results[plan.name] = found
+        return found
+
+    for plan in plans:
+        run(plan)
+    rivals = {}
+    for name in ("shipped", "without staleness"):
+        rival = equal_budget(product, results[name]) if name in results else None
+        if rival is not None:
+            rivals[name] = results.get(f"every {rival.every} weeks") or run(rival)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=60, tbl_width_chars=160):
+        print(pl.DataFrame(compare(list(results.values()))))
+    for name, other in [("shipped", results["never"]), *rivals.items()]:
+        gain, low, high = gain_of(results[name], other)
+        print(f"{name} against {other.plan}: {gain:+.4f} ROC AUC a week ({low:+.4f} to {high:+.4f})")
+    picture = HOME.with_name("retraining_worth.png")
+    backtest_figure(list(results.values()), product.drift).savefig(picture, dpi=90)
+    print(f"picture: {picture.relative_to(Path.cwd()) if picture.is_relative_to(Path.cwd()) else picture.name}")
+    calendar_gain = gain_of(results["shipped"], rivals["shipped"]) if "shipped" in rivals else (None, None, None)
+    print(
+        json.dumps(
+            {
+                "auc_never": results["never"].mean_score,
+                "auc_shipped": results["shipped"].mean_score,
+                "models_shipped": results["shipped"].trained,
+                "auc_equal_budget_calendar": rivals["shipped"].mean_score if "shipped" in rivals else None,
+                "gain_over_calendar": calendar_gain[0],
+                "gain_over_calendar_low": calendar_gain[1],
+                "gain_over_calendar_high": calendar_gain[2],
+                "weeks": len(keys),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
