@@ -21,7 +21,8 @@ import polars as pl
 from flight_weeks import flight_weeks
 
 from mlops_assets.data.labels import LABEL, known_labels
-from mlops_assets.monitoring.backtest import Backtest, Plan, calendar, compare, equal_budget, replay_plan
+from mlops_assets.monitoring.backtest import Backtest, compare, equal_budget, replay_plan
+from mlops_assets.monitoring.plans import Plan, calendar
 from mlops_assets.monitoring.plots import backtest_figure
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home

@@ -245,6 +245,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.decision import Decision
+        from mlops_assets.monitoring.load import serving_at_end
         from mlops_assets.monitoring.rework import write_brief
         from mlops_assets.monitoring.run import (
             DATA_DRIFT,
@@ -255,7 +256,6 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
             PerformanceRecord,
             StalenessRecord,
             decisions_before,
-            serving_at_end,
             slices_that_fell,
         )
         from mlops_assets.stores.model_bundle import read_manifest

@@ -7,15 +7,15 @@ never touched, and the same functions read, decide, train and judge as in the re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from mlops_assets.errors import DataError, DeclarationError, PlatformError, choices
+from mlops_assets.errors import DataError, PlatformError
 from mlops_assets.inference.batch import predict_period
+from mlops_assets.monitoring.plans import Plan, calendar, plans_of
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
     DECISION,
@@ -27,7 +27,7 @@ from mlops_assets.monitoring.run import (
     read_staleness,
 )
 from mlops_assets.products.periods import Period
-from mlops_assets.products.policy import Action, DriftPolicy
+from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.deployment_ledger import Deployment
@@ -42,15 +42,6 @@ from mlops_assets.training.search import run_experiment
 from mlops_assets.training.window import load_training_set
 
 BORROWED = ("features", "labels")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never."""
-
-    name: str
-    policy: DriftPolicy
-    every: int | None = None
 
 
 class BacktestPeriod(msgspec.Struct, frozen=True):
@@ -83,47 +74,6 @@ class Backtest(msgspec.Struct, frozen=True):
         return sum(scores) / len(scores) if scores else float("nan")
 
 
-def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
-    """The shipped policy, each policy asked for, and the two ends: never, and every period."""
-    asked = [Plan(text, parse_policy(product.drift, text)) for text in policies]
-    return [Plan("shipped", product.drift), *asked, calendar(product, "never", 0), calendar(product, "every period", 1)]
-
-
-def calendar(product: ModelProduct, name: str, every: int) -> Plan:
-    """Retrain every so many periods, whatever is read; a fresh model is not tried, since nobody would look at it."""
-    return Plan(name, replace(product.drift, staleness_every=0), every=every)
-
-
-def equal_budget(product: ModelProduct, result: Backtest) -> Plan | None:
-    """The calendar that trains about as many models as this plan did; None where it trained no more than the first."""
-    retrainings = result.trained - 1
-    if retrainings < 1:
-        return None
-    every = max(1, round(len(result.periods) / retrainings))
-    return calendar(product, f"every {every} periods (budget of {result.plan})", every)
-
-
-def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
-    """`base` with changes such as `retrain=5,rework=10,cooldown=30d,agreeing_periods=1`.
-
-    Raises DeclarationError: no such setting, or a value it cannot take, with the choices."""
-    known = {field.name for field in fields(DriftPolicy)}
-    changes: dict[str, Any] = {}
-    for item in text.split(","):
-        name, _, value = item.strip().partition("=")
-        if name not in known:
-            raise DeclarationError(f"a drift policy has no setting {name!r}. {choices(name, known)}")
-        try:
-            changes[name] = timedelta(days=float(value.removesuffix("d"))) if name == "cooldown" else _number(value)
-        except ValueError:
-            raise DeclarationError(f"{name}={value!r} is no number. Write it as {name}=5, a cooldown as 30d.") from None
-    return replace(base, **changes)
-
-
-def _number(value: str) -> float:
-    return int(value) if value.lstrip("-").isdigit() else float(value)
-
-
 def run_backtest(
     product: ModelProduct, home: Home, plan: Plan, told: Callable[[str], None] = lambda _: None
 ) -> Backtest:
@@ -148,6 +98,15 @@ def run_backtest(
         keys=keys,
         told=told,
     )
+
+
+def equal_budget(product: ModelProduct, result: Backtest) -> Plan | None:
+    """The calendar that trains about as many models as this plan did; None where it trained no more than the first."""
+    retrainings = result.trained - 1
+    if retrainings < 1:
+        return None
+    every = max(1, round(len(result.periods) / retrainings))
+    return calendar(product, f"every {every} periods (budget of {result.plan})", every)
 
 
 def run_backtests(

@@ -5,15 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from mlops_assets.data.windows import current_keys
+from mlops_assets.monitoring.load import scored_with_labels, serving_at_end
 from mlops_assets.monitoring.reports import render_drift_report, render_performance_report
-from mlops_assets.monitoring.run import (
-    DATA_DRIFT,
-    PERFORMANCE,
-    DriftRecord,
-    PerformanceRecord,
-    scored_with_labels,
-    serving_at_end,
-)
+from mlops_assets.monitoring.run import DATA_DRIFT, PERFORMANCE, DriftRecord, PerformanceRecord
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import read_manifest

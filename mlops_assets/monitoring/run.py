@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.reference import ReferenceProfile, build_reference
+from mlops_assets.data.reference import build_reference
 from mlops_assets.data.windows import (
     current_keys,
     is_trained_on,
@@ -16,10 +16,20 @@ from mlops_assets.data.windows import (
     season_keys,
     seasonal_inputs,
 )
-from mlops_assets.errors import NoChampion, NothingToLearnFrom, PartitionMissing
+from mlops_assets.errors import NothingToLearnFrom, PartitionMissing
 from mlops_assets.inference.batch import SCORE, VERSION
 from mlops_assets.monitoring.decision import Decision, decide
 from mlops_assets.monitoring.drift import DriftReading, inconclusive, measure_distribution, measure_drift
+from mlops_assets.monitoring.load import (
+    earlier_scores,
+    hardly_used,
+    known_before,
+    labelled_features,
+    own_test_report,
+    reference_of,
+    scored_with_labels,
+    serving_at_end,
+)
 from mlops_assets.monitoring.performance import (
     PerformanceReading,
     PerformanceState,
@@ -39,16 +49,12 @@ from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import REFERENCE, Bundle, Manifest, read_manifest
-from mlops_assets.testing.report import TestReport
+from mlops_assets.stores.model_bundle import Bundle, Manifest, read_manifest
 from mlops_assets.training.fit import PREDICTION, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
 from mlops_assets.training.recipe import recipe_to_train_by
-from mlops_assets.training.split import FIT, SPLIT
-from mlops_assets.training.window import load_training_set
 
 DATA_DRIFT, PERFORMANCE, STALENESS, DECISION = "data_drift", "performance", "staleness", "drift_decision"
-HARDLY_USED = 0.0  # an input whose shuffling costs nothing
 SLICE_ROWS = 200  # fewer labelled rows of a slice say nothing of it
 
 
@@ -70,14 +76,6 @@ class StalenessRecord(msgspec.Struct, frozen=True):
     model_version: int
     recipe_version: int
     reading: StalenessReading
-
-
-def serving_at_end(product: ModelProduct, home: Home, key: str) -> Deployment:
-    """The champion when the period ended. Raises NoChampion: nothing was deployed by then."""
-    found = home.ledger.champion_at(product.name, product.period.at(key).end)
-    if found is None:
-        raise NoChampion(product.name)
-    return found
 
 
 def read_drift(product: ModelProduct, home: Home, key: str) -> DriftRecord:
@@ -129,7 +127,7 @@ def read_performance(product: ModelProduct, home: Home, key: str) -> Performance
     wanted = periods_to_pool(manifest.spread_percent, policy.retrain, test_periods, policy.pooled_periods)
     pooled = [
         newest,
-        *_earlier_scores(product, home, key, champion, manifest, max(wanted, policy.agreeing_periods) - 1),
+        *earlier_scores(product, home, key, champion, manifest, max(wanted, policy.agreeing_periods) - 1),
     ]
     reading = measure_performance(
         pl.concat(pooled),
@@ -170,8 +168,8 @@ def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessReco
         return record(without_reading(StalenessState.NOT_DUE, metric, f"compared every {every} periods, next in {due}"))
     keys = [product.period.shift(period, -back).key for back in range(every - 1, -1, -1)]
     manifest = read_manifest(Path(champion.bundle))
-    rows = _labelled_features(product, home, keys)
-    challenger = fit(product, recipe.as_candidate(), _known_before(product, home, keys[0]))
+    rows = labelled_features(product, home, keys)
+    challenger = fit(product, recipe.as_candidate(), known_before(product, home, keys[0]))
     compared = []
     bundle = Bundle.open(Path(champion.bundle), threads=2)
     for name in keys:
@@ -194,36 +192,10 @@ def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessReco
     )
 
 
-def hardly_used(product: ModelProduct, home: Home, champion: Deployment) -> list[str]:
-    """Inputs whose shuffling cost the champion nothing in its test.
-
-    None where it has no test report of its own (it was rolled out by hand, or tested anew since): then every input acts."""
-    report = _test_report(product, home, champion)
-    return [] if report is None else [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
-
-
-def reference_of(champion: Deployment) -> ReferenceProfile:
-    return msgspec.json.decode((Path(champion.bundle) / REFERENCE).read_bytes(), type=ReferenceProfile)
-
-
-def scored_with_labels(product: ModelProduct, home: Home, key: str, champion: Manifest) -> pl.DataFrame:
-    """The champion's predictions of the period with entity key, `label` (class code or value, null while unknown), `day`.
-
-    What another version predicted earlier in the period is not charged to it."""
-    predictions = home.offline.read(f"{product.name}/predictions", [key]).filter(pl.col(VERSION) == champion.version)
-    labels = home.offline.read(f"{product.name}/labels", [key])
-    codes = pl.Series(LABEL, label_codes(product.task, labels[LABEL], champion.classes)).fill_nan(None)
-    known = labels.select(product.entity_key).with_columns(codes)
-    # rows that happened before the first deployment were not predicted
-    return predictions.join(known, on=list(product.entity_key), how="left").select(
-        *product.entity_key, SCORE, LABEL, pl.col(product.event_timestamp).dt.date().alias("day")
-    )
-
-
 def slices_that_fell(product: ModelProduct, home: Home, key: str) -> list[SliceFall]:
     """Slices of the champion's test report on which it now scores worse; none where it has no report of its own."""
     champion = serving_at_end(product, home, key)
-    report = _test_report(product, home, champion)
+    report = own_test_report(product, home, champion)
     if report is None:
         return []
     manifest, metric = read_manifest(Path(champion.bundle)), product.primary_metric
@@ -276,15 +248,6 @@ def decisions_before(product: ModelProduct, home: Home, key: str) -> list[Decisi
     return [home.documents.load(product.name, DECISION, name, Decision) for name in earlier]
 
 
-def _test_report(product: ModelProduct, home: Home, champion: Deployment) -> TestReport | None:
-    """None where it is missing, or of another version than serves."""
-    try:
-        report = home.documents.load(product.name, "test_report", champion.partition, TestReport)
-    except PartitionMissing:
-        return None
-    return report if report.version == champion.version else None
-
-
 def _overlap(champion: Deployment) -> str:
     return (
         f"version {champion.version} was fitted on rows of this period (its partition is {champion.partition}), "
@@ -297,23 +260,6 @@ def _predicted(product: ModelProduct, scores: pl.DataFrame, champion: Manifest) 
     return pl.DataFrame({PREDICTION: predicted(product.task, values, champion.classes)})
 
 
-def _earlier_scores(
-    product: ModelProduct, home: Home, key: str, champion: Deployment, manifest: Manifest, count: int
-) -> list[pl.DataFrame]:
-    """Scored rows of up to `count` periods before this one that the same champion served, newest first, without a gap."""
-    found: list[pl.DataFrame] = []
-    period = product.period.shift(product.period.at(key), -1)
-    while len(found) < count and period.key >= champion.partition and product.period.has(period):
-        if not all(home.offline.has(f"{product.name}/{name}", period.key) for name in ("predictions", "labels")):
-            break
-        rows = scored_with_labels(product, home, period.key, manifest)
-        if rows.height == 0:
-            break
-        found.append(rows)
-        period = product.period.shift(period, -1)
-    return found
-
-
 def _score_alone(product: ModelProduct, rows: pl.DataFrame) -> float | None:
     """None while the period's labels make no score."""
     known = rows.drop_nulls(LABEL)
@@ -321,18 +267,3 @@ def _score_alone(product: ModelProduct, rows: pl.DataFrame) -> float | None:
         return score(product.metric, product.task, known[LABEL].to_numpy(), np.array(known[SCORE].to_list()))
     except NothingToLearnFrom:
         return None
-
-
-def _labelled_features(product: ModelProduct, home: Home, keys: list[str]) -> pl.DataFrame:
-    """Features of these periods with their known labels and the period each row belongs to."""
-    parts = []
-    for name in keys:
-        features = home.offline.read(f"{product.name}/features", [name])
-        labels = home.offline.read(f"{product.name}/labels", [name]).select(*product.entity_key, LABEL)
-        joined = features.join(labels, on=list(product.entity_key), how="inner").drop_nulls(LABEL)
-        parts.append(joined.with_columns(pl.lit(name).alias("period")))
-    return pl.concat(parts)
-
-
-def _known_before(product: ModelProduct, home: Home, key: str) -> pl.DataFrame:
-    return load_training_set(product, home.offline, key).filter(pl.col(SPLIT) == FIT)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.demo.replay import Replay, expect_success
-from mlops_assets.monitoring.backtest import Plan, run_backtest
+from mlops_assets.monitoring.backtest import run_backtest
 from mlops_assets.monitoring.decision import Decision
+from mlops_assets.monitoring.plans import Plan
 from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, materialize, newest_metadata
 
 

@@ -6,16 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.errors import DataError, DeclarationError
-from mlops_assets.monitoring.backtest import (
-    Backtest,
-    BacktestPeriod,
-    Plan,
-    compare,
-    equal_budget,
-    parse_policy,
-    plans_of,
-    run_backtest,
-)
+from mlops_assets.monitoring.backtest import Backtest, BacktestPeriod, compare, equal_budget, run_backtest
+from mlops_assets.monitoring.plans import Plan, parse_policy, plans_of
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.stores.home import Home

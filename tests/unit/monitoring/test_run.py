@@ -9,7 +9,8 @@ import pytest
 
 from mlops_assets.errors import NoChampion, PartitionMissing
 from mlops_assets.monitoring.drift import DriftState
-from mlops_assets.monitoring.run import hardly_used, read_drift, scored_with_labels
+from mlops_assets.monitoring.load import hardly_used, scored_with_labels
+from mlops_assets.monitoring.run import read_drift
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home

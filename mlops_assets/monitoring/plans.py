@@ -1,0 +1,51 @@
+"""Plans that a backtest replays: a drift policy, or a calendar."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.products.policy import DriftPolicy
+from mlops_assets.products.product import ModelProduct
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never."""
+
+    name: str
+    policy: DriftPolicy
+    every: int | None = None
+
+
+def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
+    """The shipped policy, each policy asked for, and the two ends: never, and every period."""
+    asked = [Plan(text, parse_policy(product.drift, text)) for text in policies]
+    return [Plan("shipped", product.drift), *asked, calendar(product, "never", 0), calendar(product, "every period", 1)]
+
+
+def calendar(product: ModelProduct, name: str, every: int) -> Plan:
+    """Retrain every so many periods, whatever is read; a fresh model is not tried, since nobody would look at it."""
+    return Plan(name, replace(product.drift, staleness_every=0), every=every)
+
+
+def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
+    """`base` with changes such as `retrain=5,rework=10,cooldown=30d,agreeing_periods=1`.
+
+    Raises DeclarationError: no such setting, or a value it cannot take, with the choices."""
+    known = {field.name for field in fields(DriftPolicy)}
+    changes: dict[str, Any] = {}
+    for item in text.split(","):
+        name, _, value = item.strip().partition("=")
+        if name not in known:
+            raise DeclarationError(f"a drift policy has no setting {name!r}. {choices(name, known)}")
+        try:
+            changes[name] = timedelta(days=float(value.removesuffix("d"))) if name == "cooldown" else _number(value)
+        except ValueError:
+            raise DeclarationError(f"{name}={value!r} is no number. Write it as {name}=5, a cooldown as 30d.") from None
+    return replace(base, **changes)
+
+
+def _number(value: str) -> float:
+    return int(value) if value.lstrip("-").isdigit() else float(value)
