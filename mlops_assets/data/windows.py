@@ -3,11 +3,13 @@
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from mlops_assets.products.feature_view import Feature, Role
 from mlops_assets.products.product import ModelProduct
+
+if TYPE_CHECKING:
+    import polars as pl
 
 WEEK = timedelta(weeks=1)
 YEAR = timedelta(weeks=52)  # whole weeks, so that a season is compared with the same weekdays
@@ -25,8 +27,10 @@ def current_keys(product: ModelProduct, key: str) -> list[str]:
     return [item.key for item in reach if product.period.has(item)]
 
 
-def reference_window(product: ModelProduct, rows: pl.DataFrame) -> pl.Series:
+def reference_window(product: ModelProduct, rows: "pl.DataFrame") -> "pl.Series":
     """First day of the window each row belongs to, (rows,); windows are counted back from the newest row's period."""
+    import polars as pl  # a code location that only lists its assets does without
+
     event = pl.col(product.event_timestamp)
     newest = rows[product.event_timestamp].max()
     if not isinstance(newest, datetime):

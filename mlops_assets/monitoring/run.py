@@ -125,10 +125,9 @@ def read_performance(product: ModelProduct, home: Home, key: str) -> Performance
         return PerformanceRecord(champion.version, reading)
     test_periods = max(1, product.test_window // product.period.length)
     wanted = periods_to_pool(manifest.spread_percent, policy.retrain, test_periods, policy.pooled_periods)
-    pooled = [
-        newest,
-        *earlier_scores(product, home, key, champion, manifest, max(wanted, policy.agreeing_periods) - 1),
-    ]
+    more = max(wanted, policy.agreeing_periods) - 1
+    has_labels = newest[LABEL].null_count() < newest.height  # older labels are no answer for a period without any
+    pooled = [newest, *(earlier_scores(product, home, key, champion, manifest, more) if has_labels else [])]
     reading = measure_performance(
         pl.concat(pooled),
         task=product.task,
