@@ -12,7 +12,7 @@ import narwhals as nw
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import Feature, FeatureView
-from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, SliceGap
+from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.periods import Periods
 from mlops_assets.products.policy import Acceptance, DriftPolicy, Serving
 from mlops_assets.products.source import Column, Source
@@ -192,7 +192,7 @@ class ModelProduct:
     def _validate_gates(self) -> None:
         known = metrics_of(self.task)
         wanted = [("metric", self.metric)]
-        wanted += [("gate", gate.metric) for gate in self.gates if not isinstance(gate, LatencyP99 | OnnxParity)]
+        wanted += [("gate", gate.metric) for gate in self.gates if isinstance(gate, ScoreGate)]
         for role, metric in wanted:
             if metric not in known:
                 raise DeclarationError(

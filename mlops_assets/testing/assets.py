@@ -1,5 +1,6 @@
 """Assets of the testing pipeline: test report, staging report, acceptance. Gates are blocking asset checks."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,15 @@ from resources.platform import Platform
 
 if TYPE_CHECKING:
     from mlops_assets.testing.gates import GateResult
+    from mlops_assets.testing.report import TestReport
 
 GROUP = "testing"
+
+
+class TestReportConfig(dg.Config):
+    """render_report: write Evidently's HTML page as well, which takes seconds."""
+
+    render_report: bool = True
 
 
 def build_testing_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -34,45 +42,87 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
         deps=[dep(product, "model"), dep(product, "training_set")],
         check_specs=_gate_specs(key, product.report_gates),
     )
-    def test_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+    def test_report(
+        context: dg.AssetExecutionContext, config: TestReportConfig, platform: Platform
+    ) -> Iterator[object]:
         from mlops_assets.testing.gates import judge_report
         from mlops_assets.testing.plots import test_report_figure
-        from mlops_assets.testing.run import test_partition
+        from mlops_assets.testing.run import describe_partition, test_partition
 
-        home = platform.open()
-        report = test_partition(product, home, context.partition_key)
-        version = home.documents.save(product.name, "test_report", context.partition_key, report)
-        scores = [
-            {"metric": item.metric, "value": item.value, "interval": f"{item.low:.4f} to {item.high:.4f}"}
-            for item in report.scores
-        ]
-        slices = [
-            {
-                "slice": f"{item.feature}={item.category}",
-                "rows": item.rows,
-                "metric": item.metric,
-                "value": item.value,
-                "gap": item.gap,
-            }
-            for item in report.slices
-        ]
+        home, key_of_run = platform.open(), context.partition_key
+        started = time.perf_counter()
+        report = test_partition(product, home, key_of_run)
+        measured = time.perf_counter() - started
+        version = home.documents.save(product.name, "test_report", key_of_run, report)
+        results = judge_report(product, report)
+        card = describe_partition(product, home, key_of_run, report, results, with_page=config.render_report)
         metadata: dict[str, Any] = {
-            "version": report.version,
-            "rows": report.rows,
-            product.metric: report.value_of(product.metric),
-            "scores": table(scores),
-            "slices": table(slices),
+            **_report_metadata(product, report),
             "plot": picture(test_report_figure(report)),
-            "ONNX largest difference": report.onnx_difference,
+            "model card": dg.MetadataValue.md(card),
         }
-        if found := report.against_champion(product.metric):
-            metadata["against champion"] = (
-                f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
-            )
+        if config.render_report:
+            url = platform.report_url(product.name, "test_report", key_of_run)
+            metadata["Evidently report"] = dg.MetadataValue.url(url)
+        metadata["seconds measuring"] = measured
+        metadata["seconds outside measuring"] = time.perf_counter() - started - measured
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
-        yield from _check_results(key, judge_report(product, report))
+        yield from _check_results(key, results)
 
     return test_report
+
+
+def _report_metadata(product: ModelProduct, report: "TestReport") -> dict[str, Any]:
+    """What people see of a report, as tables."""
+    measured = [*report.scores, *([report.calibration_error] if report.calibration_error else [])]
+    scores = [
+        {"metric": item.metric, "value": item.value, "interval": f"{item.low:.4f} to {item.high:.4f}"}
+        for item in measured
+    ]
+    slices = [
+        {
+            "slice": f"{item.feature}={item.category}",
+            "rows": item.rows,
+            "metric": item.metric,
+            "value": item.value,
+            "gap": item.gap,
+        }
+        for item in report.slices
+    ]
+    worst = [
+        {
+            "slice": item.description,
+            "rows": item.rows,
+            item.metric: item.value,
+            "gap": item.gap,
+            f"chance, corrected for {report.slices_examined} slices": item.p_adjusted,
+        }
+        for item in report.worst_slices
+    ]
+    metadata: dict[str, Any] = {
+        "version": report.version,
+        "rows": report.rows,
+        product.metric: report.value_of(product.metric),
+        "scores": table(scores),
+        "slices": table(slices),
+        "worst slices found": table(worst),
+        "ONNX largest difference": report.onnx_difference,
+    }
+    if confusion := report.confusion:
+        rows = [
+            {"true": name, **dict(zip(confusion.classes, counts, strict=True))}
+            for name, counts in zip(confusion.classes, confusion.counts, strict=True)
+        ]
+        metadata["confusion" + (f" at {confusion.threshold:g}" if confusion.threshold else "")] = table(rows)
+    if report.leakage:
+        metadata["skill of each input alone"] = table(
+            [{"input": name, "skill": skill} for name, skill in list(report.leakage.alone.items())[:8]]
+        )
+    if found := report.against_champion(product.metric):
+        metadata["against champion"] = (
+            f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
+        )
+    return metadata
 
 
 def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:

@@ -9,11 +9,13 @@ from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import ESTIMATOR, Bundle
 from mlops_assets.testing.acceptance import AcceptanceRecord, accept
 from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
+from mlops_assets.testing.pages import page_path, render_test_report, save_card
 from mlops_assets.testing.report import TestReport, test_model
 from mlops_assets.testing.staging import LARGEST_SKEW, StagingReport, stage
 from mlops_assets.training.fit import estimator_scores
+from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
 from mlops_assets.training.register import MODEL, ModelRecord
-from mlops_assets.training.split import SPLIT, TEST
+from mlops_assets.training.split import FIT, SPLIT, TEST
 
 STAGED_ROWS = 1_000
 
@@ -34,9 +36,32 @@ def champion_bundle(product: ModelProduct, home: Home) -> Bundle | None:
 def test_partition(product: ModelProduct, home: Home, key: str) -> TestReport:
     """Test the partition's model on its unseen rows, beside the present champion."""
     bundle = trained_bundle(product, home, key)
-    rows = home.offline.scan(f"{product.name}/training_set", [key]).filter(pl.col(SPLIT) == TEST).collect()
+    training_set = home.offline.read(f"{product.name}/training_set", [key])
+    rows, fit_rows = (training_set.filter(pl.col(SPLIT) == split) for split in (TEST, FIT))
     estimated = estimator_scores(_estimator(bundle), product.task, bundle.encode(rows))
-    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows)
+    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows, fit_rows)
+
+
+def describe_partition(
+    product: ModelProduct,
+    home: Home,
+    key: str,
+    report: TestReport,
+    gates: tuple[GateResult, ...],
+    *,
+    with_page: bool,
+) -> str:
+    """Write the model card and, if wanted, Evidently's page of a report that was just made; returns the card."""
+    challenger = trained_bundle(product, home, key)
+    if with_page:
+        rows = home.offline.scan(f"{product.name}/training_set", [key]).filter(pl.col(SPLIT) == TEST).collect()
+        champion = champion_bundle(product, home)
+        render_test_report(product, report, gates, challenger, champion, rows, page_path(home, product.name, key))
+    manifest = challenger.manifest
+    recipe_version = recipe_key(manifest.recipe_version)
+    has_recipe = home.documents.has(product.name, RECIPE, recipe_version)
+    recipe = home.documents.load(product.name, RECIPE, recipe_version, Recipe) if has_recipe else None
+    return save_card(product, home, manifest, report, gates, recipe)
 
 
 def stage_partition(product: ModelProduct, home: Home, key: str) -> StagingReport:
