@@ -8,6 +8,7 @@ from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, automatic
 from mlops_assets.products.product import Label, ModelProduct
+from mlops_assets.products.search import Search
 from mlops_assets.products.task import Task
 
 air_time = ModelProduct(
@@ -25,7 +26,13 @@ air_time = ModelProduct(
     task=Task.REGRESSION,
     features=(schedule, aircraft, weather_at_departure),
     request=("carrier", "flight", "origin", "dest", "scheduled_departure", "distance", "aircraft_year", "seats"),
-    candidates=(candidates.linear(), candidates.lightgbm(learning_rate=0.1, n_estimators=200)),
+    candidates=(
+        candidates.dummy(),
+        candidates.linear(),
+        candidates.forest(),
+        candidates.lightgbm(learning_rate=0.1, n_estimators=200),
+    ),
+    search=Search(trials=6, seconds=20),
     metric="mae",
     gates=(
         gates.at_most("mae", 15),

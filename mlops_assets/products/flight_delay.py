@@ -14,6 +14,7 @@ from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, Serving, automatic
 from mlops_assets.products.product import Label, ModelProduct
+from mlops_assets.products.search import Search
 from mlops_assets.products.task import Task
 
 flight_delay = ModelProduct(
@@ -32,10 +33,13 @@ flight_delay = ModelProduct(
     features=(schedule, aircraft, weather_at_departure, congestion, origin_lately, carrier_lately),
     request=("carrier", "flight", "origin", "dest", "scheduled_departure", "distance", "aircraft_year", "seats"),
     candidates=(
+        candidates.dummy(),
         candidates.linear(),
+        candidates.forest(),
         candidates.gradient_boosting(learning_rate=0.05, max_iter=150),
         candidates.lightgbm(learning_rate=0.05, n_estimators=150),
     ),
+    search=Search(trials=6, seconds=20),
     metric="roc_auc",
     gates=(
         gates.at_least("roc_auc", 0.62),

@@ -197,17 +197,19 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
         ],
     )
     def acceptance(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+        from mlops_assets.testing.acceptance import AcceptanceState
         from mlops_assets.testing.gates import GateResult
         from mlops_assets.testing.run import accept_partition
 
         home = platform.open()
-        record = accept_partition(product, home, context.partition_key)
+        record = accept_partition(product, home, context.partition_key, platform.approval_key())
         version = home.documents.save(product.name, "acceptance", context.partition_key, record)
         gates = [{"gate": item.gate, "passed": item.passed, "reason": item.reason} for item in record.gates]
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
                 "version": record.version,
+                "state": record.state.value,
                 "accepted": record.accepted,
                 "by": record.by,
                 "reason": record.reason,
@@ -216,7 +218,11 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(version),
         )
-        yield from _check_results(key, [GateResult("accepted", record.accepted, None, 0.0, record.reason)])
+        is_answer = record.state in (AcceptanceState.WAITING, AcceptanceState.REJECTED)
+        answer = GateResult("accepted", record.accepted, None, 0.0, record.reason)
+        # to wait and to be turned down by a person are no failures: the run ends well, and `deployment` refuses both
+        severity = dg.AssetCheckSeverity.WARN if is_answer else dg.AssetCheckSeverity.ERROR
+        yield from _check_results(key, [answer], severity)
 
     return acceptance
 
@@ -225,7 +231,11 @@ def _gate_specs(key: dg.AssetKey, gates: Iterable[Gate]) -> list[dg.AssetCheckSp
     return [dg.AssetCheckSpec(gate.name, asset=key, blocking=True, description=str(gate)) for gate in gates]
 
 
-def _check_results(key: dg.AssetKey, results: Iterable["GateResult"]) -> Iterator[dg.AssetCheckResult]:
+def _check_results(
+    key: dg.AssetKey,
+    results: Iterable["GateResult"],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> Iterator[dg.AssetCheckResult]:
     for result in results:
         metadata: dict[str, Any] = {"limit": result.limit}
         if result.value is not None:
@@ -234,7 +244,7 @@ def _check_results(key: dg.AssetKey, results: Iterable["GateResult"]) -> Iterato
             asset_key=key,
             check_name=result.gate,
             passed=result.passed,
-            severity=dg.AssetCheckSeverity.ERROR,
+            severity=severity,
             description=result.reason,
             metadata=metadata,
         )

@@ -11,6 +11,15 @@ from mlops_assets.stores.documents import Documents
 from mlops_assets.training.search import Leaderboard
 
 RECIPE = "recipe"
+RECIPE_TAG = "mlops.recipe"  # tag of an MLflow run: the settings a recipe can be made of, as JSON
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What makes an estimator: the part of a recipe that a run carries."""
+
+    candidate: str
+    estimator: str
+    hyperparameters: dict[str, int | float | str | bool | None]
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -26,6 +35,9 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def as_candidate(self) -> Candidate:
         return Candidate(self.candidate, self.estimator, self.hyperparameters)
+
+    def as_settings(self) -> Settings:
+        return Settings(self.candidate, self.estimator, self.hyperparameters)
 
 
 def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: str, at: datetime, run_id: str) -> Recipe:
