@@ -31,7 +31,7 @@ def promote(product: ModelProduct, home: Home, key: str, run_id: str, approval_k
         )
     if record.evidence != again.evidence or record.version != again.version:
         raise GateFailed(
-            f"version {again.version} of {product.name} has other reports than were accepted. Materialise "
+            f"version {again.version} of {product.name} has other reports or another bundle than were accepted. Materialise "
             f"{product.name}/acceptance for {key} again. The champion stays."
         )
     folder = home.bundle(product.name, record.version)

@@ -28,7 +28,12 @@ class AcceptanceRecord(msgspec.Struct, frozen=True):
     reason: str
     gates: tuple[GateResult, ...]
     evidence: dict[str, str]
-    state: AcceptanceState = AcceptanceState.REFUSED
+    state: AcceptanceState | None = None  # None in records of before there were persons to wait for
+
+    @property
+    def in_words(self) -> str:
+        known = self.state or (AcceptanceState.ACCEPTED if self.accepted else AcceptanceState.REFUSED)
+        return known.value
 
 
 def accept(

@@ -209,7 +209,7 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
             asset_key=key,
             metadata={
                 "version": record.version,
-                "state": record.state.value,
+                "state": record.in_words,
                 "accepted": record.accepted,
                 "by": record.by,
                 "reason": record.reason,

@@ -111,7 +111,7 @@ def open_partitions(product: ModelProduct, home: Home) -> dict[str, AcceptanceSt
         for key in home.documents.keys(product.name, ACCEPTANCE)
     }
     changeable = (AcceptanceState.WAITING, AcceptanceState.REJECTED)
-    return {key: state for key, state in stored.items() if state in changeable}
+    return {key: state for key, state in stored.items() if state is not None and state in changeable}
 
 
 def evidence_of(product: ModelProduct, home: Home, key: str, version: int) -> dict[str, str]:

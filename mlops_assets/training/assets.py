@@ -32,9 +32,11 @@ class RecipeConfig(dg.Config):
 
 
 class ModelConfig(dg.Config):
-    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again."""
+    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again.
+    search: search the hyperparameters anew on this partition's window first, and let the best leave development."""
 
     recipe_version: int = 0
+    search: bool = False
 
 
 def build_training_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -116,7 +118,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.stores.model_registry import NEEDS_REWORK
-        from mlops_assets.training.recipe import RECIPE, current_recipe, promote_best, recipe_key
+        from mlops_assets.training.recipe import RECIPE, clear_flag, current_recipe, promote_best, recipe_key
         from mlops_assets.training.search import Leaderboard
 
         home = platform.open()
@@ -126,13 +128,10 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         now = home.clock.now()
         made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
         version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
-        flag = home.ledger.open_flag(product.name)
-        is_new = former is None or former.mlflow_run_id != made.mlflow_run_id
-        if flag is not None and not is_new:
+        if (cleared := clear_flag(home, former, made)) is not None:
+            tracking.registry().untag_version(product.name, cleared, NEEDS_REWORK)
+        elif home.ledger.open_flag(product.name) is not None:
             context.log.warning("the experiment is the one the last recipe came from: the flag for rework stays")
-        elif flag is not None:
-            home.ledger.clear_rework(product.name, now)
-            tracking.registry().untag_version(product.name, flag.version, NEEDS_REWORK)
         return dg.MaterializeResult(
             metadata={
                 "recipe version": made.version,
@@ -204,12 +203,26 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
     def model(
         context: dg.AssetExecutionContext, config: ModelConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.training.recipe import recipe_to_train_by
+        from mlops_assets.training.recipe import (
+            RECIPE,
+            current_recipe,
+            promote_best,
+            recipe_key,
+            recipe_to_train_by,
+        )
         from mlops_assets.training.register import train_and_register
+        from mlops_assets.training.search import run_experiment
 
         home = platform.open()
-        recipe = recipe_to_train_by(home.documents, product, config.recipe_version)
         key = context.partition_key
+        if config.search:
+            rows = home.offline.read(f"{product.name}/training_set", [key])
+            board = run_experiment(product, key, rows, context.log.info, folder=home.experiments(product.name))
+            former = current_recipe(home.documents, product)
+            version = former.version + 1 if former else 1
+            made = promote_best(product, board, version, "retraining", home.clock.now(), context.run.run_id)
+            home.documents.save(product.name, RECIPE, recipe_key(version), made)
+        recipe = recipe_to_train_by(home.documents, product, 0 if config.search else config.recipe_version)
         tags = {"product": product.name, "recipe_version": str(recipe.version)}
         with tracking.run(context, f"{product.name}/training", tags) as mlflow:
             manifest = train_and_register(

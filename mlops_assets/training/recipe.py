@@ -8,6 +8,7 @@ from mlops_assets.errors import DataError
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.documents import Documents
+from mlops_assets.stores.home import Home
 from mlops_assets.training.search import Leaderboard
 
 RECIPE = "recipe"
@@ -50,6 +51,29 @@ def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: st
     return Recipe(
         product.name, version, chosen.candidate, chosen.estimator, chosen.hyperparameters, by, reason, at, run_id
     )
+
+
+def promote_settings(
+    documents: Documents, product: ModelProduct, settings: Settings, by: str, reason: str, at: datetime, run_id: str
+) -> Recipe:
+    """The next recipe, from settings that a person chose. Raises DataError: nobody is named, or no reason given."""
+    if not by.strip() or not reason.strip():
+        raise DataError("a recipe leaves development with who lets it go and why. Name both.")
+    former = current_recipe(documents, product)
+    version = former.version + 1 if former else 1
+    made = settings.candidate, settings.estimator, settings.hyperparameters
+    return Recipe(product.name, version, *made, by, reason, at, run_id)
+
+
+def clear_flag(home: Home, former: Recipe | None, made: Recipe) -> int | None:
+    """A recipe from another run than the last answers a rework: clear its flag; returns the version that had it.
+
+    The same experiment again is no answer, so that its flag stays."""
+    flag = home.ledger.open_flag(made.product)
+    if flag is None or (former is not None and former.mlflow_run_id == made.mlflow_run_id):
+        return None
+    home.ledger.clear_rework(made.product, made.promoted_at)
+    return flag.version
 
 
 def current_recipe(documents: Documents, product: ModelProduct) -> Recipe | None:

@@ -5,10 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlops_assets.errors import BundleError, GateFailed, PartitionMissing
+from mlops_assets.errors import ApprovalRefused, BundleError, GateFailed, PartitionMissing
 from mlops_assets.inference.promotion import promote
+from mlops_assets.products.periods import days
+from mlops_assets.products.policy import manual
+from mlops_assets.stores.approvals import Verdict
+from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import MODEL
+from mlops_assets.testing.acceptance import AcceptanceState
+from mlops_assets.testing.run import accept_partition, answer_version
 from tests.unit.testing.builders import KEY, a_staging_report, a_test_report, a_tested_version, changed
 from tests.unit.training.builders import a_product, january
 
@@ -88,7 +94,7 @@ def test_a_version_whose_evidence_changed_since_is_not_deployed(home, asset, rep
     refused(
         home,
         GateFailed,
-        f"version 2 of taxi has other reports than were accepted. Materialise taxi/acceptance for {KEY}",
+        f"version 2 of taxi has other reports or another bundle than were accepted. Materialise taxi/acceptance for {KEY}",
     )
 
 
@@ -116,8 +122,85 @@ def test_a_damaged_bundle_is_not_deployed(home):
 def test_a_version_of_other_feature_definitions_is_not_deployed(home):
     manifest = home.bundle("taxi", 2) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(PRODUCT.fingerprint(), "0" * 16))
+    changed(home, PRODUCT, "acceptance", accept_partition(PRODUCT, home, KEY))
 
     refused(home, BundleError, "version 2 of taxi was trained on other feature definitions")
+
+
+def test_a_version_whose_bundle_was_replaced_since_it_was_accepted_is_not_deployed(home):
+    manifest = home.bundle("taxi", 2) / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+
+    refused(home, GateFailed, "has other reports or another bundle than were accepted")
+
+
+MANUAL = a_product(acceptance=manual(valid_for=days(7)))
+
+
+def test_a_version_that_waits_for_a_person_is_not_deployed_whatever_its_record_says(home):
+    record = accept_partition(MANUAL, home, KEY)
+    lie = msgspec.structs.replace(record, accepted=True, state=AcceptanceState.ACCEPTED, by="mallory")
+    changed(home, MANUAL, "acceptance", lie)
+
+    with pytest.raises(GateFailed, match="is not accepted: waits for a person, as in: mlops approve taxi 2 --by NAME"):
+        promote(MANUAL, home, KEY, "run 2")
+    assert home.ledger.champion("taxi").version == 1
+
+
+def test_an_approved_version_is_deployed_in_the_name_of_who_approved_it(home):
+    answer_version(MANUAL, home, 2, Verdict.APPROVED, "ana", "slices look right")
+    changed(home, MANUAL, "acceptance", accept_partition(MANUAL, home, KEY))
+
+    deployment = promote(MANUAL, home, KEY, "run 2").deployment
+
+    assert (deployment.version, deployment.by, deployment.reason) == (2, "ana", "approved by ana: slices look right")
+
+
+def test_an_approval_that_ended_lets_nothing_go_live_any_more(home):
+    answer_version(MANUAL, home, 2, Verdict.APPROVED, "ana", "slices look right")
+    changed(home, MANUAL, "acceptance", accept_partition(MANUAL, home, KEY))
+    ReplayClock(home.clock_file).set(january(16))
+
+    with pytest.raises(GateFailed, match=r"waits for a person.*the answer of ana at 2020-01-09 00:00 ended"):
+        promote(MANUAL, home, KEY, "run 2")
+
+
+def test_an_approval_of_reports_that_were_made_again_does_not_count(home):
+    answer_version(MANUAL, home, 2, Verdict.APPROVED, "ana", "slices look right")
+    changed(home, MANUAL, "test_report", a_test_report(2, roc_auc=0.79))
+
+    record = accept_partition(MANUAL, home, KEY)
+
+    assert record.state is AcceptanceState.WAITING
+    assert "was given on another test_report" in record.reason
+
+
+def test_a_rejected_version_says_by_whom_and_why(home):
+    answer_version(MANUAL, home, 2, Verdict.REJECTED, "ben", "blind at night")
+
+    record = accept_partition(MANUAL, home, KEY)
+
+    assert (record.state, record.accepted, record.by) == (AcceptanceState.REJECTED, False, "ben")
+    assert record.reason == "rejected by ben: blind at night"
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "sentence"),
+    [
+        (PRODUCT, 2, "acceptance of taxi is automatic"),
+        (MANUAL, 1, "version 1 of taxi was trained again for 2020-01-09 as version 2"),
+    ],
+)
+def test_what_waits_for_nobody_cannot_be_answered(home, product, version, sentence):
+    with pytest.raises(ApprovalRefused, match=sentence):
+        answer_version(product, home, version, Verdict.APPROVED, "ana", "why")
+
+
+def test_nobody_can_approve_what_failed_a_gate(home):
+    changed(home, MANUAL, "test_report", a_test_report(2, roc_auc=0.5))
+
+    with pytest.raises(ApprovalRefused, match=r"cannot be answered: failed: roc_auc 0.5 < 0.6"):
+        answer_version(MANUAL, home, 2, Verdict.APPROVED, "ana", "it will do")
 
 
 def test_a_partition_that_was_never_accepted_is_not_deployed(home):
