@@ -21,6 +21,7 @@ from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.home import Home
 from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
 
@@ -35,7 +36,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder, replay_in(Path(folder), product) as replay:
         key = product.period.shift(product.period.first, count).key
-        fill(replay, key, count)
+        fill(product, replay.home, key, count)
         for number in range(2):  # the first run also pays what a process pays once: imports, MLflow's new store
             wall, inside, rows, steps = train_once(replay, key)
             name = "first run of a process" if number == 0 else "a run after it"
@@ -73,14 +74,13 @@ def replay_in(folder: Path, product: ModelProduct) -> Iterator[Replay]:
         yield Replay(product, home, instance, build_definitions(environment, [product]), Platform.of(environment))
 
 
-def fill(replay: Replay, key: str, count: int) -> None:
+def fill(product: ModelProduct, home: Home, key: str, count: int) -> None:
     """Features and labels of the window by the pure functions (this is not what is measured), and a recipe."""
     from mlops_assets.data.features import build_features
     from mlops_assets.data.labels import known_labels
 
-    product, home = replay.product, replay.home
     home.root.mkdir(parents=True, exist_ok=True)
-    replay.at(product.period.at(key).end)
+    ReplayClock(home.clock_file).set(product.period.at(key).end)
     tables = (product.source.main, *product.source.side_tables)
     first = product.period.first
     for number in range(count):

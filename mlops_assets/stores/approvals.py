@@ -19,7 +19,8 @@ import msgspec
 from mlops_assets.errors import ApprovalRefused
 from mlops_assets.stores.documents import Documents
 
-APPROVAL = "approval"
+APPROVAL, ACCEPTANCE = "approval", "acceptance"
+OPEN = ("waiting", "rejected")  # states of an acceptance that a person may still change
 SHORTEST_KEY = 16  # bytes; shorter ones can be tried out
 
 
@@ -42,6 +43,14 @@ class Approval(msgspec.Struct, frozen=True):
     expires_at: datetime
     evidence: dict[str, str]
     signature: str = ""
+
+
+class WaitingAcceptance(msgspec.Struct, frozen=True):
+    """The part of a stored acceptance that an answer needs; whoever deploys judges the gates anew in any case."""
+
+    version: int
+    state: str | None = None
+    evidence: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,38 @@ class ApprovalBook:
         signed = msgspec.structs.replace(bare, signature=sign(bare, self._key(make=True)))
         self.documents.save(product, APPROVAL, f"{version:06d}-{at:%Y%m%dT%H%M%S%f}-{signed.signature[:8]}", signed)
         return signed
+
+    def answer_waiting(
+        self, product: str, version: int, verdict: Verdict, by: str, note: str, at: datetime, valid_for: timedelta
+    ) -> Approval:
+        """Answer the stored acceptance that waits for this version, on the evidence it names.
+
+        Raises ApprovalRefused: none waits, with what is known of the version."""
+        for key in reversed(self.documents.keys(product, ACCEPTANCE)):
+            waiting = self.documents.load(product, ACCEPTANCE, key, WaitingAcceptance)
+            if waiting.version != version:
+                continue
+            if waiting.state not in OPEN:
+                raise ApprovalRefused(
+                    f"version {version} of {product} is {waiting.state or 'answered'} and waits for nobody."
+                )
+            return self.answer(
+                product=product,
+                version=version,
+                partition=key,
+                verdict=verdict,
+                by=by,
+                note=note,
+                at=at,
+                valid_for=valid_for,
+                evidence=waiting.evidence,
+            )
+        raise ApprovalRefused(f"no version {version} of {product} waits for an answer.")
+
+    def holds(self, key: str) -> bool:
+        """Whether this is the key that answers are signed with; compared in constant time."""
+        own = self._key(make=False)
+        return bool(own) and hmac.compare_digest(hashlib.sha256(own).digest(), hashlib.sha256(key.encode()).digest())
 
     def newest(self, product: str, version: int, evidence: Mapping[str, str], now: datetime) -> Approval | None:
         """The newest answer to this version on this evidence that is rightly signed and counts at `now`.
