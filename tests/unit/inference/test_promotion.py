@@ -7,14 +7,27 @@ import pytest
 
 from mlops_assets.errors import ApprovalRefused, BundleError, GateFailed, PartitionMissing
 from mlops_assets.inference.promotion import promote
+from mlops_assets.products.gates import (
+    at_least,
+    at_most,
+    bundle_size,
+    latency_p99,
+    leakage_probe,
+    not_worse_than_champion,
+    onnx_parity,
+    slice_gap,
+)
 from mlops_assets.products.periods import days
 from mlops_assets.products.policy import manual
 from mlops_assets.stores.approvals import Verdict
 from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import MODEL
+from mlops_assets.testing import report as reports
 from mlops_assets.testing.acceptance import AcceptanceState
+from mlops_assets.testing.leakage import Leakage
 from mlops_assets.testing.run import accept_partition, answer_version
+from mlops_assets.testing.slices import Slice
 from tests.unit.testing.builders import KEY, a_staging_report, a_test_report, a_tested_version, changed
 from tests.unit.training.builders import a_product, january
 
@@ -207,3 +220,76 @@ def test_a_partition_that_was_never_accepted_is_not_deployed(home):
     home.documents.path("taxi", "acceptance", KEY).unlink()
 
     refused(home, PartitionMissing, f"taxi/acceptance has no stored partition for {KEY}")
+
+
+EVERY_GATE = a_product(
+    gates=(
+        at_least("roc_auc", 0.6),
+        at_most("log_loss", 0.6),
+        not_worse_than_champion("roc_auc", margin=0.01),
+        slice_gap("origin", "roc_auc", at_most=0.1),
+        onnx_parity(1e-5),
+        leakage_probe(0.9),
+        bundle_size(megabytes=1),
+        latency_p99(milliseconds=50),
+    )
+)
+GOOD = msgspec.structs.replace(
+    a_test_report(2),
+    scores=(reports.Scored("roc_auc", 0.8, 0.7, 0.9), reports.Scored("log_loss", 0.5, 0.4, 0.6)),
+    slices=(Slice("origin", "JFK", 300, "roc_auc", 0.75, 0.05),),
+    comparisons=(reports.Comparison(1, "roc_auc", 0.01, 0.0, 0.02, 0.9),),
+    leakage=Leakage({"distance": 0.5}, 0),
+    bundle_bytes=900_000,
+)
+
+
+def broken(asset: str, **changes: object) -> tuple[str, msgspec.Struct]:
+    base = GOOD if asset == "test_report" else a_staging_report(2)
+    return asset, msgspec.structs.replace(base, **changes)
+
+
+def with_every_gate(home: Home, asset: str, report: msgspec.Struct) -> None:
+    changed(home, EVERY_GATE, "test_report", GOOD)
+    changed(home, EVERY_GATE, asset, report)
+    changed(home, EVERY_GATE, "acceptance", accept_partition(EVERY_GATE, home, KEY))
+
+
+def test_a_version_that_keeps_every_gate_is_deployed(home):
+    with_every_gate(home, "test_report", GOOD)
+
+    assert promote(EVERY_GATE, home, KEY, "run 2").deployment.reason == "all 8 gates passed"
+
+
+@pytest.mark.parametrize(
+    ("gate", "report"),
+    [
+        ("roc_auc_at_least_0_6", broken("test_report", scores=(reports.Scored("roc_auc", 0.59, 0, 1), GOOD.scores[1]))),
+        (
+            "log_loss_at_most_0_6",
+            broken("test_report", scores=(GOOD.scores[0], reports.Scored("log_loss", 0.61, 0, 1))),
+        ),
+        (
+            "roc_auc_not_worse_than_champion",
+            broken("test_report", comparisons=(reports.Comparison(1, "roc_auc", 0.0, -0.011, 0.02, 0.9),)),
+        ),
+        ("roc_auc_gap_by_origin", broken("test_report", slices=(Slice("origin", "JFK", 300, "roc_auc", 0.69, 0.11),))),
+        ("onnx_parity", broken("test_report", onnx_difference=1.1e-5)),
+        ("leakage_probe", broken("test_report", leakage=Leakage({"distance": 0.91}, 0))),
+        ("leakage_probe", broken("test_report", leakage=Leakage({"distance": 0.5}, 1))),
+        ("bundle_size", broken("test_report", bundle_bytes=1_000_001)),
+        ("latency_p99", broken("staging_report", p99_milliseconds=50.1)),
+        ("online_equals_offline", broken("staging_report", skew=1.1e-5)),
+        ("refuses_a_bad_request", broken("staging_report", refused_bad_request=False)),
+        ("same_version", broken("staging_report", version=1)),
+    ],
+)
+def test_one_broken_gate_is_enough_to_keep_a_version_from_being_deployed(home, gate, report):
+    with_every_gate(home, *report)
+
+    record = accept_partition(EVERY_GATE, home, KEY)
+
+    assert [result.gate for result in record.gates if not result.passed] == [gate]
+    with pytest.raises(GateFailed, match="is not accepted: failed: "):
+        promote(EVERY_GATE, home, KEY, "run 2")
+    assert home.ledger.champion("taxi").version == 1
