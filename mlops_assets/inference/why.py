@@ -16,6 +16,7 @@ from mlops_assets.testing.staging import StagingReport
 from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
 
 Document = TypeVar("Document")
+Report = TypeVar("Report", AcceptanceRecord, StagingReport, TestReport)
 UNKNOWN = "not recorded"
 
 
@@ -109,39 +110,44 @@ def _stored(home: Home, product: ModelProduct, asset: str, key: str, kind: type[
     return home.documents.load(product.name, asset, key, kind) if home.documents.has(product.name, asset, key) else None
 
 
-def _of_another(stored: int, manifest: Manifest) -> str:
-    return f"what is stored for {manifest.partition} now is of version {stored}: what version {manifest.version} got was replaced"
+def _of_version(
+    product: ModelProduct, home: Home, manifest: Manifest, asset: str, kind: type[Report]
+) -> tuple[Report | None, str]:
+    """What is stored for the version's partition, or why there is nothing of this version."""
+    found = _stored(home, product, asset, manifest.partition, kind)
+    if found is None or found.version == manifest.version:
+        return found, UNKNOWN
+    return None, (
+        f"what is stored for {manifest.partition} now is of version {found.version}: what version {manifest.version} got "
+        "was replaced"
+    )
 
 
 def _acceptance(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    record = _stored(home, product, "acceptance", manifest.partition, AcceptanceRecord)
+    record, missing = _of_version(product, home, manifest, "acceptance", AcceptanceRecord)
     if record is None:
-        yield UNKNOWN
-    elif record.version != manifest.version:
-        yield _of_another(record.version, manifest)
-    else:
-        yield f"{record.in_words} by {record.by} at {record.at:%Y-%m-%d %H:%M}: {record.reason}"
-        for answer in home.approvals().answers(product.name, manifest.version):
-            yield f"{answer.verdict} by {answer.by} at {answer.at:%Y-%m-%d %H:%M}, signature {answer.signature[:12]}: {answer.note}"
+        yield missing
+        return
+    yield f"{record.in_words} by {record.by} at {record.at:%Y-%m-%d %H:%M}: {record.reason}"
+    for answer in home.approvals().answers(product.name, manifest.version):
+        yield f"{answer.verdict} by {answer.by} at {answer.at:%Y-%m-%d %H:%M}, signature {answer.signature[:12]}: {answer.note}"
 
 
 def _staging(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    report = _stored(home, product, "staging_report", manifest.partition, StagingReport)
-    if report is None:
-        yield UNKNOWN
-    elif report.version != manifest.version:
-        yield _of_another(report.version, manifest)
-    else:
-        yield f"{report.rows:,} rows over HTTP, largest difference to offline {report.skew:.1e}, p99 {report.p99_milliseconds:.1f} ms"
+    report, missing = _of_version(product, home, manifest, "staging_report", StagingReport)
+    yield (
+        missing
+        if report is None
+        else (
+            f"{report.rows:,} rows over HTTP, largest difference to offline {report.skew:.1e}, p99 {report.p99_milliseconds:.1f} ms"
+        )
+    )
 
 
 def _tested(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    report = _stored(home, product, "test_report", manifest.partition, TestReport)
+    report, missing = _of_version(product, home, manifest, "test_report", TestReport)
     if report is None:
-        yield UNKNOWN
-        return
-    if report.version != manifest.version:
-        yield _of_another(report.version, manifest)
+        yield missing
         return
     score = next(item for item in report.scores if item.metric == product.metric)
     yield f"{product.metric} {score.value:.4f} ({score.low:.4f} to {score.high:.4f}) on {report.rows:,} unseen rows"
