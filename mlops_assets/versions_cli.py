@@ -99,7 +99,11 @@ def rollback(
             log = EventLog(instance, declared)
             log.report("deployment", done.deployment.partition, facts, str(done.deployment.version))
     tracking = held.mlflow_store if home else environment.mlflow_tracking
-    ModelRegistry(tracking, held.mlflow_artifacts).set_alias(declared.name, CHAMPION, done.deployment.version)
+    registry = ModelRegistry(tracking, held.mlflow_artifacts)
+    if not registry.mirror_alias(declared.name, CHAMPION, done.deployment.version):
+        console.print(
+            f"MLflow at {tracking} does not know version {done.deployment.version}: its alias stays", soft_wrap=True
+        )
 
 
 def why(

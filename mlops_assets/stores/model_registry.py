@@ -65,6 +65,18 @@ class ModelRegistry:
     def set_alias(self, product: str, alias: str, version: int) -> None:
         self.client.set_registered_model_alias(product, alias, str(version))
 
+    def mirror_alias(self, product: str, alias: str, version: int) -> bool:
+        """As `set_alias`; False where the registry does not know the version, which then serves without its alias."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.set_alias(product, alias, version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
     def version_with(self, product: str, alias: str) -> int | None:
         """The version an alias points at, None when nobody has it."""
         from mlflow.exceptions import MlflowException
