@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # leaves no trace elsewhere: Dagster's and Evidently's telemetry stay off
 export DO_NOT_TRACK := 1
+# OpenMP's threads wait without spinning, so that several people can share the cores
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help env demo test check lock peers clean
 help: ## show these targets

@@ -1,5 +1,6 @@
 """`mlops …`: the platform from the command line."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,25 @@ from rich.console import Console
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.catalog import CATALOG, product_named
-from mlops_assets.stores.home import Home
+from mlops_assets.versions_cli import (
+    InHome,
+    approve,
+    history,
+    opened,
+    recipe,
+    reject,
+    reproduce,
+    rollback,
+    served,
+    why,
+)
 
 app = App(name="mlops", help="Data, features, models, tests, deployments and drift as Dagster assets.")
 
 
-InHome = Annotated[Path | None, Parameter(name="--home", help="Data home (default: MLOPS_HOME, else var/home).")]
+for command in (approve, reject, history, served, rollback, why, reproduce):
+    app.command(command)
+app.command(recipe)
 
 
 @app.command
@@ -44,7 +58,7 @@ def up(
     wanted = (
         "all" if sensors == "all" else ",".join(product_named(name.strip()).name for name in sensors.split(",") if name)
     )
-    run_platform(_opened(home), wanted, Console())
+    run_platform(opened(home), wanted, Console())
 
 
 @app.command
@@ -56,23 +70,11 @@ def products() -> None:
 
 
 @app.command
-def history(product: str, *, home: InHome = None) -> None:
-    """What served from when, and why."""
-    from rich.table import Table
-
-    declared = product_named(product)
-    shown = Table("since", "version", "partition", "by", "reason")
-    for item in _opened(home).ledger.history(declared.name):
-        shown.add_row(f"{item.deployed_at:%Y-%m-%d %H:%M}", str(item.version), item.partition, item.by, item.reason)
-    Console().print(shown)
-
-
-@app.command
 def report(product: str, period: str, *, home: InHome = None) -> None:
     """Render the Evidently reports of a period whose readings are stored; the API serves them."""
     from mlops_assets.monitoring.render import render_drift, render_performance
 
-    declared, held = product_named(product), _opened(home)
+    declared, held = product_named(product), opened(home)
     declared.period.at(period)
     console = Console()
     for name, render in (("data drift", render_drift), ("performance", render_performance)):
@@ -95,7 +97,7 @@ def backtest(
     from mlops_assets.monitoring.plots import backtest_figure
 
     declared, console = product_named(product), Console()
-    held = _opened(home)
+    held = opened(home)
     with console.status("the shipped policy starts") as status:
         results = run_backtests(declared, held, policy, status.update)
     rows = compare(results)
@@ -117,14 +119,9 @@ def serve() -> None:
     runpy.run_module("serving", run_name="__main__")
 
 
-def _opened(home: Path | None) -> Home:
-    from resources.environments import read_environment
-
-    return Home(home.absolute()) if home else read_environment().home
-
-
 def main() -> None:
     """A platform error is one sentence and exit code 1, not a traceback."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when LightGBM or scikit-learn load OpenMP
     try:
         app()
     except PlatformError as error:

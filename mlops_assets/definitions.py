@@ -17,6 +17,7 @@ from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.spark import Spark
 from resources.tracking import Tracking
+from sensors.approvals import build_approvals_sensor
 from sensors.drift import build_drift_sensor
 from sensors.failures import build_failure_sensor
 from sensors.labels import build_labels_sensor
@@ -29,7 +30,7 @@ PIPELINES = (
     build_inference_assets,
     build_monitoring_assets,
 )
-SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor)
+SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor, build_approvals_sensor)
 
 
 def build_definitions(

@@ -13,6 +13,7 @@ PlatformError
 │   └── NotConvertible     an estimator cannot become ONNX faithfully
 ├── NoChampion             nothing is deployed for this product (yet)
 ├── GateFailed             a deployment was asked for against a failed gate
+│   └── ApprovalRefused    an approval cannot be given or does not count
 ├── StagingFailed          the staging server did not start or did not answer
 └── PortTaken              the address is in use by somebody else
 """
@@ -89,6 +90,10 @@ class NoChampion(PlatformError):
 
 class GateFailed(PlatformError):
     """A deployment was asked for against a failed gate."""
+
+
+class ApprovalRefused(GateFailed):
+    """An approval cannot be given, or does not count."""
 
 
 class StagingFailed(PlatformError):

@@ -1,7 +1,7 @@
 """Reads the environment: the one place on the Dagster side that does."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Environment:
     MLOPS_WEBHOOK_URL       notifications are posted here as JSON (default: only logged)
     MLOPS_NOTIFY_URLS       and sent to these apprise addresses, by space (default: none), as in "slack://… mailto://…"
     MLOPS_SENSORS           products whose sensors run as soon as the daemon does, by comma, or "all" (default: none)
+    MLOPS_APPROVAL_KEY      what approvals are signed with (default: approval.key in the home, made when first needed)
+    DAGSTER_HOME            Dagster's instance (default for our commands: dagster/ in the home)
     MLOPS_ENGINE            what builds features: polars or spark (default: polars)
     MLOPS_SPARK_MASTER      address of a Spark master (default: local[2])
     """
@@ -40,6 +42,8 @@ class Environment:
     spark_master: str
     engine: Engine = Engine.POLARS
     notify_urls: tuple[str, ...] = ()
+    dagster_home: str = ""
+    approval_key: str = field(default="", repr=False)
 
     def starts_sensors_of(self, product: str) -> bool:
         return "all" in self.sensors or product in self.sensors
@@ -56,6 +60,8 @@ def read_environment() -> Environment:
         webhook_url=os.environ.get("MLOPS_WEBHOOK_URL", ""),
         sensors=tuple(name.strip() for name in os.environ.get("MLOPS_SENSORS", "").split(",") if name.strip()),
         spark_master=os.environ.get("MLOPS_SPARK_MASTER", "local[2]"),
+        dagster_home=os.environ.get("DAGSTER_HOME", ""),
+        approval_key=os.environ.get("MLOPS_APPROVAL_KEY", ""),
         engine=_engine(os.environ.get("MLOPS_ENGINE", Engine.POLARS)),
         notify_urls=tuple(os.environ.get("MLOPS_NOTIFY_URLS", "").split()),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlops_assets.stores.home import Home
-from resources.environments import Environment
+from resources.environments import Environment, read_environment
 
 
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -21,6 +21,10 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self) -> Home:
         return Home(Path(self.home))
+
+    def approval_key(self) -> str:
+        """The key of signed approvals, empty for the one in the home; read when needed, as configuration shows in the UI."""
+        return read_environment().approval_key
 
     def report_url(self, product: str, asset: str, key: str) -> str:
         """Where the API serves the HTML report of this partition."""

@@ -26,7 +26,7 @@ def first_arrival(product: ModelProduct) -> list[dg.AssetKey]:
 
 def labelled(product: ModelProduct) -> list[dg.AssetKey]:
     """The labels of a predicted period are due: measure and decide."""
-    return [key_of(product, name) for name in ("labels", "performance", "staleness", "drift_decision")]
+    return [key_of(product, name) for name in ("labels", "performance", "staleness", "probation", "drift_decision")]
 
 
 def only_labels(product: ModelProduct) -> list[dg.AssetKey]:
@@ -40,9 +40,18 @@ def development(product: ModelProduct) -> list[dg.AssetKey]:
 
 
 def retraining(product: ModelProduct) -> list[dg.AssetKey]:
-    """From the training set to the champion."""
-    names = ("training_set", "model", "test_report", "staging_report", "acceptance", "deployment")
-    return [key_of(product, name) for name in names]
+    """From the training set to the champion, or to the acceptance that a person gives."""
+    names = ["training_set", "model", "test_report", "staging_report", "acceptance"]
+    return [key_of(product, name) for name in [*names, *(["deployment"] if is_automatic(product) else [])]]
+
+
+def answered(product: ModelProduct) -> list[dg.AssetKey]:
+    """A person answered: take the answer up, and deploy what was approved."""
+    return [key_of(product, name) for name in ("acceptance", "deployment")]
+
+
+def is_automatic(product: ModelProduct) -> bool:
+    return product.acceptance.kind == "automatic"
 
 
 def under_way(instance: dg.DagsterInstance, product: ModelProduct, what: str) -> str | None:

@@ -18,6 +18,7 @@ from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving import errors, routes
 from serving.answers import Predictor
+from serving.approvals import approvals_route
 from serving.decoding import BodyDecoder
 from serving.model_store import ModelStore
 from serving.openapi_page import OpenAPIPage
@@ -60,6 +61,7 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
         [
             *(routes.predict_route(bodies[product.name], predictor(product)) for product in products),
             *routes.COMMON,
+            approvals_route(products, home.approvals(settings.approval_key), lambda: home.clock.now()),
             create_static_files_router("/reports", [home.reports], html_mode=True, include_in_schema=False),
         ],
         dependencies={"served": Provide(lambda: served, sync_to_thread=False)},

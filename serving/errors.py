@@ -18,7 +18,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from mlops_assets.errors import NoChampion, PlatformError, UnknownProduct
+from mlops_assets.errors import ApprovalRefused, NoChampion, PlatformError, UnknownProduct
 
 PROBLEM_JSON = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class UnusableScore(PlatformError):
 
 _PROBLEMS: dict[type[PlatformError], tuple[HTTPStatus, str]] = {
     UnknownProduct: (HTTPStatus.NOT_FOUND, "unknown-product"),
+    ApprovalRefused: (HTTPStatus.CONFLICT, "approval-refused"),
     NoChampion: (HTTPStatus.SERVICE_UNAVAILABLE, "no-champion"),
     NotServing: (HTTPStatus.SERVICE_UNAVAILABLE, "not-serving"),
     MalformedBody: (HTTPStatus.BAD_REQUEST, "malformed-body"),

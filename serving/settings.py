@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops_assets.errors import DeclarationError
@@ -20,6 +20,7 @@ class PinnedBundle:
 class Settings:
     """home: MLOPS_HOME. host, port: MLOPS_HOST, MLOPS_PORT (0: a free one). pinned: MLOPS_PRODUCT with MLOPS_BUNDLE.
 
+    approval_key: MLOPS_APPROVAL_KEY, what answers to waiting versions are signed with; empty: the key in the home.
     poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     port: int = 8000
     pinned: PinnedBundle | None = None
     poll_seconds: float = 0.5
+    approval_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -52,6 +54,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         host=environment.get("MLOPS_HOST") or Settings.host,
         port=int(_number(environment, "MLOPS_PORT", Settings.port)),
         pinned=PinnedBundle(product, Path(bundle)) if product and bundle else None,
+        approval_key=environment.get("MLOPS_APPROVAL_KEY", ""),
         poll_seconds=_number(environment, "MLOPS_POLL_SECONDS", Settings.poll_seconds),
     )
 

@@ -81,6 +81,8 @@ def server_environment(home: Home, ports: Ports, sensors: str) -> dict[str, str]
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",
+        # OpenMP's threads spin while they wait by default, which on shared cores makes a fit many times slower
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

@@ -67,7 +67,7 @@ class Replay:
         ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Materialise assets as Dagster would in a run of its own; a failed run is in the result, not raised."""
-        unreported = [key for key in selection if key.path[-1] in ("data_drift", "performance")]
+        unreported = [key for key in selection if key.path[-1] in ("data_drift", "performance", "test_report")]
         quick = {"__".join(key.path): WITHOUT_REPORTS for key in unreported}
         return self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,

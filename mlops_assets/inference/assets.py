@@ -1,17 +1,24 @@
 """Assets of the inference pipeline: deployment, predictions."""
 
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, product_asset, rows_metadata, table
+from resources.asset_parts import dep, key_of, product_asset, rows_metadata, table
+from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
 
+if TYPE_CHECKING:
+    from mlops_assets.stores.deployment_ledger import Deployment
+
 GROUP = "inference"
+PROBATION = "probation"
 
 
 def build_inference_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
-    return [_deployment(product), _predictions(product)]
+    return [_deployment(product), _predictions(product), _probation(product)]
 
 
 def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
@@ -31,27 +38,14 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.stores.model_registry import CHAMPION
 
         home = platform.open()
-        promotion = promote(product, home, context.partition_key, context.run.run_id)
+        promotion = promote(product, home, context.partition_key, context.run.run_id, platform.approval_key())
         deployed = promotion.deployment
         # the ledger decides what serves; the alias mirrors it for people who look in MLflow
         tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
-        history = [
-            {
-                "version": item.version,
-                "since": f"{item.deployed_at:%Y-%m-%d %H:%M}",
-                "partition": item.partition,
-                "reason": item.reason,
-            }
-            for item in home.ledger.history(product.name)[-10:]
-        ]
         return dg.MaterializeResult(
             metadata={
-                "version": deployed.version,
-                "former champion": promotion.former if promotion.former is not None else "none",
-                "serves since": deployed.deployed_at.isoformat(),
-                "reason": deployed.reason,
-                "by": deployed.by,
-                "ledger": table(history),
+                **deployment_facts(deployed, promotion.former),
+                "ledger": _ledger_table(product, platform),
                 "model information": dg.MetadataValue.url(f"{platform.api_url}/v1/models/{product.name}"),
                 "API": dg.MetadataValue.url(f"{platform.api_url}/schema"),
             },
@@ -91,3 +85,90 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return predictions
+
+
+def _probation(product: ModelProduct) -> dg.AssetsDefinition:
+    rule = product.probation
+
+    @product_asset(
+        product,
+        PROBATION,
+        GROUP,
+        build_inference_assets,
+        kinds={"onnx", "json"},
+        description=f"A new champion beside the former one on the same labelled rows, in its first {rule.periods} periods; "
+        "one that fails is rolled back.",
+        deps=[dep(product, name) for name in ("predictions", "labels", "features")],
+    )
+    def probation(
+        context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
+    ) -> dg.MaterializeResult[None]:
+        from mlops_assets.inference.probation import ProbationState, read_probation
+        from mlops_assets.inference.rollback import roll_back
+        from mlops_assets.stores.model_registry import CHAMPION
+
+        home, key = platform.open(), context.partition_key
+        record = read_probation(product, home, key)
+        version = home.documents.save(product.name, PROBATION, key, record)
+        if record.state is ProbationState.FAILED:
+            back = roll_back(
+                product, home, to=record.former, by=PROBATION, reason=record.reason, run_id=context.run.run_id
+            )
+            deployed = back.deployment
+            tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
+            context.log_event(
+                dg.AssetMaterialization(
+                    key_of(product, "deployment"),
+                    partition=deployed.partition,
+                    metadata={
+                        **deployment_facts(deployed, back.former.version),
+                        "ledger": _ledger_table(product, platform),
+                    },
+                    tags={"dagster/data_version": str(deployed.version)},
+                )
+            )
+            notifier.notify(
+                title=f"{product.name}: version {back.former.version} failed its probation",
+                text=f"version {deployed.version} serves again: {record.reason}",
+                product=product.name,
+            )
+        numbers = {f"{product.metric} gained": record.gain, "low": record.low, "high": record.high}
+        return dg.MaterializeResult(
+            metadata={
+                "state": record.state.value,
+                "reason": record.reason,
+                "champion": record.version if record.version is not None else "none in probation",
+                "former champion": record.former if record.former is not None else "none",
+                "rows": record.rows,
+                "rows that could not be scored": record.errors,
+                **{name: value for name, value in numbers.items() if value is not None},
+            },
+            data_version=dg.DataVersion(version),
+        )
+
+    return probation
+
+
+def deployment_facts(deployed: "Deployment", former: int | None) -> dict[str, Any]:
+    """What the history of `deployment` shows of one of its lines, however it came about."""
+    return {
+        "version": deployed.version,
+        "former champion": former if former is not None else "none",
+        "serves since": deployed.deployed_at.isoformat(),
+        "reason": deployed.reason,
+        "by": deployed.by,
+    }
+
+
+def _ledger_table(product: ModelProduct, platform: Platform) -> dg.MetadataValue[Any]:
+    return table(
+        [
+            {
+                "version": item.version,
+                "since": f"{item.deployed_at:%Y-%m-%d %H:%M}",
+                "partition": item.partition,
+                "reason": item.reason,
+            }
+            for item in platform.open().ledger.history(product.name)[-10:]
+        ]
+    )

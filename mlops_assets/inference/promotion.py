@@ -17,20 +17,21 @@ class Promotion:
     former: int | None
 
 
-def promote(product: ModelProduct, home: Home, key: str, run_id: str) -> Promotion:
+def promote(product: ModelProduct, home: Home, key: str, run_id: str, approval_key: str = "") -> Promotion:
     """Make the partition's version champion.
 
-    A failed gate blocks only what runs after it in the same run, so the gates are judged again here.
+    A failed gate blocks only what runs after it in the same run, so the gates are judged again here, and so is the
+    signature of a person's approval: a record of it can be reported to Dagster by anybody.
     Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened."""
     record = home.documents.load(product.name, "acceptance", key, AcceptanceRecord)
-    again = accept_partition(product, home, key)
+    again = accept_partition(product, home, key, approval_key)
     if not record.accepted or not again.accepted:
         raise GateFailed(
             f"version {record.version} of {product.name} is not accepted: {again.reason}. The champion stays."
         )
     if record.evidence != again.evidence or record.version != again.version:
         raise GateFailed(
-            f"version {again.version} of {product.name} has other reports than were accepted. Materialise "
+            f"version {again.version} of {product.name} has other reports or another bundle than were accepted. Materialise "
             f"{product.name}/acceptance for {key} again. The champion stays."
         )
     folder = home.bundle(product.name, record.version)
@@ -39,7 +40,7 @@ def promote(product: ModelProduct, home: Home, key: str, run_id: str) -> Promoti
     if history and history[-1].version == record.version:
         return Promotion(history[-1], history[-1].version)
     deployment = Deployment(
-        product.name, record.version, key, home.clock.now(), str(folder), record.reason, record.by, run_id
+        product.name, record.version, key, home.clock.now(), str(folder), again.reason, again.by, run_id
     )
     home.ledger.append(deployment)
     return Promotion(deployment, history[-1].version if history else None)

@@ -1,18 +1,9 @@
 """Reports that people look at: Evidently's plots of a sample, under the very reading that the sensor acts on."""
 
-import base64
 import functools
-import gzip
-import json
-import math
-import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mlops_assets.data.profile import Table
@@ -23,25 +14,10 @@ from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.files import write_bytes
-
-if TYPE_CHECKING:
-    from evidently import Dataset
-
-ROW = "__row"
-SAMPLE_ROWS = 2_000  # a side: Evidently's time and size grow with the rows
+from mlops_assets.testing.evidently_page import dataset, evidently, number, outcomes, panel, quality, sample, write_page
 
 
-@contextmanager
-def _evidently() -> Iterator[None]:
-    """Evidently may be imported and run in here: it reports nothing home, and its own deprecations are not ours."""
-    os.environ["DO_NOT_TRACK"] = "1"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@_evidently()
+@evidently()
 def render_drift_report(
     reference: Table, current: Table, product: ModelProduct, reading: DriftReading, path: str
 ) -> None:
@@ -50,14 +26,14 @@ def render_drift_report(
     reference, current: the product's features; other columns are ignored. Raises OSError: `path` cannot be written."""
     from evidently import DataDefinition
 
-    (before, of_before), (after, of_after) = _sample(reference, product.seed), _sample(current, product.seed)
+    (before, of_before), (after, of_after) = sample(reference, product.seed), sample(current, product.seed)
     drawn = [feature for feature in product.inputs if all(_can_be_drawn(side, feature) for side in (before, after))]
     left_out = [feature.name for feature in product.inputs if feature not in drawn]
     notes = [f"Read from all {reading.rows:,} rows against the champion's training window: {reading.reason}."]
     notes.append(_sample_note(("current", after, of_after), ("reference", before, of_before)))
     if left_out:
         notes.append(f"Not drawn, because a side has no values or another type: {', '.join(left_out)}.")
-    panel = _panel(
+    top = panel(
         title=f"{product.name}: data drift",
         value=reading.percent,
         counters=[
@@ -88,15 +64,15 @@ def render_drift_report(
     categories = [feature.name for feature in drawn if feature.kind is FeatureKind.CATEGORICAL]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
     plots = [_distributions([*numbers, *categories], reading, product.drift)] if drawn else []
-    _write(
-        [panel, *plots],
-        _dataset(after.select(*numbers, *categories), definition),
-        _dataset(before.select(*numbers, *categories), definition),
+    write_page(
+        [top, *plots],
+        dataset(after.select(*numbers, *categories), definition),
+        dataset(before.select(*numbers, *categories), definition),
         path,
     )
 
 
-@_evidently()
+@evidently()
 def render_performance_report(
     scored: pl.DataFrame,
     reference_scored: pl.DataFrame | None,
@@ -109,20 +85,20 @@ def render_performance_report(
     scored: columns `label`, `score`, as in `measure_performance`; rows without a label are left out.
     reference_scored: the same for the champion's test window. Raises OSError: `path` cannot be written."""
     known = _labelled(scored)
-    sides = [("current", *_sample(known, product.seed))]
+    sides = [("current", *sample(known, product.seed))]
     if reference_scored is not None and _labelled(reference_scored).height:
         expected = _labelled(reference_scored)
-        sides.append(("reference", *_sample(expected, product.seed)))
+        sides.append(("reference", *sample(expected, product.seed)))
     can_draw = all(_has_outcomes(sample, product.task) for _, sample, _ in sides)
     notes = [f"Read from all {reading.labelled:,} labelled rows of {reading.rows:,}: {reading.reason}."]
     notes.append(_sample_note(*sides) if can_draw else "Not drawn, because a side lacks labels of every kind.")
-    panel = _panel(
+    top = panel(
         title=f"{product.name}: performance of the champion",
         value=reading.value,
         counters=[
-            (reading.metric, _number(reading.value)),
-            ("95 % interval", _interval(reading.low, reading.high, _number)),
-            ("in its test report", _number(reading.expected)),
+            (reading.metric, number(reading.value)),
+            ("95 % interval", _interval(reading.low, reading.high, number)),
+            ("in its test report", number(reading.expected)),
             ("lost, percent", _percent(reading.loss_percent)),
             ("interval of the loss", _interval(reading.loss_low, reading.loss_high)),
             ("what it varies by itself", _percent(reading.natural_percent)),
@@ -134,21 +110,10 @@ def render_performance_report(
         columns=[],
         rows=[],
     )
-    tables = [_outcomes(sample, product.task) for _, sample, _ in sides]
-    definition, plots = _quality(tables[0], product.task)
-    datasets = [_dataset(table, definition) for table in tables]
-    _write([panel, *(plots if can_draw else [])], datasets[0], datasets[1] if len(datasets) > 1 else None, path)
-
-
-def _sample(rows: Table, seed: int) -> tuple[pl.DataFrame, int]:
-    """Some rows and how many there are; a table on disk is never read whole."""
-    lazy = rows.lazy()
-    count = int(lazy.select(pl.len()).collect(engine="streaming").item())
-    if count <= SAMPLE_ROWS:
-        return lazy.collect(), count
-    chosen = np.sort(np.random.default_rng(seed).choice(count, SAMPLE_ROWS, replace=False))
-    numbered = lazy.with_row_index(ROW).filter(pl.col(ROW).is_in(pl.Series(chosen, dtype=pl.UInt32).implode()))
-    return numbered.drop(ROW).collect(engine="streaming"), count
+    tables = [outcomes(sample, product.task) for _, sample, _ in sides]
+    definition, plots = quality(tables[0], product.task)
+    datasets = [dataset(table, definition) for table in tables]
+    write_page([top, *(plots if can_draw else [])], datasets[0], datasets[1] if len(datasets) > 1 else None, path)
 
 
 def _smallest_detectable(reading: DriftReading) -> float | None:
@@ -178,49 +143,6 @@ def _labelled(scored: pl.DataFrame) -> pl.DataFrame:
 
 def _has_outcomes(rows: pl.DataFrame, task: Task) -> bool:
     return rows.height > 1 if task is Task.REGRESSION else rows["label"].n_unique() > 1
-
-
-def _outcomes(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Columns as Evidently names them: label, score, for multiclass one probability column per class."""
-    if task is Task.REGRESSION:
-        return rows
-    if task is Task.BINARY:
-        return rows.with_columns(pl.col("label").cast(pl.Int64))
-    scores = np.array(rows["score"].to_list(), dtype=np.float64).reshape(rows.height, -1)
-    return rows.select(
-        pl.col("label").cast(pl.Int64).cast(pl.String),
-        pl.Series("predicted", scores.argmax(axis=1) if scores.size else [], dtype=pl.Int64).cast(pl.String),
-        *(pl.Series(str(index), column) for index, column in enumerate(scores.T)),
-    )
-
-
-def _quality(rows: pl.DataFrame, task: Task) -> tuple[Any, list[Any]]:
-    """Evidently's data definition and preset for this kind of prediction."""
-    from evidently import BinaryClassification, DataDefinition, MulticlassClassification, Regression
-    from evidently.presets import ClassificationPreset, RegressionPreset
-
-    if task is Task.REGRESSION:
-        regression = [Regression(target="label", prediction="score")]
-        return DataDefinition(numerical_columns=["label", "score"], regression=regression), [RegressionPreset()]
-    if task is Task.BINARY:
-        binary = [BinaryClassification(target="label", prediction_probas="score", pos_label=1)]
-        definition = DataDefinition(numerical_columns=["score"], categorical_columns=["label"], classification=binary)
-        return definition, [ClassificationPreset()]
-    classes = [name for name in rows.columns if name not in ("label", "predicted")]
-    multiclass = [MulticlassClassification(target="label", prediction_labels="predicted", prediction_probas=classes)]
-    definition = DataDefinition(
-        numerical_columns=classes, categorical_columns=["label", "predicted"], classification=multiclass
-    )
-    return definition, [ClassificationPreset()]
-
-
-def _dataset(rows: pl.DataFrame, definition: Any) -> "Dataset":
-    from evidently import Dataset
-
-    finite = rows.with_columns(
-        pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name, kind in rows.schema.items() if kind.is_float()
-    )
-    return Dataset.from_pandas(finite.to_pandas(), data_definition=definition)
 
 
 def _distributions(columns: Sequence[str], reading: DriftReading, policy: DriftPolicy) -> Any:
@@ -253,90 +175,6 @@ def _distributions_only() -> Any:
             return tables
 
     return Distributions
-
-
-@functools.cache
-def _reading_metric() -> Any:
-    """Evidently's way to show a number of our own: a metric whose value is the reading."""
-    from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
-    from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data, text_widget
-
-    class ReadingShown(SingleValueMetric):  # type: ignore[misc]  # Evidently is untyped
-        title: str
-        value: float
-        counters: list[list[str]]
-        notes: list[str]
-        columns: list[str]
-        rows: list[list[str]]
-
-    class ReadingCalculation(SingleValueCalculation[ReadingShown]):  # type: ignore[misc]  # as above
-        def calculate(self, context: Any, current_data: Any, reference_data: Any) -> SingleValue:
-            shown = self.metric
-            result = self.result(shown.value)
-            result.widget = [
-                counter(title=shown.title, counters=[CounterData(label, text) for label, text in shown.counters]),
-                text_widget(text="\n\n".join(shown.notes)),
-            ]
-            if shown.rows:
-                result.widget.append(table_data(title="Readings", column_names=shown.columns, data=shown.rows))
-            return result
-
-        def display_name(self) -> str:
-            return str(self.metric.title)
-
-    return ReadingShown
-
-
-def _panel(
-    *,
-    title: str,
-    value: float | None,
-    counters: Sequence[tuple[str, str]],
-    notes: Sequence[str],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-) -> Any:
-    return _reading_metric()(
-        title=title,
-        value=math.nan if value is None else value,
-        counters=[list(pair) for pair in counters],
-        notes=list(notes),
-        columns=list(columns),
-        rows=[list(row) for row in rows],
-    )
-
-
-def _write(items: Sequence[Any], current: "Dataset", reference: "Dataset | None", path: str) -> None:
-    from evidently import Report
-
-    snapshot = Report(list(items), include_tests=False).run(current, reference)
-    write_bytes(Path(path), _self_extracting(snapshot.get_html_str(as_iframe=False)).encode())
-
-
-def _self_extracting(page: str) -> str:
-    """The page, compressed, in a page that unpacks it: Evidently puts 3.5 MB of script into each report."""
-    packed = base64.b64encode(gzip.compress(page.encode(), 9, mtime=0)).decode()
-    return _LOADER.replace("PACKED", json.dumps(packed))
-
-
-_LOADER = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Report</title></head>
-<body><noscript>This report needs JavaScript.</noscript>
-<script>
-(async () => {
-  const bytes = Uint8Array.from(atob(PACKED), (letter) => letter.charCodeAt(0));
-  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const page = await new Response(unpacked).text();
-  document.open();
-  document.write(page);
-  document.close();
-})();
-</script></body></html>
-"""
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4g}"
 
 
 def _percent(value: float | None) -> str:

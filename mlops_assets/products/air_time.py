@@ -2,13 +2,13 @@
 
 import narwhals as nw
 
-from mlops_assets.products.candidates import lightgbm, linear
+from mlops_assets.products import candidates, gates
 from mlops_assets.products.flight_features import aircraft, schedule, weather_at_departure
-from mlops_assets.products.gates import at_least, at_most, latency_p99, not_worse_than_champion, onnx_parity
 from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, automatic
 from mlops_assets.products.product import Label, ModelProduct
+from mlops_assets.products.search import Search
 from mlops_assets.products.task import Task
 
 air_time = ModelProduct(
@@ -26,14 +26,22 @@ air_time = ModelProduct(
     task=Task.REGRESSION,
     features=(schedule, aircraft, weather_at_departure),
     request=("carrier", "flight", "origin", "dest", "scheduled_departure", "distance", "aircraft_year", "seats"),
-    candidates=(linear(), lightgbm(learning_rate=0.1, n_estimators=200)),
+    candidates=(
+        candidates.dummy(),
+        candidates.linear(),
+        candidates.forest(),
+        candidates.lightgbm(learning_rate=0.1, n_estimators=200),
+    ),
+    search=Search(trials=6, seconds=20),
     metric="mae",
     gates=(
-        at_most("mae", 15),
-        at_least("r2", 0.9),
-        not_worse_than_champion("mae", margin=0.5),
-        onnx_parity(1e-5),
-        latency_p99(milliseconds=50),
+        gates.at_most("mae", 15),
+        gates.at_least("r2", 0.9),
+        gates.not_worse_than_champion("mae", margin=0.5),
+        gates.onnx_parity(1e-5),
+        gates.leakage_probe(at_most=0.99),  # the distance alone tells most of the time in the air, and is no leak
+        gates.bundle_size(megabytes=20),
+        gates.latency_p99(milliseconds=50),
     ),
     drift=DriftPolicy(cooldown=weeks(4)),
     acceptance=automatic(),

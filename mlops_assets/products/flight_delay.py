@@ -1,6 +1,6 @@
 """Product: will a flight out of New York arrive late?"""
 
-from mlops_assets.products.candidates import gradient_boosting, lightgbm, linear
+from mlops_assets.products import candidates, gates
 from mlops_assets.products.flight_features import (
     LATE,
     aircraft,
@@ -10,11 +10,11 @@ from mlops_assets.products.flight_features import (
     schedule,
     weather_at_departure,
 )
-from mlops_assets.products.gates import at_least, latency_p99, not_worse_than_champion, onnx_parity, slice_gap
 from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, Serving, automatic
 from mlops_assets.products.product import Label, ModelProduct
+from mlops_assets.products.search import Search
 from mlops_assets.products.task import Task
 
 flight_delay = ModelProduct(
@@ -33,17 +33,22 @@ flight_delay = ModelProduct(
     features=(schedule, aircraft, weather_at_departure, congestion, origin_lately, carrier_lately),
     request=("carrier", "flight", "origin", "dest", "scheduled_departure", "distance", "aircraft_year", "seats"),
     candidates=(
-        linear(),
-        gradient_boosting(learning_rate=0.05, max_iter=150),
-        lightgbm(learning_rate=0.05, n_estimators=150),
+        candidates.dummy(),
+        candidates.linear(),
+        candidates.forest(),
+        candidates.gradient_boosting(learning_rate=0.05, max_iter=150),
+        candidates.lightgbm(learning_rate=0.05, n_estimators=150),
     ),
+    search=Search(trials=6, seconds=20),
     metric="roc_auc",
     gates=(
-        at_least("roc_auc", 0.62),
-        not_worse_than_champion("roc_auc", margin=0.005, confidence=0.95),
-        slice_gap("origin", "roc_auc", at_most=0.10),
-        onnx_parity(1e-5),
-        latency_p99(milliseconds=50),
+        gates.at_least("roc_auc", 0.62),
+        gates.not_worse_than_champion("roc_auc", margin=0.005, confidence=0.95),
+        gates.slice_gap("origin", "roc_auc", at_most=0.10),
+        gates.onnx_parity(1e-5),
+        gates.leakage_probe(at_most=0.9),
+        gates.bundle_size(megabytes=20),
+        gates.latency_p99(milliseconds=50),
     ),
     drift=DriftPolicy(watch=2, retrain=5, rework=10, agreeing_periods=2, cooldown=weeks(3), min_rows=1_000),
     acceptance=automatic(),

@@ -79,7 +79,30 @@ class OnnxParity:
     name: str = "onnx_parity"
 
 
-Gate = AtLeast | AtMost | NotWorseThanChampion | SliceGap | LatencyP99 | OnnxParity
+@dataclass(frozen=True)
+class BundleSize:
+    """Passes when the bundle's files take at most this much: the API holds the model in memory, once per process."""
+
+    megabytes: float
+    name: str = "bundle_size"
+
+
+@dataclass(frozen=True)
+class LeakageProbe:
+    """Passes when no input alone is more telling of the label than `at_most`, and no test row was fitted on.
+
+    at_most: skill from 0 (none) to 1 (it is the label): 2 ROC AUC - 1 for classes, R2 for numbers."""
+
+    at_most: float
+    name: str = "leakage_probe"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at_most < 1:
+            raise DeclarationError(f"leakage_probe: at_most {self.at_most} is a skill: it lies between 0 and 1.")
+
+
+Gate = AtLeast | AtMost | NotWorseThanChampion | SliceGap | LatencyP99 | OnnxParity | BundleSize | LeakageProbe
+ScoreGate = AtLeast | AtMost | NotWorseThanChampion | SliceGap  # those that name a metric
 
 
 def at_least(metric: str, limit: float) -> AtLeast:
@@ -104,6 +127,14 @@ def latency_p99(milliseconds: float) -> LatencyP99:
 
 def onnx_parity(tolerance: float) -> OnnxParity:
     return OnnxParity(tolerance)
+
+
+def bundle_size(megabytes: float) -> BundleSize:
+    return BundleSize(megabytes)
+
+
+def leakage_probe(at_most: float = 0.9) -> LeakageProbe:
+    return LeakageProbe(at_most)
 
 
 def _slug(limit: float) -> str:

@@ -70,18 +70,26 @@ class DriftPolicy:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Who lets a version that passed its tests and its staging go live."""
+    """Who lets a version that passed its tests and its staging go live. valid_for: how long a person's approval counts."""
 
     kind: str = "automatic"
+    valid_for: timedelta = timedelta(days=7)
 
     def __post_init__(self) -> None:
-        if self.kind != "automatic":
-            raise DeclarationError(f"acceptance {self.kind!r} does not exist. Known: automatic.")
+        if self.kind not in ("automatic", "manual"):
+            raise DeclarationError(f"acceptance {self.kind!r} does not exist. Known: automatic, manual.")
+        if self.valid_for <= timedelta(0):
+            raise DeclarationError("acceptance: an approval that is valid for no time lets nothing go live.")
 
 
 def automatic() -> Acceptance:
     """Accepted as soon as every gate has passed."""
     return Acceptance("automatic")
+
+
+def manual(valid_for: timedelta = timedelta(days=7)) -> Acceptance:
+    """Waits, once every gate has passed, for a person's signed approval (`mlops approve`)."""
+    return Acceptance("manual", valid_for)
 
 
 @dataclass(frozen=True)

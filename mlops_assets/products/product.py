@@ -12,9 +12,11 @@ import narwhals as nw
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import Feature, FeatureView
-from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, SliceGap
+from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.periods import Periods
 from mlops_assets.products.policy import Acceptance, DriftPolicy, Serving
+from mlops_assets.products.probation import Probation
+from mlops_assets.products.search import Search
 from mlops_assets.products.source import Column, Source
 from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
 
@@ -60,7 +62,9 @@ class ModelProduct:
     gates: tuple[Gate, ...]
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     acceptance: Acceptance = field(default_factory=Acceptance)
+    probation: Probation = field(default_factory=Probation)
     serving: Serving = field(default_factory=Serving)
+    search: Search = field(default_factory=Search)
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -192,7 +196,7 @@ class ModelProduct:
     def _validate_gates(self) -> None:
         known = metrics_of(self.task)
         wanted = [("metric", self.metric)]
-        wanted += [("gate", gate.metric) for gate in self.gates if not isinstance(gate, LatencyP99 | OnnxParity)]
+        wanted += [("gate", gate.metric) for gate in self.gates if isinstance(gate, ScoreGate)]
         for role, metric in wanted:
             if metric not in known:
                 raise DeclarationError(

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+OPERATING_THRESHOLD = 0.5  # probability of class 1 from which on a binary answer is class 1
+
 
 class Task(StrEnum):
     BINARY = "binary"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_assets.stores.approvals import ApprovalBook
 from mlops_assets.stores.clock import Clock, clock_of
 from mlops_assets.stores.deployment_ledger import DeploymentLedger
 from mlops_assets.stores.documents import Documents
@@ -40,6 +41,10 @@ class Home:
     def ledger(self) -> DeploymentLedger:
         return DeploymentLedger(self.root / "deployments.sqlite")
 
+    def approvals(self, given_key: str = "") -> ApprovalBook:
+        """Signed answers of people. given_key: the key from the environment; empty: the one in the home."""
+        return ApprovalBook(self.documents, self.root / "approval.key", given_key)
+
     @property
     def clock(self) -> Clock:
         return clock_of(self.clock_file)
@@ -55,6 +60,10 @@ class Home:
     @property
     def reports(self) -> Path:
         return self.root / "reports"
+
+    def experiments(self, product: str) -> Path:
+        """Where a search keeps its trials, so that one that was killed goes on."""
+        return self.root / "experiments" / product
 
     @property
     def mlflow_store(self) -> str:

@@ -46,7 +46,9 @@ class Manifest(msgspec.Struct, frozen=True):
     """What a bundle is and what it was made from.
 
     metrics: of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
-    value. classes: names of the classes in code order, empty for regression.
+    value. classes: names of the classes in code order, empty for regression. search: whether the hyperparameters are
+    those of the version before. input_versions: content hash of every partition it was trained on. packages, lock:
+    versions it depends on to the bit, and a hash of all that were installed.
     """
 
     product: str
@@ -70,6 +72,11 @@ class Manifest(msgspec.Struct, frozen=True):
     rows: int
     metrics: dict[str, float] = {}
     spread_percent: float = 0.0
+    seed: int | None = None
+    search: str = ""
+    input_versions: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    lock: str = ""
     checksums: dict[str, str] = {}
 
 

@@ -8,10 +8,19 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_assets.errors import DataError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, NEEDS_REWORK = "champion", "challenger", "needs-rework"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,18 @@ class ModelRegistry:
     def set_alias(self, product: str, alias: str, version: int) -> None:
         self.client.set_registered_model_alias(product, alias, str(version))
 
+    def mirror_alias(self, product: str, alias: str, version: int) -> bool:
+        """As `set_alias`; False where the registry does not know the version, which then serves without its alias."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.set_alias(product, alias, version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
     def version_with(self, product: str, alias: str) -> int | None:
         """The version an alias points at, None when nobody has it."""
         from mlflow.exceptions import MlflowException
@@ -72,6 +93,20 @@ class ModelRegistry:
 
     def untag_version(self, product: str, version: int, key: str) -> None:
         self.client.delete_model_version_tag(product, str(version), key)
+
+    def run_facts(self, run_id: str) -> RunFacts:
+        """Parameters and tags of a run. Raises DataError: MLflow knows no such run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise DataError(
+                f"MLflow at {self.tracking_uri} has no run {run_id!r}. Copy the run's id from its page in the UI."
+            ) from None
+        return RunFacts(dict(run.data.params), dict(run.data.tags), dict(run.data.metrics))
 
     def run_url(self, ui_url: str, run_id: str) -> str:
         """Where the MLflow UI shows this run."""

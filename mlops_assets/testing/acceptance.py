@@ -1,15 +1,24 @@
 """User acceptance: who lets a version that was tested and staged go live, on which evidence."""
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.approvals import Approval, Verdict
 from mlops_assets.testing.gates import GateResult
 
 
+class AcceptanceState(StrEnum):
+    ACCEPTED = "accepted"
+    WAITING = "waiting"  # every gate passed, a person has not answered yet
+    REFUSED = "refused"  # a gate failed
+    REJECTED = "rejected"  # a person said no
+
+
 class AcceptanceRecord(msgspec.Struct, frozen=True):
-    """The answer, bound to the data versions of the reports it rests on."""
+    """The answer, bound to the content of the reports and the bundle it rests on."""
 
     product: str
     version: int
@@ -19,22 +28,43 @@ class AcceptanceRecord(msgspec.Struct, frozen=True):
     reason: str
     gates: tuple[GateResult, ...]
     evidence: dict[str, str]
+    state: AcceptanceState | None = None  # None in records of before there were persons to wait for
+
+    @property
+    def in_words(self) -> str:
+        known = self.state or (AcceptanceState.ACCEPTED if self.accepted else AcceptanceState.REFUSED)
+        return known.value
 
 
 def accept(
-    product: ModelProduct, version: int, gates: tuple[GateResult, ...], evidence: dict[str, str], at: datetime
+    product: ModelProduct,
+    version: int,
+    gates: tuple[GateResult, ...],
+    evidence: dict[str, str],
+    at: datetime,
+    answer: Approval | None = None,
+    why_none: str = "",
 ) -> AcceptanceRecord:
-    """Accept when every declared gate was judged and passed; name those that were not."""
+    """Accept when every declared gate was judged and passed and, where acceptance is manual, a person said so.
+
+    answer: a verified answer on this evidence; why_none: what is wrong with those that do not count."""
     judged = {result.gate: result for result in gates}
     declared = [gate.name for gate in (*product.report_gates, *product.staging_gates)]
     missing = [name for name in declared if name not in judged]
     failed = [result.reason for result in gates if not result.passed]
+    state, by = AcceptanceState.REFUSED, product.acceptance.kind
     if missing:
         reason = f"not judged: {', '.join(missing)}"
     elif failed:
         reason = f"failed: {'; '.join(failed)}"
+    elif product.acceptance.kind == "automatic":
+        state, reason = AcceptanceState.ACCEPTED, f"all {len(declared)} gates passed"
+    elif answer is None:
+        state = AcceptanceState.WAITING
+        reason = f"waits for a person, as in: mlops approve {product.name} {version} --by NAME --note WHY"
+        reason += f" ({why_none})" if why_none else ""
     else:
-        reason = f"all {len(declared)} gates passed"
-    return AcceptanceRecord(
-        product.name, version, not missing and not failed, product.acceptance.kind, at, reason, gates, evidence
-    )
+        state = AcceptanceState.ACCEPTED if answer.verdict is Verdict.APPROVED else AcceptanceState.REJECTED
+        by, reason = answer.by, f"{answer.verdict} by {answer.by}: {answer.note}"
+    accepted = state is AcceptanceState.ACCEPTED
+    return AcceptanceRecord(product.name, version, accepted, by, at, reason, gates, evidence, state)

@@ -1,5 +1,6 @@
 """Assets of the testing pipeline: test report, staging report, acceptance. Gates are blocking asset checks."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,15 @@ from resources.platform import Platform
 
 if TYPE_CHECKING:
     from mlops_assets.testing.gates import GateResult
+    from mlops_assets.testing.report import TestReport
 
 GROUP = "testing"
+
+
+class TestReportConfig(dg.Config):
+    """render_report: write Evidently's HTML page as well, which takes seconds."""
+
+    render_report: bool = True
 
 
 def build_testing_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -34,45 +42,87 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
         deps=[dep(product, "model"), dep(product, "training_set")],
         check_specs=_gate_specs(key, product.report_gates),
     )
-    def test_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+    def test_report(
+        context: dg.AssetExecutionContext, config: TestReportConfig, platform: Platform
+    ) -> Iterator[object]:
         from mlops_assets.testing.gates import judge_report
         from mlops_assets.testing.plots import test_report_figure
-        from mlops_assets.testing.run import test_partition
+        from mlops_assets.testing.run import describe_partition, test_partition
 
-        home = platform.open()
-        report = test_partition(product, home, context.partition_key)
-        version = home.documents.save(product.name, "test_report", context.partition_key, report)
-        scores = [
-            {"metric": item.metric, "value": item.value, "interval": f"{item.low:.4f} to {item.high:.4f}"}
-            for item in report.scores
-        ]
-        slices = [
-            {
-                "slice": f"{item.feature}={item.category}",
-                "rows": item.rows,
-                "metric": item.metric,
-                "value": item.value,
-                "gap": item.gap,
-            }
-            for item in report.slices
-        ]
+        home, key_of_run = platform.open(), context.partition_key
+        started = time.perf_counter()
+        report = test_partition(product, home, key_of_run)
+        measured = time.perf_counter() - started
+        version = home.documents.save(product.name, "test_report", key_of_run, report)
+        results = judge_report(product, report)
+        card = describe_partition(product, home, key_of_run, report, results, with_page=config.render_report)
         metadata: dict[str, Any] = {
-            "version": report.version,
-            "rows": report.rows,
-            product.metric: report.value_of(product.metric),
-            "scores": table(scores),
-            "slices": table(slices),
+            **_report_metadata(product, report),
             "plot": picture(test_report_figure(report)),
-            "ONNX largest difference": report.onnx_difference,
+            "model card": dg.MetadataValue.md(card),
         }
-        if found := report.against_champion(product.metric):
-            metadata["against champion"] = (
-                f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
-            )
+        if config.render_report:
+            url = platform.report_url(product.name, "test_report", key_of_run)
+            metadata["Evidently report"] = dg.MetadataValue.url(url)
+        metadata["seconds measuring"] = measured
+        metadata["seconds outside measuring"] = time.perf_counter() - started - measured
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
-        yield from _check_results(key, judge_report(product, report))
+        yield from _check_results(key, results)
 
     return test_report
+
+
+def _report_metadata(product: ModelProduct, report: "TestReport") -> dict[str, Any]:
+    """What people see of a report, as tables."""
+    measured = [*report.scores, *([report.calibration_error] if report.calibration_error else [])]
+    scores = [
+        {"metric": item.metric, "value": item.value, "interval": f"{item.low:.4f} to {item.high:.4f}"}
+        for item in measured
+    ]
+    slices = [
+        {
+            "slice": f"{item.feature}={item.category}",
+            "rows": item.rows,
+            "metric": item.metric,
+            "value": item.value,
+            "gap": item.gap,
+        }
+        for item in report.slices
+    ]
+    worst = [
+        {
+            "slice": item.description,
+            "rows": item.rows,
+            item.metric: item.value,
+            "gap": item.gap,
+            f"chance, corrected for {report.slices_examined} slices": item.p_adjusted,
+        }
+        for item in report.worst_slices
+    ]
+    metadata: dict[str, Any] = {
+        "version": report.version,
+        "rows": report.rows,
+        product.metric: report.value_of(product.metric),
+        "scores": table(scores),
+        "slices": table(slices),
+        "worst slices found": table(worst),
+        "ONNX largest difference": report.onnx_difference,
+    }
+    if confusion := report.confusion:
+        rows = [
+            {"true": name, **dict(zip(confusion.classes, counts, strict=True))}
+            for name, counts in zip(confusion.classes, confusion.counts, strict=True)
+        ]
+        metadata["confusion" + (f" at {confusion.threshold:g}" if confusion.threshold else "")] = table(rows)
+    if report.leakage:
+        metadata["skill of each input alone"] = table(
+            [{"input": name, "skill": skill} for name, skill in list(report.leakage.alone.items())[:8]]
+        )
+    if found := report.against_champion(product.metric):
+        metadata["against champion"] = (
+            f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
+        )
+    return metadata
 
 
 def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
@@ -147,17 +197,19 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
         ],
     )
     def acceptance(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+        from mlops_assets.testing.acceptance import AcceptanceState
         from mlops_assets.testing.gates import GateResult
         from mlops_assets.testing.run import accept_partition
 
         home = platform.open()
-        record = accept_partition(product, home, context.partition_key)
+        record = accept_partition(product, home, context.partition_key, platform.approval_key())
         version = home.documents.save(product.name, "acceptance", context.partition_key, record)
         gates = [{"gate": item.gate, "passed": item.passed, "reason": item.reason} for item in record.gates]
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
                 "version": record.version,
+                "state": record.in_words,
                 "accepted": record.accepted,
                 "by": record.by,
                 "reason": record.reason,
@@ -166,7 +218,11 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(version),
         )
-        yield from _check_results(key, [GateResult("accepted", record.accepted, None, 0.0, record.reason)])
+        is_answer = record.state in (AcceptanceState.WAITING, AcceptanceState.REJECTED)
+        answer = GateResult("accepted", record.accepted, None, 0.0, record.reason)
+        # to wait and to be turned down by a person are no failures: the run ends well, and `deployment` refuses both
+        severity = dg.AssetCheckSeverity.WARN if is_answer else dg.AssetCheckSeverity.ERROR
+        yield from _check_results(key, [answer], severity)
 
     return acceptance
 
@@ -175,7 +231,11 @@ def _gate_specs(key: dg.AssetKey, gates: Iterable[Gate]) -> list[dg.AssetCheckSp
     return [dg.AssetCheckSpec(gate.name, asset=key, blocking=True, description=str(gate)) for gate in gates]
 
 
-def _check_results(key: dg.AssetKey, results: Iterable["GateResult"]) -> Iterator[dg.AssetCheckResult]:
+def _check_results(
+    key: dg.AssetKey,
+    results: Iterable["GateResult"],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> Iterator[dg.AssetCheckResult]:
     for result in results:
         metadata: dict[str, Any] = {"limit": result.limit}
         if result.value is not None:
@@ -184,7 +244,7 @@ def _check_results(key: dg.AssetKey, results: Iterable["GateResult"]) -> Iterato
             asset_key=key,
             check_name=result.gate,
             passed=result.passed,
-            severity=dg.AssetCheckSeverity.ERROR,
+            severity=severity,
             description=result.reason,
             metadata=metadata,
         )

@@ -2,7 +2,17 @@
 
 import msgspec
 
-from mlops_assets.products.gates import AtLeast, AtMost, Gate, LatencyP99, NotWorseThanChampion, OnnxParity, SliceGap
+from mlops_assets.products.gates import (
+    AtLeast,
+    AtMost,
+    BundleSize,
+    Gate,
+    LatencyP99,
+    LeakageProbe,
+    NotWorseThanChampion,
+    OnnxParity,
+    SliceGap,
+)
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.testing.report import TestReport
 
@@ -52,8 +62,32 @@ def _judge(gate: Gate, report: TestReport) -> GateResult:
             passed = value <= tolerance
             reason = f"largest difference of {report.rows:,} rows {value:.1e} {'<=' if passed else '>'} {tolerance:.0e}"
             return GateResult(gate.name, passed, value, tolerance, reason)
+        case BundleSize(megabytes):
+            return _judge_size(gate.name, megabytes, report.bundle_bytes)
+        case LeakageProbe():
+            return _judge_leakage(gate, report)
         case LatencyP99():
             raise AssertionError("latency is judged on the staging report")
+
+
+def _judge_size(name: str, limit: float, size: int | None) -> GateResult:
+    if size is None:
+        return GateResult(name, False, None, limit, "the bundle was not measured: materialise test_report again")
+    value = size / 1e6
+    passed = value <= limit
+    return GateResult(name, passed, value, limit, f"bundle of {value:.3g} MB {'<=' if passed else '>'} {limit:g} MB")
+
+
+def _judge_leakage(gate: LeakageProbe, report: TestReport) -> GateResult:
+    found = report.leakage
+    if found is None:
+        return GateResult(gate.name, False, None, gate.at_most, "leakage was not probed: materialise test_report again")
+    name, skill = found.most_telling
+    passed = skill <= gate.at_most and found.shared_rows == 0
+    reason = f"most telling input alone, {name}, has skill {skill:.3g} {'<=' if skill <= gate.at_most else '>'} {gate.at_most:g}"
+    if found.shared_rows:
+        reason += f"; {found.shared_rows} test rows were also fitted on"
+    return GateResult(gate.name, passed, skill, gate.at_most, reason)
 
 
 def _judge_comparison(gate: NotWorseThanChampion, report: TestReport) -> GateResult:

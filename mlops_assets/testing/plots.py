@@ -5,23 +5,58 @@ from typing import TYPE_CHECKING
 from mlops_assets.testing.report import TestReport
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def test_report_figure(report: TestReport) -> "Figure":
-    """Calibration (binary) beside the importance of the inputs."""
+    """Calibration and confusion (classes) beside the importance of the inputs and the worst slices."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    axes = figure.subplots(1, 2 if report.calibration else 1, squeeze=False)[0]
+    draws = [_importance, _worst]
+    if report.confusion:
+        draws.insert(0, _confusion)
     if report.calibration:
-        axes[0].plot([0, 1], [0, 1], color="lightgray")
-        axes[0].plot([b.predicted for b in report.calibration], [b.observed for b in report.calibration], "o-")
-        axes[0].set_xlabel("predicted probability")
-        axes[0].set_ylabel("observed share")
-        axes[0].set_title("Calibration", fontsize=9)
-    shown = list(report.importance.items())[:12][::-1]
-    axes[-1].barh([name for name, _ in shown], [loss for _, loss in shown])
-    axes[-1].set_title("Loss of the primary metric when the input is shuffled", fontsize=9)
-    axes[-1].tick_params(labelsize=7)
+        draws.insert(0, _calibration)
+    figure = Figure(figsize=(4.5 * len(draws), 3.5), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(draws), squeeze=False)[0], draws, strict=True):
+        draw(axes, report)
     return figure
+
+
+def _calibration(axes: "Axes", report: TestReport) -> None:
+    axes.plot([0, 1], [0, 1], color="lightgray")
+    axes.plot([b.predicted for b in report.calibration], [b.observed for b in report.calibration], "o-")
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("observed share")
+    error = report.calibration_error
+    axes.set_title("Calibration" + (f", error {error.value:.3f}" if error else ""), fontsize=9)
+
+
+def _confusion(axes: "Axes", report: TestReport) -> None:
+    assert report.confusion is not None  # it is only drawn where it is
+    classes, counts = report.confusion.classes, report.confusion.counts
+    axes.imshow(counts, cmap="Blues")
+    for true, row in enumerate(counts):
+        for answered, count in enumerate(row):
+            axes.text(answered, true, f"{count:,}", ha="center", va="center", fontsize=8, color="tab:red")
+    axes.set_xticks(range(len(classes)), classes, fontsize=7)
+    axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("true")
+    at = report.confusion.threshold
+    axes.set_title("Rows" + (f" at threshold {at:g}" if at is not None else ""), fontsize=9)
+
+
+def _importance(axes: "Axes", report: TestReport) -> None:
+    shown = list(report.importance.items())[:12][::-1]
+    axes.barh([name for name, _ in shown], [loss for _, loss in shown])
+    axes.set_title("Loss of the primary metric when the input is shuffled", fontsize=9)
+    axes.tick_params(labelsize=7)
+
+
+def _worst(axes: "Axes", report: TestReport) -> None:
+    shown = report.worst_slices[::-1]
+    axes.barh([item.description for item in shown], [item.gap for item in shown], color="tab:orange")
+    axes.set_title(f"Gap of the worst of {report.slices_examined} slices", fontsize=9)
+    axes.tick_params(labelsize=7)

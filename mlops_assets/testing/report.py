@@ -3,16 +3,18 @@
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.gates import NotWorseThanChampion, SliceGap
+from mlops_assets.products.gates import NotWorseThanChampion
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import METRICS, Task, metrics_of
+from mlops_assets.products.task import OPERATING_THRESHOLD, Task, metrics_of
 from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.testing.leakage import Leakage, probe_leakage
+from mlops_assets.testing.slices import Slice, WorstSlice, declared_slices, worst_slices
 from mlops_assets.training.conversion import largest_difference
 from mlops_assets.training.fit import label_codes
-from mlops_assets.training.metrics import Array, paired_gain, score, score_with_interval
+from mlops_assets.training.metrics import Array, day_blocks, paired_gain, score, score_with_interval
 
 IMPORTANCE_ROWS = 2_000
 CALIBRATION_BINS = 10
@@ -23,17 +25,6 @@ class Scored(msgspec.Struct, frozen=True):
     value: float
     low: float
     high: float
-
-
-class Slice(msgspec.Struct, frozen=True):
-    """A category of a feature and the metric on it; None where the slice cannot be scored (one class only)."""
-
-    feature: str
-    category: str
-    rows: int
-    metric: str
-    value: float | None
-    gap: float | None
 
 
 class CalibrationBin(msgspec.Struct, frozen=True):
@@ -53,8 +44,21 @@ class Comparison(msgspec.Struct, frozen=True):
     confidence: float
 
 
+class Confusion(msgspec.Struct, frozen=True):
+    """Rows by true class (outer) and answered class (inner), in the order of `classes`. threshold: probability from which
+    on the answer is the second class; None for more than two classes, where the most probable one is answered."""
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    threshold: float | None
+
+
 class TestReport(msgspec.Struct, frozen=True):
-    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled."""
+    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled.
+
+    calibration_error: mean distance of predicted and observed share over the bins, weighted by rows (binary).
+    slices_examined: how many slices the search for the worst looked at. Reports of before these were measured lack them.
+    """
 
     product: str
     version: int
@@ -66,6 +70,12 @@ class TestReport(msgspec.Struct, frozen=True):
     importance: dict[str, float]
     onnx_difference: float
     comparisons: tuple[Comparison, ...]
+    calibration_error: Scored | None = None
+    confusion: Confusion | None = None
+    worst_slices: tuple[WorstSlice, ...] = ()
+    slices_examined: int = 0
+    leakage: Leakage | None = None
+    bundle_bytes: int | None = None
 
     def against_champion(self, metric: str) -> Comparison | None:
         """None while there is no champion to be compared with."""
@@ -76,9 +86,15 @@ class TestReport(msgspec.Struct, frozen=True):
 
 
 def test_model(
-    product: ModelProduct, bundle: Bundle, estimated: Array, champion: Bundle | None, rows: pl.DataFrame
+    product: ModelProduct,
+    bundle: Bundle,
+    estimated: Array,
+    champion: Bundle | None,
+    rows: pl.DataFrame,
+    fit_rows: pl.DataFrame | None,
 ) -> TestReport:
-    """Measure a challenger. rows: the test split; estimated: its scores by the estimator the bundle was made from."""
+    """Measure a challenger. rows: the test split; estimated: its scores by the estimator the bundle was made from;
+    fit_rows: what it was fitted on, without which leakage is not probed."""
     task, metric = product.task, product.metric
     labels = label_codes(task, rows[LABEL], bundle.manifest.classes)
     days = rows[product.event_timestamp].dt.date()
@@ -91,17 +107,25 @@ def test_model(
         for name, confidence in _compared(product).items():
             gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence)
             comparisons.append(Comparison(champion.manifest.version, name, gain.value, gain.low, gain.high, confidence))
+    importance = _importance(product, bundle, rows, labels)
+    worst, examined = worst_slices(product, rows, labels, scores, days, list(importance))
     return TestReport(
         product.name,
         bundle.manifest.version,
         bundle.manifest.partition,
         rows.height,
         tuple(Scored(item.metric, item.value, item.low, item.high) for item in intervals),
-        tuple(_slices(product, rows, labels, scores, overall)),
+        tuple(declared_slices(product, rows, labels, scores, overall)),
         tuple(_calibration(labels, scores)) if task is Task.BINARY else (),
-        _importance(product, bundle, rows, labels),
+        importance,
         largest_difference(estimated, scores, task),
         tuple(comparisons),
+        calibration_error=_calibration_error(labels, scores, days) if task is Task.BINARY else None,
+        confusion=None if task is Task.REGRESSION else _confusion(task, bundle.manifest.classes, labels, scores),
+        worst_slices=worst,
+        slices_examined=examined,
+        leakage=None if fit_rows is None else probe_leakage(product, fit_rows, rows, bundle.manifest.classes),
+        bundle_bytes=sum(path.stat().st_size for path in bundle.folder.iterdir()),
     )
 
 
@@ -114,32 +138,36 @@ def _compared(product: ModelProduct) -> dict[str, float]:
     return asked
 
 
-def _slices(product: ModelProduct, rows: pl.DataFrame, labels: Array, scores: Array, overall: float) -> list[Slice]:
-    gates = [gate for gate in product.gates if isinstance(gate, SliceGap)]
-    declared = [(gate.feature, gate.metric) for gate in gates]
-    declared += [
-        (feature.name, product.metric)
-        for feature in product.inputs
-        if feature.kind is FeatureKind.CATEGORICAL and rows[feature.name].n_unique() <= 20
-    ]
-    found = []
-    for feature_name, metric in dict.fromkeys(declared):
-        whole = overall if metric == product.metric else score(metric, product.task, labels, scores)
-        for category in rows[feature_name].drop_nulls().unique().sort().to_list():
-            of_slice = (rows[feature_name] == category).fill_null(False).to_numpy()
-            value = None
-            if product.task is Task.REGRESSION or len(np.unique(labels[of_slice])) > 1:
-                value = score(metric, product.task, labels[of_slice], scores[of_slice])
-            gap = None if value is None else METRICS[metric].gain(whole, value)
-            found.append(Slice(feature_name, str(category), int(of_slice.sum()), metric, value, gap))
-    return found
-
-
 def _calibration(labels: Array, scores: Array) -> list[CalibrationBin]:
     order = np.array_split(np.argsort(scores, kind="stable"), CALIBRATION_BINS)
     return [
         CalibrationBin(float(scores[part].mean()), float(labels[part].mean()), len(part)) for part in order if len(part)
     ]
+
+
+def _calibration_error(labels: Array, scores: Array, days: pl.Series) -> Scored:
+    """Expected calibration error in ten bins of equal rows (Naeini et al. 2015), with its interval over days.
+
+    It is never negative, so chance alone gives some: the interval of a perfect model does not hold 0."""
+
+    def error(rows: NDArray[np.int64]) -> float:
+        bins = _calibration(labels[rows], scores[rows])
+        return sum(abs(item.predicted - item.observed) * item.rows for item in bins) / len(rows)
+
+    resampled = [error(rows) for rows in day_blocks(days, seed=7)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Scored("calibration_error", error(np.arange(len(labels))), float(low), float(high))
+
+
+def _confusion(task: Task, classes: tuple[str, ...], labels: Array, scores: Array) -> Confusion:
+    """A class that was never seen in training is in no row of it: the model could not answer it."""
+    answered = (scores >= OPERATING_THRESHOLD).astype(int) if task is Task.BINARY else scores.argmax(axis=1)
+    known = ~np.isnan(labels)
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(counts, (labels[known].astype(int), answered[known]), 1)
+    return Confusion(
+        classes, tuple(tuple(row) for row in counts.tolist()), OPERATING_THRESHOLD if task is Task.BINARY else None
+    )
 
 
 def _importance(product: ModelProduct, bundle: Bundle, rows: pl.DataFrame, labels: Array) -> dict[str, float]:

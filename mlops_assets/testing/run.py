@@ -1,21 +1,27 @@
 """Loads what the tests of a partition need, runs them, and reads their answers back."""
 
+import hashlib
+
 import numpy as np
 import polars as pl
 
-from mlops_assets.errors import NoChampion
+from mlops_assets.errors import ApprovalRefused, NoChampion, PartitionMissing
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.approvals import Approval, Verdict
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import ESTIMATOR, Bundle
-from mlops_assets.testing.acceptance import AcceptanceRecord, accept
+from mlops_assets.stores.model_bundle import ESTIMATOR, MANIFEST, Bundle, read_manifest
+from mlops_assets.testing.acceptance import AcceptanceRecord, AcceptanceState, accept
 from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
+from mlops_assets.testing.pages import page_path, render_test_report, save_card
 from mlops_assets.testing.report import TestReport, test_model
 from mlops_assets.testing.staging import LARGEST_SKEW, StagingReport, stage
 from mlops_assets.training.fit import estimator_scores
+from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
 from mlops_assets.training.register import MODEL, ModelRecord
-from mlops_assets.training.split import SPLIT, TEST
+from mlops_assets.training.split import FIT, SPLIT, TEST
 
 STAGED_ROWS = 1_000
+ACCEPTANCE = "acceptance"
 
 
 def trained_bundle(product: ModelProduct, home: Home, key: str) -> Bundle:
@@ -34,9 +40,32 @@ def champion_bundle(product: ModelProduct, home: Home) -> Bundle | None:
 def test_partition(product: ModelProduct, home: Home, key: str) -> TestReport:
     """Test the partition's model on its unseen rows, beside the present champion."""
     bundle = trained_bundle(product, home, key)
-    rows = home.offline.scan(f"{product.name}/training_set", [key]).filter(pl.col(SPLIT) == TEST).collect()
+    training_set = home.offline.read(f"{product.name}/training_set", [key])
+    rows, fit_rows = (training_set.filter(pl.col(SPLIT) == split) for split in (TEST, FIT))
     estimated = estimator_scores(_estimator(bundle), product.task, bundle.encode(rows))
-    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows)
+    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows, fit_rows)
+
+
+def describe_partition(
+    product: ModelProduct,
+    home: Home,
+    key: str,
+    report: TestReport,
+    gates: tuple[GateResult, ...],
+    *,
+    with_page: bool,
+) -> str:
+    """Write the model card and, if wanted, Evidently's page of a report that was just made; returns the card."""
+    challenger = trained_bundle(product, home, key)
+    if with_page:
+        rows = home.offline.scan(f"{product.name}/training_set", [key]).filter(pl.col(SPLIT) == TEST).collect()
+        champion = champion_bundle(product, home)
+        render_test_report(product, report, gates, challenger, champion, rows, page_path(home, product.name, key))
+    manifest = challenger.manifest
+    recipe_version = recipe_key(manifest.recipe_version)
+    has_recipe = home.documents.has(product.name, RECIPE, recipe_version)
+    recipe = home.documents.load(product.name, RECIPE, recipe_version, Recipe) if has_recipe else None
+    return save_card(product, home, manifest, report, gates, recipe)
 
 
 def stage_partition(product: ModelProduct, home: Home, key: str) -> StagingReport:
@@ -58,13 +87,73 @@ def stage_partition(product: ModelProduct, home: Home, key: str) -> StagingRepor
     return stage(product, bundle, requests, features)
 
 
-def accept_partition(product: ModelProduct, home: Home, key: str) -> AcceptanceRecord:
-    """Judge every gate anew on the stored reports, and accept or refuse."""
+def accept_partition(product: ModelProduct, home: Home, key: str, approval_key: str = "") -> AcceptanceRecord:
+    """Judge every gate anew on the stored reports, ask for a person's answer where one is needed, and accept or refuse.
+
+    approval_key: what answers are signed with; empty: the key in the home."""
     report = home.documents.load(product.name, "test_report", key, TestReport)
     staged = home.documents.load(product.name, "staging_report", key, StagingReport)
     version = home.documents.load(product.name, MODEL, key, ModelRecord).version
-    evidence = {name: home.documents.version(product.name, name, key) for name in ("test_report", "staging_report")}
-    return accept(product, version, judge_all(product, version, report, staged), evidence, home.clock.now())
+    evidence, now = evidence_of(product, home, key, version), home.clock.now()
+    gates = judge_all(product, version, report, staged)
+    if product.acceptance.kind == "automatic":
+        return accept(product, version, gates, evidence, now)
+    book = home.approvals(approval_key)
+    answer = book.newest(product.name, version, evidence, now)
+    why_none = "" if answer else book.why_not(product.name, version, evidence, now)
+    return accept(product, version, gates, evidence, now, answer, why_none)
+
+
+def open_partitions(product: ModelProduct, home: Home) -> dict[str, AcceptanceState]:
+    """Partitions whose acceptance a person may still change, oldest first, with the state that is stored."""
+    stored = {
+        key: home.documents.load(product.name, ACCEPTANCE, key, AcceptanceRecord).state
+        for key in home.documents.keys(product.name, ACCEPTANCE)
+    }
+    changeable = (AcceptanceState.WAITING, AcceptanceState.REJECTED)
+    return {key: state for key, state in stored.items() if state is not None and state in changeable}
+
+
+def evidence_of(product: ModelProduct, home: Home, key: str, version: int) -> dict[str, str]:
+    """SHA-256 of what an answer rests on: both reports and the manifest, which holds the bundle's checksums."""
+    paths = {name: home.documents.path(product.name, name, key) for name in ("test_report", "staging_report")}
+    paths["bundle"] = home.bundle(product.name, version) / MANIFEST
+    for name, path in paths.items():
+        if not path.exists():
+            raise PartitionMissing(f"{product.name}/{name}", [key])
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+
+
+def answer_version(
+    product: ModelProduct, home: Home, version: int, verdict: Verdict, by: str, note: str, approval_key: str = ""
+) -> Approval:
+    """A person's signed answer to a version that waits. Raises ApprovalRefused: nothing waits for an answer, with why."""
+    if product.acceptance.kind != "manual":
+        raise ApprovalRefused(
+            f"acceptance of {product.name} is automatic: its gates decide, and nobody is asked. Declare "
+            "acceptance=manual() to be asked."
+        )
+    key = read_manifest(home.bundle(product.name, version)).partition
+    if (trained := home.documents.load(product.name, MODEL, key, ModelRecord).version) != version:
+        raise ApprovalRefused(
+            f"version {version} of {product.name} was trained again for {key} as version {trained}. Answer that one."
+        )
+    record = accept_partition(product, home, key, approval_key)
+    if record.state is AcceptanceState.REFUSED:
+        raise ApprovalRefused(
+            f"version {version} of {product.name} cannot be answered: {record.reason}. What failed a gate is not approved."
+        )
+    return home.approvals(approval_key).answer(
+        product=product.name,
+        version=version,
+        partition=key,
+        verdict=verdict,
+        by=by,
+        note=note,
+        at=home.clock.now(),
+        valid_for=product.acceptance.valid_for,
+        evidence=record.evidence,
+    )
 
 
 def judge_all(product: ModelProduct, version: int, report: TestReport, staged: StagingReport) -> tuple[GateResult, ...]:

@@ -1,14 +1,20 @@
 """Assets of the training pipeline: experiment, recipe, training set, model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import msgspec
 
 from mlops_assets.errors import DataError
 from mlops_assets.products.product import ModelProduct
 from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, rows_metadata, table
 from resources.platform import Platform
 from resources.tracking import Tracking
+
+if TYPE_CHECKING:
+    from dagster_mlflow.resources import MlFlow
+
+    from mlops_assets.training.search import Leaderboard
 
 GROUP = "training"
 
@@ -26,9 +32,11 @@ class RecipeConfig(dg.Config):
 
 
 class ModelConfig(dg.Config):
-    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again."""
+    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again.
+    search: search the hyperparameters anew on this partition's window first, and let the best leave development."""
 
     recipe_version: int = 0
+    search: bool = False
 
 
 def build_training_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -58,11 +66,8 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
         as_of = config.as_of or _newest_trainable(product, home.offline.keys(f"{product.name}/labels"))
         rows = load_training_set(product, home.offline, as_of)
         with tracking.run(context, f"{product.name}/experiment", {"product": product.name, "as_of": as_of}) as mlflow:
-            board = run_experiment(product, as_of, rows, context.log.info)
-            for trial in board.trials:
-                with mlflow.start_run(run_name=trial.candidate, nested=True):
-                    mlflow.log_params({"estimator": trial.estimator, **trial.hyperparameters})
-                    mlflow.log_metrics({board.metric: trial.score, "fit_seconds": trial.fit_seconds})
+            board = run_experiment(product, as_of, rows, context.log.info, folder=home.experiments(product.name))
+            _log_trials(mlflow, product, board)
             mlflow.set_tags({"best": board.best.candidate})
             run_id = str(mlflow.active_run().info.run_id)
         version = home.documents.save(product.name, "experiment", "latest", board)
@@ -73,8 +78,11 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
                 board.metric: trial.score,
                 "interval": f"{trial.low:.4f} to {trial.high:.4f}",
                 "behind best": f"{trial.behind_best:.4f} ({trial.behind_low:.4f} to {trial.behind_high:.4f})",
+                "told apart from the best": "no, the difference is noise" if trial.is_tied_with_best else "yes",
+                "settings tried": trial.tried,
                 "fit s": trial.fit_seconds,
                 "µs/row": trial.microseconds_per_row,
+                "bundle MB": "no ONNX form" if trial.bundle_bytes is None else trial.bundle_bytes / 1e6,
             }
             for trial in board.trials
         ]
@@ -85,6 +93,8 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
                 "leaderboard": table(shown),
                 "plot": picture(leaderboard_figure(board)),
                 "best": board.best.candidate,
+                "trials": len(board.searched),
+                "ended by": board.ended_by,
                 "MLflow run": dg.MetadataValue.url(tracking.run_url(run_id)),
             },
             data_version=dg.DataVersion(version),
@@ -108,7 +118,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.stores.model_registry import NEEDS_REWORK
-        from mlops_assets.training.recipe import RECIPE, current_recipe, promote_best, recipe_key
+        from mlops_assets.training.recipe import RECIPE, clear_flag, current_recipe, promote_best, recipe_key
         from mlops_assets.training.search import Leaderboard
 
         home = platform.open()
@@ -118,13 +128,10 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         now = home.clock.now()
         made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
         version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
-        flag = home.ledger.open_flag(product.name)
-        is_new = former is None or former.mlflow_run_id != made.mlflow_run_id
-        if flag is not None and not is_new:
+        if (cleared := clear_flag(home, former, made)) is not None:
+            tracking.registry().untag_version(product.name, cleared, NEEDS_REWORK)
+        elif home.ledger.open_flag(product.name) is not None:
             context.log.warning("the experiment is the one the last recipe came from: the flag for rework stays")
-        elif flag is not None:
-            home.ledger.clear_rework(product.name, now)
-            tracking.registry().untag_version(product.name, flag.version, NEEDS_REWORK)
         return dg.MaterializeResult(
             metadata={
                 "recipe version": made.version,
@@ -153,12 +160,15 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         deps=[dep(product, name, first=-length, last=-1) for name in ("features", "labels")],
     )
     def training_set(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.training.provenance import TRAINING_INPUTS, TrainingInputs, inputs_of_window
         from mlops_assets.training.split import SPLIT
         from mlops_assets.training.window import load_training_set
 
         home = platform.open()
         rows = load_training_set(product, home.offline, context.partition_key)
+        read = inputs_of_window(product, home, context.partition_key)
         version = home.offline.write(f"{product.name}/training_set", context.partition_key, rows)
+        home.documents.save(product.name, TRAINING_INPUTS, context.partition_key, TrainingInputs(version, read))
         if rows["period"].n_unique() < length:
             context.log.warning(
                 f"the training window holds {rows['period'].n_unique()} of {length} periods: the others lie before the first "
@@ -193,12 +203,26 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
     def model(
         context: dg.AssetExecutionContext, config: ModelConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.training.recipe import recipe_to_train_by
+        from mlops_assets.training.recipe import (
+            RECIPE,
+            current_recipe,
+            promote_best,
+            recipe_key,
+            recipe_to_train_by,
+        )
         from mlops_assets.training.register import train_and_register
+        from mlops_assets.training.search import run_experiment
 
         home = platform.open()
-        recipe = recipe_to_train_by(home.documents, product, config.recipe_version)
         key = context.partition_key
+        if config.search:
+            rows = home.offline.read(f"{product.name}/training_set", [key])
+            board = run_experiment(product, key, rows, context.log.info, folder=home.experiments(product.name))
+            former = current_recipe(home.documents, product)
+            version = former.version + 1 if former else 1
+            made = promote_best(product, board, version, "retraining", home.clock.now(), context.run.run_id)
+            home.documents.save(product.name, RECIPE, recipe_key(version), made)
+        recipe = recipe_to_train_by(home.documents, product, 0 if config.search else config.recipe_version)
         tags = {"product": product.name, "recipe_version": str(recipe.version)}
         with tracking.run(context, f"{product.name}/training", tags) as mlflow:
             manifest = train_and_register(
@@ -209,6 +233,7 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
             "estimator": manifest.estimator,
             "hyperparameters": dg.MetadataValue.json(dict(manifest.hyperparameters)),
             "recipe version": recipe.version,
+            "search": manifest.search,
             "rows": manifest.rows,
             "week-to-week spread of the metric (%)": manifest.spread_percent,
             "bundle (bytes)": sum(
@@ -225,6 +250,33 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return model
+
+
+def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: "Leaderboard") -> None:
+    """Every setting that was tried, pruned ones too, as a run below the experiment's own."""
+    from mlops_assets.training.recipe import RECIPE_TAG, Settings
+
+    families = {candidate.name: candidate.estimator for candidate in product.candidates}
+    costs = {trial.candidate: trial for trial in board.trials}
+    for item in board.searched:
+        settings = Settings(item.candidate, families[item.candidate], item.hyperparameters)
+        with mlflow.start_run(run_name=f"{item.candidate} {item.number}", nested=True):
+            mlflow.log_params({"estimator": settings.estimator, **item.hyperparameters})
+            mlflow.set_tags(
+                {
+                    RECIPE_TAG: msgspec.json.encode(settings).decode(),
+                    "product": product.name,
+                    "trial": str(item.number),
+                    "state": "left early" if item.score is None else "complete",
+                }
+            )
+            metrics = {"seconds": item.seconds, "folds": float(item.folds)}
+            if item.score is not None:
+                metrics[board.metric] = item.score
+            best = costs[item.candidate]
+            if item.score is not None and best.hyperparameters == item.hyperparameters:
+                metrics |= {"fit_seconds": best.fit_seconds, "microseconds_per_row": best.microseconds_per_row}
+            mlflow.log_metrics(metrics)
 
 
 def _newest_trainable(product: ModelProduct, labelled: list[str]) -> str:

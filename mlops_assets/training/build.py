@@ -17,6 +17,7 @@ from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task, metrics_of
 from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE
+from mlops_assets.training.at_rest import dumps
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import PREDICTION, Fitted, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
@@ -52,8 +53,6 @@ def train(
     told: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Raises NotConvertible: the estimator has no ONNX form."""
-    import skops.io
-
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     told(f"fitting {candidate.name} on {rows.height:,} rows")
     fitted = fit(product, candidate, rows)
@@ -63,7 +62,7 @@ def train(
     files = {
         MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)),
         REFERENCE: msgspec.json.encode(profile_training_window(product, rows, later), order="deterministic"),
-        ESTIMATOR: skops.io.dumps(fitted.estimator),
+        ESTIMATOR: dumps(fitted.estimator),
     }
     test = training_set.filter(pl.col(SPLIT) == TEST)
     labels, scores = label_codes(product.task, test[LABEL], fitted.classes), fitted.scores(test)

@@ -1,7 +1,8 @@
 """Turns a candidate into an unfitted, scikit-learn compatible estimator."""
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.search import Range, Real, Whole
 from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import Input
 
@@ -25,27 +27,57 @@ class Estimator(Protocol):
 def make_estimator(candidate: Candidate, task: Task, inputs: tuple[Input, ...], seed: int) -> Estimator:
     """The candidate's estimator for this task.
 
-    Raises DeclarationError: no such family, or the factory it names cannot be imported."""
+    Raises DeclarationError: no such family, what it names cannot be imported, or takes other hyperparameters."""
     families: dict[str, Callable[..., Estimator]] = {
         "linear": _linear,
         "gradient_boosting": _gradient_boosting,
         "lightgbm": _lightgbm,
+        "forest": _forest,
+        "dummy": _dummy,
     }
-    if candidate.estimator in families:
-        return families[candidate.estimator](task, inputs, seed, dict(candidate.hyperparameters))
-    module, separator, factory = candidate.estimator.partition(":")
-    if not separator:
-        raise DeclarationError(
-            f"candidate {candidate.name!r}: no estimator family {candidate.estimator!r}. "
-            f"{choices(candidate.estimator, families)} For your own, write 'package.module:factory'."
-        )
+    settings = dict(candidate.hyperparameters)
     try:
-        made: Estimator = getattr(importlib.import_module(module), factory)(task, **candidate.hyperparameters)
+        if candidate.estimator in families:
+            return families[candidate.estimator](task, inputs, seed, settings)
+        module, separator, name = candidate.estimator.partition(":")
+        if not separator:
+            raise DeclarationError(
+                f"candidate {candidate.name!r}: no estimator family {candidate.estimator!r}. "
+                f"{choices(candidate.estimator, families)} For your own, write 'package.module:name'."
+            )
+        found = getattr(importlib.import_module(module), name)
+        return _own(found, seed, settings) if isinstance(found, type) else found(task, **settings)
     except (ImportError, AttributeError) as error:
         raise DeclarationError(
             f"candidate {candidate.name!r}: {candidate.estimator} cannot be imported: {error}."
         ) from error
-    return made
+    except TypeError as error:
+        raise DeclarationError(
+            f"candidate {candidate.name!r}: {candidate.estimator} does not take {settings or 'no hyperparameters'}: {error}."
+        ) from error
+
+
+def default_space(estimator: str, task: Task) -> Mapping[str, Range]:
+    """What an experiment varies of a family unless the candidate says otherwise; nothing for an estimator of one's own."""
+    linear: dict[str, Range] = (
+        {"alpha": Real(1e-2, 1e3, log=True)} if task is Task.REGRESSION else {"C": Real(1e-3, 1e1, log=True)}
+    )
+    families: dict[str, dict[str, Range]] = {
+        "linear": linear,
+        "gradient_boosting": {
+            "learning_rate": Real(0.02, 0.2, log=True),
+            "max_leaf_nodes": Whole(8, 64, log=True),
+            "l2_regularization": Real(1e-3, 1e2, log=True),
+        },
+        "lightgbm": {
+            "learning_rate": Real(0.02, 0.2, log=True),
+            "num_leaves": Whole(8, 64, log=True),
+            "min_child_samples": Whole(10, 500, log=True),
+            "reg_lambda": Real(1e-3, 1e2, log=True),
+        },
+        "forest": {"max_depth": Whole(6, 14), "min_samples_leaf": Whole(5, 200, log=True)},
+    }
+    return families.get(estimator, {})
 
 
 def fit_options(candidate: Candidate, inputs: tuple[Input, ...]) -> dict[str, Any]:
@@ -99,6 +131,44 @@ def _lightgbm(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters:
     family = LGBMRegressor if task is Task.REGRESSION else LGBMClassifier
     fixed = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
     return family(**{**fixed, **hyperparameters})  # type: ignore[no-any-return]
+
+
+def _forest(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: dict[str, Any]) -> Estimator:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    family = RandomForestRegressor if task is Task.REGRESSION else RandomForestClassifier
+    fixed = {"n_estimators": 60, "max_depth": 12, "min_samples_leaf": 20, "n_jobs": 2, "random_state": seed}
+    return _filled(family(**{**fixed, **hyperparameters}))
+
+
+def _dummy(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: dict[str, Any]) -> Estimator:
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    made: Estimator = (
+        DummyRegressor(**{"strategy": "median", **hyperparameters})
+        if task is Task.REGRESSION
+        else DummyClassifier(**{"strategy": "prior", **hyperparameters})
+    )
+    return made
+
+
+def _own(family: type, seed: int, hyperparameters: dict[str, Any]) -> Estimator:
+    """A class the user names: seeded where it takes a seed, nulls filled where it would not take them faithfully."""
+    takes = inspect.signature(family).parameters
+    seeded = {"random_state": seed} if "random_state" in takes else {}
+    made: Estimator = family(**{**seeded, **hyperparameters})
+    keeps_nulls = family.__name__.startswith(("HistGradientBoosting", "LGBM"))
+    return made if keeps_nulls else _filled(made)
+
+
+def _filled(estimator: Estimator) -> Estimator:
+    """Nulls filled with the median before it: most estimators refuse them, and skl2onnx sends them down the wrong branch
+    of a tree."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+
+    fill = SimpleImputer(strategy="median", keep_empty_features=True)
+    return Pipeline([("fill", fill), ("model", estimator)])  # type: ignore[no-any-return]
 
 
 def _positions(inputs: tuple[Input, ...], kind: FeatureKind) -> list[int]:

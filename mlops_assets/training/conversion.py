@@ -66,6 +66,8 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
             # sums of many float32 leaves drift: summed in groups instead; onnxmltools breaks on a single group
             split=GROUP if task is Task.REGRESSION and estimator.booster_.num_trees() > GROUP else None,  # type: ignore[attr-defined]
         )
+    if type(estimator).__name__ in ("DummyClassifier", "DummyRegressor"):
+        return _constant(estimator)
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -74,6 +76,35 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
     return convert_sklearn(
         estimator, initial_types=[("inputs", FloatTensorType([None, width]))], options=options, target_opset=OPSET
     )
+
+
+def _constant(estimator: Estimator):  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    """The same answer for every row, which skl2onnx has no converter for."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    is_classifier = type(estimator).__name__ == "DummyClassifier"
+    answer = estimator.class_prior_ if is_classifier else estimator.constant_  # type: ignore[attr-defined]
+    row = np.asarray(answer, dtype=np.float32).reshape(1, -1)
+    constants = {
+        "answer": row,
+        "first": np.array([0], dtype=np.int64),
+        "width": np.array([row.shape[1]], dtype=np.int64),
+    }
+    name = "probabilities" if is_classifier else "variable"
+    nodes = [
+        helper.make_node("Shape", ["inputs"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["rows"]),
+        helper.make_node("Concat", ["rows", "width"], ["wanted"], axis=0),
+        helper.make_node("Expand", ["answer", "wanted"], [name]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "constant",
+        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [None, None])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, row.shape[1]])],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
 
 def _with_float32_thresholds(booster: "lightgbm.Booster") -> "lightgbm.Booster":

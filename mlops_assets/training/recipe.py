@@ -8,9 +8,19 @@ from mlops_assets.errors import DataError
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.documents import Documents
+from mlops_assets.stores.home import Home
 from mlops_assets.training.search import Leaderboard
 
 RECIPE = "recipe"
+RECIPE_TAG = "mlops.recipe"  # tag of an MLflow run: the settings a recipe can be made of, as JSON
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What makes an estimator: the part of a recipe that a run carries."""
+
+    candidate: str
+    estimator: str
+    hyperparameters: dict[str, int | float | str | bool | None]
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -27,6 +37,9 @@ class Recipe(msgspec.Struct, frozen=True):
     def as_candidate(self) -> Candidate:
         return Candidate(self.candidate, self.estimator, self.hyperparameters)
 
+    def as_settings(self) -> Settings:
+        return Settings(self.candidate, self.estimator, self.hyperparameters)
+
 
 def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: str, at: datetime, run_id: str) -> Recipe:
     """The leaderboard's best candidate, with those that cannot be told apart from it named in the reason."""
@@ -38,6 +51,29 @@ def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: st
     return Recipe(
         product.name, version, chosen.candidate, chosen.estimator, chosen.hyperparameters, by, reason, at, run_id
     )
+
+
+def promote_settings(
+    documents: Documents, product: ModelProduct, settings: Settings, by: str, reason: str, at: datetime, run_id: str
+) -> Recipe:
+    """The next recipe, from settings that a person chose. Raises DataError: nobody is named, or no reason given."""
+    if not by.strip() or not reason.strip():
+        raise DataError("a recipe leaves development with who lets it go and why. Name both.")
+    former = current_recipe(documents, product)
+    version = former.version + 1 if former else 1
+    made = settings.candidate, settings.estimator, settings.hyperparameters
+    return Recipe(product.name, version, *made, by, reason, at, run_id)
+
+
+def clear_flag(home: Home, former: Recipe | None, made: Recipe) -> int | None:
+    """A recipe from another run than the last answers a rework: clear its flag; returns the version that had it.
+
+    The same experiment again is no answer, so that its flag stays."""
+    flag = home.ledger.open_flag(made.product)
+    if flag is None or (former is not None and former.mlflow_run_id == made.mlflow_run_id):
+        return None
+    home.ledger.clear_rework(made.product, made.promoted_at)
+    return flag.version
 
 
 def current_recipe(documents: Documents, product: ModelProduct) -> Recipe | None:

@@ -8,10 +8,11 @@ import msgspec
 
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Manifest, write_bundle
+from mlops_assets.stores.model_bundle import MANIFEST, Manifest, read_manifest, write_bundle
 from mlops_assets.stores.model_registry import CHALLENGER, ModelRegistry, git_commit
 from mlops_assets.training.build import Trained, train
-from mlops_assets.training.recipe import Recipe
+from mlops_assets.training.provenance import NEW, SAME, lock_hash, numeric_packages, recorded_inputs
+from mlops_assets.training.recipe import RECIPE_TAG, Recipe
 
 if TYPE_CHECKING:
     from dagster_mlflow.resources import MlFlow
@@ -65,6 +66,7 @@ def train_and_register(
     version = registry.register(
         product.name, run_id, {"partition": key, "data_version": data_version, "dagster_run_id": dagster_run_id}
     )
+    mlflow.set_tag(RECIPE_TAG, msgspec.json.encode(recipe.as_settings()).decode())
     told(f"registered as version {version}")
     manifest = write_bundle(
         home.bundle(product.name, version),
@@ -73,6 +75,11 @@ def train_and_register(
             mlflow_run_id=run_id,
             dagster_run_id=dagster_run_id,
             git_commit=commit,
+            seed=product.seed,
+            search=searched_or_same(product, home, recipe, version),
+            input_versions=recorded_inputs(product, home, key, data_version),
+            packages=numeric_packages(),
+            lock=lock_hash(),
         ),
         trained.files,
     )
@@ -80,6 +87,16 @@ def train_and_register(
     registry.set_alias(product.name, CHALLENGER, version)
     home.documents.save(product.name, MODEL, key, ModelRecord(version))
     return manifest
+
+
+def searched_or_same(product: ModelProduct, home: Home, recipe: Recipe, version: int) -> str:
+    """Whether this version keeps the estimator and hyperparameters of the version before it."""
+    for earlier in range(version - 1, 0, -1):
+        if (home.bundle(product.name, earlier) / MANIFEST).exists():
+            before = read_manifest(home.bundle(product.name, earlier))
+            is_same = (before.estimator, before.hyperparameters) == (recipe.estimator, recipe.hyperparameters)
+            return SAME if is_same else NEW
+    return NEW
 
 
 def manifest_of(

@@ -1,26 +1,31 @@
 """Experiment: every candidate on the same time-ordered validation folds, and which differences are noise."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.errors import NotConvertible
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import Task
+from mlops_assets.training.at_rest import dumps
+from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import class_names, fit, label_codes
+from mlops_assets.training.folds import FOLDS, Validated, fold_score, validate, validation_folds
 from mlops_assets.training.metrics import Array, paired_gain, score_with_interval
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
+from mlops_assets.training.tuning import SearchedTrial, Tuned, study_name, tune
 
-FOLDS = 3
+__all__ = ["FOLDS", "Leaderboard", "Trial", "run_experiment", "validation_folds"]
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One candidate's validation: mean score with its interval, how far behind the best with its interval, cost."""
+    """A candidate's best setting: mean score with its interval, how far behind the best with its interval, cost.
+
+    fit_seconds: of all folds together. bundle_bytes: model and estimator as fitted on the largest fold; None: it has no
+    ONNX form and cannot be served. tried: settings that were tried; a best of many looks a little better than it is."""
 
     candidate: str
     estimator: str
@@ -34,10 +39,13 @@ class Trial(msgspec.Struct, frozen=True):
     is_tied_with_best: bool
     fit_seconds: float
     microseconds_per_row: float
+    bundle_bytes: int | None = None
+    tried: int = 1
 
 
 class Leaderboard(msgspec.Struct, frozen=True):
-    """Trials, best first. `as_of`: the partition whose training window was searched."""
+    """Trials, best first. `as_of`: the partition whose training window was searched. searched: every setting that was
+    tried, in order; ended_by: what ended the search."""
 
     product: str
     as_of: str
@@ -45,42 +53,70 @@ class Leaderboard(msgspec.Struct, frozen=True):
     folds: tuple[str, ...]
     rows: int
     trials: tuple[Trial, ...]
+    searched: tuple[SearchedTrial, ...] = ()
+    ended_by: str = ""
 
     @property
     def best(self) -> Trial:
-        return self.trials[0]
+        """The best that can be served."""
+        return next((trial for trial in self.trials if trial.bundle_bytes is not None), self.trials[0])
 
 
 def run_experiment(
-    product: ModelProduct, as_of: str, training_set: pl.DataFrame, told: Callable[[str], None] = lambda _: None
+    product: ModelProduct,
+    as_of: str,
+    training_set: pl.DataFrame,
+    told: Callable[[str], None] = lambda _: None,
+    *,
+    folder: Path | None = None,
 ) -> Leaderboard:
     """Compare the product's candidates on the last periods of the fit split, never on the test window.
 
     Each fold fits on everything before it and scores the periods in it; scores are pooled over folds and their interval
-    and the paired difference to the best come from resampling days. `told` hears one line of progress per candidate.
+    and the paired difference to the best come from resampling days. `told` hears one line of progress per trial.
+    folder: where the trials are kept, so that a search that was killed goes on; None: nowhere.
     Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     folds = validation_folds(rows[PERIOD].unique().sort().to_list())
     classes = class_names(product.task, rows[LABEL])
-    labels, days = _pooled(product, rows, folds, classes)
-    scored = {}
-    for number, candidate in enumerate(product.candidates, 1):
-        scored[candidate.name] = _validate(product, candidate, rows, folds, classes)
-        told(f"candidate {number} of {len(product.candidates)}, {candidate.name}: fitted on {FOLDS} folds")
+    held = pl.concat([rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds])
+    labels, days = label_codes(product.task, held[LABEL], classes), held[product.event_timestamp].dt.date()
+
+    def score_of(validated: Validated) -> float:
+        return fold_score(product, labels[: len(validated.scores)], validated.scores)
+
+    def validated(candidate: Candidate) -> Iterator[Validated]:
+        return validate(product, candidate, rows, folds, classes)
+
+    data = str(rows.hash_rows(seed=0).sum())
+    tuned = tune(product, validated, score_of, told, study_name(product, as_of, data), folder)
+    sizes = {name: _size(product, made.candidate, rows, folds) for name, made in tuned.best.items()}
+    trials = _ranked(product, tuned, labels, days, sizes)
+    starts = tuple(keys[0] for keys in folds)
+    return Leaderboard(product.name, as_of, product.metric, starts, rows.height, trials, tuned.searched, tuned.ended_by)
+
+
+def _ranked(
+    product: ModelProduct, tuned: Tuned, labels: Array, days: pl.Series, sizes: Mapping[str, int | None]
+) -> tuple[Trial, ...]:
+    """Best first, each with its interval and its paired difference to the best."""
     metric, task = product.metric, product.task
-    results = {name: score_with_interval(metric, task, labels, made[0], days) for name, made in scored.items()}
+    results = {
+        name: score_with_interval(metric, task, labels, made.validated.scores, days)
+        for name, made in tuned.best.items()
+    }
     sign = 1 if product.primary_metric.more_is_better else -1
     best = max(results, key=lambda name: sign * results[name].value)
     trials = []
-    for candidate in product.candidates:
-        scores, fit_seconds, predict_seconds = scored[candidate.name]
-        behind = paired_gain(metric, task, labels, scored[best][0], scores, days, confidence=0.95)
-        result = results[candidate.name]
+    for name, made in tuned.best.items():
+        validated, result = made.validated, results[name]
+        ahead = tuned.best[best].validated.scores
+        behind = paired_gain(metric, task, labels, ahead, validated.scores, days, confidence=0.95)
         trials.append(
             Trial(
-                candidate.name,
-                candidate.estimator,
-                dict(candidate.hyperparameters),
+                name,
+                made.candidate.estimator,
+                dict(made.candidate.hyperparameters),
                 result.value,
                 result.low,
                 result.high,
@@ -88,52 +124,19 @@ def run_experiment(
                 behind.low,
                 behind.high,
                 behind.low <= 0,
-                fit_seconds,
-                1e6 * predict_seconds / len(labels),
+                validated.fit_seconds,
+                1e6 * validated.predict_seconds / len(labels),
+                sizes[name],
+                sum(item.candidate == name for item in tuned.searched),
             )
         )
-    trials.sort(key=lambda trial: trial.behind_best)
-    return Leaderboard(product.name, as_of, metric, tuple(keys[0] for keys in folds), rows.height, tuple(trials))
+    return tuple(sorted(trials, key=lambda trial: trial.behind_best))
 
 
-def validation_folds(periods: list[str]) -> list[list[str]]:
-    """The last half of the periods in `FOLDS` adjacent groups, oldest first.
-
-    >>> validation_folds(["a", "b", "c", "d", "e", "f"])
-    [['d'], ['e'], ['f']]
-    """
-    held = len(periods) // 2
-    if held < FOLDS:
-        raise NothingToLearnFrom(
-            f"{len(periods)} periods to fit are too few for {FOLDS} validation folds: {2 * FOLDS} are needed. "
-            "Lengthen training_window."
-        )
-    return [part.tolist() for part in np.array_split(np.array(periods[-held:]), FOLDS)]
-
-
-def _validate(  # type: ignore[no-untyped-def]
-    product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
-):
-    scores, fit_seconds, predict_seconds = [], 0.0, 0.0
-    for fold in folds:
-        fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < fold[0]))
-        fit_seconds += fitted.seconds
-        started = time.perf_counter()
-        found = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
-        scores.append(_aligned(found, fitted.classes, classes) if product.task is Task.MULTICLASS else found)
-        predict_seconds += time.perf_counter() - started
-    return np.concatenate(scores), fit_seconds, predict_seconds
-
-
-def _aligned(scores: Array, fitted: tuple[str, ...], classes: tuple[str, ...]) -> Array:
-    """A class that appears only after the fold's training rows has probability 0."""
-    aligned = np.zeros((len(scores), len(classes)))
-    aligned[:, [classes.index(name) for name in fitted]] = scores
-    return aligned
-
-
-def _pooled(  # type: ignore[no-untyped-def]
-    product: ModelProduct, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
-):
-    held = pl.concat([rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds])
-    return label_codes(product.task, held[LABEL], classes), held[product.event_timestamp].dt.date()
+def _size(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]]) -> int | None:
+    """Bytes of the model and the estimator, fitted as for the last fold; None where there is no ONNX form."""
+    fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < folds[-1][0]))
+    try:
+        return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs))) + len(dumps(fitted.estimator))
+    except NotConvertible:
+        return None

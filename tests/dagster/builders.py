@@ -25,6 +25,7 @@ from mlops_assets.products.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.products.periods import Period, weeks
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.search import Search, Whole
 from mlops_assets.products.source import Table
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
@@ -42,7 +43,8 @@ def a_small_product(**changes: Any) -> ModelProduct:
     """`flight_delay` on half the history, with one small candidate and gates that say yes."""
     small: dict[str, Any] = {
         "training_window": weeks(8),
-        "candidates": (lightgbm(learning_rate=0.1, n_estimators=30),),
+        "search": Search(trials=1),
+        "candidates": (replace(lightgbm(learning_rate=0.1, n_estimators=30), space={"num_leaves": Whole(8, 16)}),),
         "gates": (
             at_least("roc_auc", 0.55),
             not_worse_than_champion("roc_auc", margin=0.2),

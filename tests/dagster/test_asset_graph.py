@@ -22,7 +22,7 @@ PIPELINES = {
     "data": {"raw", "labels", "features", "online_features"},
     "training": {"experiment", "recipe", "training_set", "model"},
     "testing": {"test_report", "staging_report", "acceptance"},
-    "inference": {"deployment", "predictions"},
+    "inference": {"deployment", "predictions", "probation"},
     "monitoring": {"data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"},
 }
 UNPARTITIONED = {"experiment", "recipe", "backtest"}

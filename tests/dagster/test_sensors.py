@@ -204,7 +204,7 @@ def test_labels_of_a_predicted_period_are_measured_and_decided_on(watched: Repla
 
     (request,) = evaluate(watched, LABELS, None).run_requests
 
-    assert assets(request) == {"labels", "performance", "staleness", "drift_decision"}
+    assert assets(request) == {"labels", "performance", "staleness", "probation", "drift_decision"}
 
 
 def test_labels_of_a_period_that_is_just_being_predicted_wait_for_its_predictions(watched: Replay):
@@ -222,7 +222,7 @@ def test_labels_of_a_period_that_is_just_being_predicted_wait_for_its_prediction
 
     assert (asked(early), early.skip_message) == ([], "1 periods wait for the run of flight_delay:2012-12-31:arrival")
     assert [assets(request) for request in later.run_requests] == [
-        {"labels", "performance", "staleness", "drift_decision"}
+        {"labels", "performance", "staleness", "probation", "drift_decision"}
     ]
 
 

@@ -127,7 +127,7 @@ def test_the_product_gets_the_assets_of_all_five_pipelines():
         *("raw", "labels", "features", "online_features"),
         *("experiment", "recipe", "training_set", "model"),
         *("test_report", "staging_report", "acceptance"),
-        *("deployment", "predictions"),
+        *("deployment", "predictions", "probation"),
         *("data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"),
     }
 

@@ -9,7 +9,7 @@ from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.clock import ReplayClock
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.stores.model_bundle import MANIFEST, Bundle
 from mlops_assets.testing import report as reports
 from mlops_assets.testing.run import accept_partition
 from mlops_assets.testing.staging import StagingReport
@@ -43,6 +43,8 @@ def a_tested_version(home: Home, product: ModelProduct, now: datetime, version: 
     """Trained, tested and staged in the partition `KEY`, and answered by acceptance."""
     ReplayClock(home.clock_file).set(now)
     a_bundle(home, product, version)
+    manifest = home.bundle(product.name, version) / MANIFEST
+    manifest.write_text(manifest.read_text().replace("2013-04-22", KEY))
     home.documents.save(product.name, MODEL, KEY, ModelRecord(version))
     home.documents.save(product.name, "test_report", KEY, a_test_report(version, roc_auc))
     home.documents.save(product.name, "staging_report", KEY, a_staging_report(version))

@@ -3,16 +3,20 @@
 import msgspec
 import pytest
 
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.gates import (
     AtMost,
     at_least,
+    bundle_size,
     latency_p99,
+    leakage_probe,
     not_worse_than_champion,
     onnx_parity,
     slice_gap,
 )
 from mlops_assets.testing import report as reports
 from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
+from mlops_assets.testing.leakage import Leakage
 from tests.unit.training.builders import a_product
 
 REPORT = reports.TestReport(
@@ -63,6 +67,41 @@ def test_a_value_exactly_on_the_limit_passes(gate, passed, reason):
 
 def test_a_difference_that_is_no_number_does_not_pass():
     assert not judged(onnx_parity(1e-5), onnx_difference=float("nan")).passed
+
+
+@pytest.mark.parametrize(("size", "passed"), [(2_000_000, True), (2_000_001, False)])
+def test_a_bundle_exactly_on_the_limit_passes(size, passed):
+    result = judged(bundle_size(megabytes=2), bundle_bytes=size)
+
+    assert (result.passed, result.value, result.limit) == (passed, size / 1e6, 2)
+
+
+@pytest.mark.parametrize(("skill", "passed"), [(0.9, True), (0.9001, False)])
+def test_an_input_that_tells_the_label_by_itself_is_a_leak(skill, passed):
+    result = judged(leakage_probe(0.9), leakage=Leakage({"distance": skill, "origin": 0.1}, 0))
+
+    assert (result.passed, result.value) == (passed, skill)
+    assert "most telling input alone, distance, has skill 0.9" in result.reason
+
+
+def test_a_test_row_that_was_fitted_on_is_a_leak_whatever_the_inputs_tell():
+    result = judged(leakage_probe(0.9), leakage=Leakage({"distance": 0.1}, 3))
+
+    assert not result.passed
+    assert result.reason.endswith("; 3 test rows were also fitted on")
+
+
+@pytest.mark.parametrize("gate", [bundle_size(2), leakage_probe()])
+def test_what_an_older_report_did_not_measure_does_not_pass(gate):
+    result = judged(gate)
+
+    assert (result.passed, result.value) == (False, None)
+    assert "materialise test_report again" in result.reason
+
+
+def test_a_skill_lies_between_nothing_and_everything():
+    with pytest.raises(DeclarationError, match="leakage_probe: at_most 1 is a skill"):
+        leakage_probe(1)
 
 
 @pytest.mark.parametrize(("milliseconds", "passed"), [(50.0, True), (50.1, False)])

@@ -30,7 +30,7 @@ def report_on(home: Home, frame: pl.DataFrame, product=None, champion=None, **mo
     product = product or a_product()
     bundle = a_bundle(home, product, 7, **{"weight": 1.0, **model})
     estimated = bundle.predict(frame).astype(np.float64)
-    return reports.test_model(product, bundle, estimated, champion, frame)
+    return reports.test_model(product, bundle, estimated, champion, frame, None)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_difference_is_measured_between_the_estimator_and_the_bundle(home):
     estimated = bundle.predict(frame).astype(np.float64)
     estimated[3] += 0.25
 
-    assert reports.test_model(a_product(), bundle, estimated, None, frame).onnx_difference == pytest.approx(0.25)
+    assert reports.test_model(a_product(), bundle, estimated, None, frame, None).onnx_difference == pytest.approx(0.25)
 
 
 def test_a_champion_is_compared_on_the_same_rows(home):
@@ -130,6 +130,54 @@ def test_calibration_is_what_was_predicted_beside_what_was_observed_in_ten_bins(
     assert calibration[-1].predicted == pytest.approx(1 / (1 + np.exp(-2)))
 
 
+def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error(home):
+    # everything scored one half, and in each bin of two rows of one day one is late
+    report = report_on(home, rows(labels=[0.0, 1.0] * 10), weight=0.0)
+
+    assert report.calibration_error is not None
+    assert report.calibration_error.value == pytest.approx(0, abs=1e-6)
+    assert {item.predicted for item in report.calibration} == {0.5}
+
+
+def test_the_calibration_error_is_the_mean_distance_over_the_bins(home):
+    # every row is late, and scored one half
+    report = report_on(home, rows(labels=[1.0] * 19 + [0.0]), weight=0.0)
+
+    # nine bins are off by 1/2, the one that holds the row that was not late by 0
+    assert report.calibration_error is not None
+    assert report.calibration_error.value == pytest.approx(0.45)
+
+
+def test_rows_are_counted_by_true_and_answered_class_at_one_half(home):
+    labels = [0.0, 1.0, 0.0, 1.0] * 5  # scores: below, below, above, above one half
+
+    confusion = report_on(home, rows(labels=labels)).confusion
+
+    assert confusion == reports.Confusion(("false", "true"), ((5, 5), (5, 5)), 0.5)
+
+
+def test_a_score_exactly_on_the_threshold_is_answered_with_the_second_class(home):
+    confusion = report_on(home, rows(), weight=0.0).confusion
+
+    assert confusion is not None
+    assert confusion.counts == ((0, 10), (0, 10))
+
+
+def test_a_report_says_what_the_bundle_weighs(home):
+    report = report_on(home, rows())
+
+    assert report.bundle_bytes == sum(path.stat().st_size for path in home.bundle("taxi", 7).iterdir())
+
+
+def test_a_report_of_before_these_were_measured_is_still_read(home):
+    new = ("calibration_error", "confusion", "worst_slices", "slices_examined", "leakage", "bundle_bytes")
+    document = msgspec.json.decode(msgspec.json.encode(report_on(home, rows())))
+
+    old = {name: value for name, value in document.items() if name not in new}
+
+    assert msgspec.convert(old, reports.TestReport).leakage is None
+
+
 def test_an_input_that_decides_matters_and_one_that_is_always_the_same_does_not(home):
     importance = report_on(home, rows()).importance
 
@@ -146,6 +194,7 @@ def test_a_regression_has_no_calibration_and_is_scored_in_its_unit(home):
     assert report.value_of("mae") == pytest.approx(2)
     assert report.value_of("rmse") == pytest.approx(2)
     assert report.calibration == ()
+    assert (report.calibration_error, report.confusion) == (None, None)
     assert [(item.category, item.metric) for item in report.slices] == [("EWR", "mae")]
 
 

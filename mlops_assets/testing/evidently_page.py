@@ -1,0 +1,173 @@
+"""An Evidently page: our own panel of numbers on top, Evidently's plots of a sample below; one file that opens by itself."""
+
+import base64
+import functools
+import gzip
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.data.profile import Table
+from mlops_assets.products.task import Task
+from mlops_assets.stores.files import write_bytes
+
+if TYPE_CHECKING:
+    from evidently import Dataset
+
+ROW = "__row"
+SAMPLE_ROWS = 2_000  # a side: Evidently's time and size grow with the rows
+
+
+@contextmanager
+def evidently() -> Iterator[None]:
+    """Evidently may be imported and run in here: it reports nothing home, and its own deprecations are not ours."""
+    os.environ["DO_NOT_TRACK"] = "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def sample(rows: Table, seed: int) -> tuple[pl.DataFrame, int]:
+    """Some rows and how many there are; a table on disk is never read whole."""
+    lazy = rows.lazy()
+    count = int(lazy.select(pl.len()).collect(engine="streaming").item())
+    if count <= SAMPLE_ROWS:
+        return lazy.collect(), count
+    chosen = np.sort(np.random.default_rng(seed).choice(count, SAMPLE_ROWS, replace=False))
+    numbered = lazy.with_row_index(ROW).filter(pl.col(ROW).is_in(pl.Series(chosen, dtype=pl.UInt32).implode()))
+    return numbered.drop(ROW).collect(engine="streaming"), count
+
+
+def outcomes(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """Columns as Evidently names them: label, score, for multiclass one probability column per class."""
+    if task is Task.REGRESSION:
+        return rows
+    if task is Task.BINARY:
+        return rows.with_columns(pl.col("label").cast(pl.Int64))
+    scores = np.array(rows["score"].to_list(), dtype=np.float64).reshape(rows.height, -1)
+    return rows.select(
+        pl.col("label").cast(pl.Int64).cast(pl.String),
+        pl.Series("predicted", scores.argmax(axis=1) if scores.size else [], dtype=pl.Int64).cast(pl.String),
+        *(pl.Series(str(index), column) for index, column in enumerate(scores.T)),
+    )
+
+
+def quality(rows: pl.DataFrame, task: Task) -> tuple[Any, list[Any]]:
+    """Evidently's data definition and preset for this kind of prediction."""
+    from evidently import BinaryClassification, DataDefinition, MulticlassClassification, Regression
+    from evidently.presets import ClassificationPreset, RegressionPreset
+
+    if task is Task.REGRESSION:
+        regression = [Regression(target="label", prediction="score")]
+        return DataDefinition(numerical_columns=["label", "score"], regression=regression), [RegressionPreset()]
+    if task is Task.BINARY:
+        binary = [BinaryClassification(target="label", prediction_probas="score", pos_label=1)]
+        definition = DataDefinition(numerical_columns=["score"], categorical_columns=["label"], classification=binary)
+        return definition, [ClassificationPreset()]
+    classes = [name for name in rows.columns if name not in ("label", "predicted")]
+    multiclass = [MulticlassClassification(target="label", prediction_labels="predicted", prediction_probas=classes)]
+    definition = DataDefinition(
+        numerical_columns=classes, categorical_columns=["label", "predicted"], classification=multiclass
+    )
+    return definition, [ClassificationPreset()]
+
+
+def dataset(rows: pl.DataFrame, definition: Any) -> "Dataset":
+    from evidently import Dataset
+
+    finite = rows.with_columns(
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name, kind in rows.schema.items() if kind.is_float()
+    )
+    return Dataset.from_pandas(finite.to_pandas(), data_definition=definition)
+
+
+@functools.cache
+def _reading_metric() -> Any:
+    """Evidently's way to show a number of our own: a metric whose value is the reading."""
+    from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
+    from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data, text_widget
+
+    class ReadingShown(SingleValueMetric):  # type: ignore[misc]  # Evidently is untyped
+        title: str
+        value: float
+        counters: list[list[str]]
+        notes: list[str]
+        columns: list[str]
+        rows: list[list[str]]
+
+    class ReadingCalculation(SingleValueCalculation[ReadingShown]):  # type: ignore[misc]  # as above
+        def calculate(self, context: Any, current_data: Any, reference_data: Any) -> SingleValue:
+            shown = self.metric
+            result = self.result(shown.value)
+            result.widget = [
+                counter(title=shown.title, counters=[CounterData(label, text) for label, text in shown.counters]),
+                text_widget(text="\n\n".join(shown.notes)),
+            ]
+            if shown.rows:
+                result.widget.append(table_data(title="Readings", column_names=shown.columns, data=shown.rows))
+            return result
+
+        def display_name(self) -> str:
+            return str(self.metric.title)
+
+    return ReadingShown
+
+
+def panel(
+    *,
+    title: str,
+    value: float | None,
+    counters: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> Any:
+    return _reading_metric()(
+        title=title,
+        value=math.nan if value is None else value,
+        counters=[list(pair) for pair in counters],
+        notes=list(notes),
+        columns=list(columns),
+        rows=[list(row) for row in rows],
+    )
+
+
+def write_page(items: Sequence[Any], current: "Dataset", reference: "Dataset | None", path: str) -> None:
+    from evidently import Report
+
+    snapshot = Report(list(items), include_tests=False).run(current, reference)
+    write_bytes(Path(path), _self_extracting(snapshot.get_html_str(as_iframe=False)).encode())
+
+
+def _self_extracting(page: str) -> str:
+    """The page, compressed, in a page that unpacks it: Evidently puts 3.5 MB of script into each report."""
+    packed = base64.b64encode(gzip.compress(page.encode(), 9, mtime=0)).decode()
+    return _LOADER.replace("PACKED", json.dumps(packed))
+
+
+_LOADER = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Report</title></head>
+<body><noscript>This report needs JavaScript.</noscript>
+<script>
+(async () => {
+  const bytes = Uint8Array.from(atob(PACKED), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const page = await new Response(unpacked).text();
+  document.open();
+  document.write(page);
+  document.close();
+})();
+</script></body></html>
+"""
+
+
+def number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"

@@ -1,0 +1,123 @@
+"""Model card: what a version is, what it was measured to do, and where it is weak, in Markdown (Mitchell et al. 2019)."""
+
+from collections.abc import Iterable, Sequence
+
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.model_bundle import Manifest
+from mlops_assets.testing.gates import GateResult
+from mlops_assets.testing.report import Confusion, TestReport
+from mlops_assets.training.recipe import Recipe
+
+CERTAIN = 0.05  # adjusted chance below which a slice's gap is called more than noise
+
+
+def write_card(
+    product: ModelProduct,
+    manifest: Manifest,
+    report: TestReport,
+    gates: Sequence[GateResult],
+    recipe: Recipe | None,
+) -> str:
+    """Made from the manifest, the test report, the gates and, where it is known, the recipe; nothing is added."""
+    parts = [
+        f"# {product.name}, version {manifest.version}",
+        f"{product.description} Owner: {product.owner}.",
+        "## What it is",
+        _table(("", ""), _facts(product, manifest, recipe)),
+        "## What it scores",
+        f"On {report.rows:,} later rows it never saw; intervals of 95 % from resampling whole days.",
+        _table(("metric", "value", "interval"), _scores(report)),
+        *_against_champion(report),
+        *_confusion(report.confusion),
+        "## Where it is weak",
+        _weak(report),
+        "## What it looks at",
+        f"Loss of {product.metric} when an input is shuffled.",
+        _table(("input", "loss"), ((name, f"{loss:.4g}") for name, loss in list(report.importance.items())[:10])),
+        *_leakage(report),
+        "## Gates",
+        _table(("gate", "passed", "reason"), ((g.gate, "yes" if g.passed else "**no**", g.reason) for g in gates)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> list[tuple[str, str]]:
+    set_to = ", ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items()) or "defaults"
+    facts = [
+        ("estimator", f"{manifest.estimator} ({set_to})"),
+        ("label", f"{manifest.label}, known {product.label.delay.days} days after the event"),
+        ("trained as of", f"{manifest.partition}, on {manifest.rows:,} rows"),
+        ("training data", manifest.training_data_version),
+        ("code", manifest.git_commit or "unknown"),
+        ("made at", f"{manifest.created_at:%Y-%m-%d %H:%M} UTC"),
+    ]
+    if recipe is not None:
+        facts.insert(1, ("recipe", f"{recipe.version}, by {recipe.by}: {recipe.reason}"))
+    return facts
+
+
+def _scores(report: TestReport) -> list[tuple[str, str, str]]:
+    scores = [*report.scores, *([report.calibration_error] if report.calibration_error else [])]
+    return [(item.metric, f"{item.value:.4g}", f"{item.low:.4g} to {item.high:.4g}") for item in scores]
+
+
+def _against_champion(report: TestReport) -> list[str]:
+    if not report.comparisons:
+        return ["There was no champion to compare it with."]
+    return [
+        f"Against version {item.champion_version} on the same rows: {item.gain:+.4f} {item.metric} "
+        f"({item.low:+.4f} to {item.high:+.4f}, {item.confidence:.0%} interval)."
+        for item in report.comparisons
+    ]
+
+
+def _confusion(confusion: Confusion | None) -> list[str]:
+    if confusion is None:
+        return []
+    said = "by its most probable class" if confusion.threshold is None else f"at threshold {confusion.threshold:g}"
+    rows = [
+        (name, *map("{:,}".format, counts)) for name, counts in zip(confusion.classes, confusion.counts, strict=True)
+    ]
+    return [
+        f"Rows by true class, answered {said}:",
+        _table(("true", *(f"answered {c}" for c in confusion.classes)), rows),
+    ]
+
+
+def _weak(report: TestReport) -> str:
+    if not report.worst_slices:
+        return f"None of {report.slices_examined} slices scored below the whole."
+    rows = [
+        (
+            item.description,
+            f"{item.rows:,}",
+            f"{item.value:.4g}",
+            f"{item.gap:.4g}",
+            "unknown" if item.p_adjusted is None else f"{item.p_adjusted:.2g}",
+            "yes" if item.p_adjusted is not None and item.p_adjusted < CERTAIN else "no",
+        )
+        for item in report.worst_slices
+    ]
+    said = (
+        f"The worst of {report.slices_examined} slices that were looked at. The chance is that of seeing such a gap in any "
+        "of them, were there none."
+    )
+    return (
+        f"{said}\n\n{_table(('slice', 'rows', report.worst_slices[0].metric, 'gap', 'chance', 'beyond noise'), rows)}"
+    )
+
+
+def _leakage(report: TestReport) -> list[str]:
+    if report.leakage is None:
+        return []
+    name, skill = report.leakage.most_telling
+    return [
+        f"Most telling input alone: {name}, skill {skill:.2f} of 1. Test rows that were also fitted on: "
+        f"{report.leakage.shared_rows}."
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""What people read of a test report: Evidently's page beside the champion, and the model card."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.data.labels import LABEL
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.files import write_bytes
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle, Manifest
+from mlops_assets.testing.evidently_page import dataset, evidently, number, outcomes, panel, quality, sample, write_page
+from mlops_assets.testing.gates import GateResult
+from mlops_assets.testing.model_card import write_card
+from mlops_assets.testing.report import TestReport
+from mlops_assets.training.fit import label_codes
+from mlops_assets.training.recipe import Recipe
+
+TEST_REPORT = "test_report"
+
+
+def page_path(home: Home, product: str, key: str) -> Path:
+    return home.reports / product / TEST_REPORT / f"{key}.html"
+
+
+def card_path(home: Home, product: str, version: int) -> Path:
+    return home.reports / product / "model_card" / f"{version}.md"
+
+
+def save_card(
+    product: ModelProduct,
+    home: Home,
+    manifest: Manifest,
+    report: TestReport,
+    gates: tuple[GateResult, ...],
+    recipe: Recipe | None,
+) -> str:
+    """Write the model card beside the reports, where the API serves it; returns its text."""
+    text = write_card(product, manifest, report, gates, recipe)
+    write_bytes(card_path(home, product.name, manifest.version), text.encode())
+    return text
+
+
+@evidently()
+def render_test_report(
+    product: ModelProduct,
+    report: TestReport,
+    gates: tuple[GateResult, ...],
+    challenger: Bundle,
+    champion: Bundle | None,
+    rows: pl.DataFrame,
+    path: Path,
+) -> None:
+    """Write one HTML page: the gates and scores of all rows, and Evidently's plots of a sample, challenger (current)
+    beside champion (reference) on the same rows. Raises OSError: `path` cannot be written."""
+    shown, _ = sample(rows, product.seed)
+    tables = [_scored(product, bundle, shown) for bundle in (challenger, champion) if bundle is not None]
+    drawable = all(table["label"].drop_nulls().n_unique() > 1 for table in tables)
+    against = report.against_champion(product.metric)
+    top = panel(
+        title=f"{product.name} version {report.version}: test report",
+        value=report.value_of(product.metric),
+        counters=[
+            (product.metric, number(report.value_of(product.metric))),
+            ("rows", f"{report.rows:,}"),
+            ("gain over the champion", "no champion" if against is None else f"{against.gain:+.4f}"),
+            ("gates passed", f"{sum(gate.passed for gate in gates)} of {len(gates)}"),
+        ],
+        notes=[
+            f"Scores and gates are of all {report.rows:,} unseen rows; the plots below show a sample of {shown.height:,}"
+            + (", the champion (reference) on the same rows." if champion else ".")
+        ],
+        columns=["gate", "passed", "reason"],
+        rows=[[gate.gate, "yes" if gate.passed else "no", gate.reason] for gate in gates],
+    )
+    definition, plots = quality(outcomes(tables[0], product.task), product.task)
+    sides = [dataset(outcomes(table, product.task), definition) for table in tables]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_page([top, *(plots if drawable else [])], sides[0], sides[1] if len(sides) > 1 else None, str(path))
+
+
+def _scored(product: ModelProduct, bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns `label` and `score`, without the rows of a class the bundle does not know."""
+    labels = label_codes(product.task, rows[LABEL], bundle.manifest.classes)
+    scores = np.asarray(bundle.predict(rows), dtype=np.float64)
+    return pl.DataFrame({"label": labels, "score": scores.tolist() if scores.ndim > 1 else scores}).filter(
+        pl.col("label").is_finite()
+    )

@@ -1,0 +1,73 @@
+"""Time-ordered validation: every fold fits on what came before it, and scores the periods in it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.task import Task
+from mlops_assets.training.fit import fit
+from mlops_assets.training.metrics import Array, score
+from mlops_assets.training.split import PERIOD
+
+FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Scores of the folds so far, (n,) or (n, classes), in the order of the folds; and what they cost."""
+
+    scores: Array
+    fit_seconds: float
+    predict_seconds: float
+
+
+def validation_folds(periods: list[str]) -> list[list[str]]:
+    """The last half of the periods in `FOLDS` adjacent groups, oldest first.
+
+    >>> validation_folds(["a", "b", "c", "d", "e", "f"])
+    [['d'], ['e'], ['f']]
+    """
+    held = len(periods) // 2
+    if held < FOLDS:
+        raise NothingToLearnFrom(
+            f"{len(periods)} periods to fit are too few for {FOLDS} validation folds: {2 * FOLDS} are needed. "
+            "Lengthen training_window."
+        )
+    return [part.tolist() for part in np.array_split(np.array(periods[-held:]), FOLDS)]
+
+
+def validate(
+    product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
+) -> Iterator[Validated]:
+    """One value after each fold, which holds all folds so far: who asks may stop early."""
+    scores, fit_seconds, predict_seconds = [], 0.0, 0.0
+    for fold in folds:
+        fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < fold[0]))
+        fit_seconds += fitted.seconds
+        started = time.perf_counter()
+        found = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
+        scores.append(_aligned(found, fitted.classes, classes) if product.task is Task.MULTICLASS else found)
+        predict_seconds += time.perf_counter() - started
+        yield Validated(np.concatenate(scores), fit_seconds, predict_seconds)
+
+
+def fold_score(product: ModelProduct, labels: Array, scores: Array) -> float:
+    """The primary metric, turned so that more is better; NaN where these rows cannot be scored."""
+    try:
+        value = score(product.metric, product.task, labels, scores)
+    except NothingToLearnFrom:
+        return float("nan")
+    return value if product.primary_metric.more_is_better else -value
+
+
+def _aligned(scores: Array, fitted: tuple[str, ...], classes: tuple[str, ...]) -> Array:
+    """A class that appears only after the fold's training rows has probability 0."""
+    aligned = np.zeros((len(scores), len(classes)))
+    aligned[:, [classes.index(name) for name in fitted]] = scores
+    return aligned

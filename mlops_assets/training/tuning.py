@@ -1,0 +1,268 @@
+"""Searches settings of the candidates with Optuna: what is declared first, then others, pruned early, resumable."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.search import OneOf, Range, Real, Whole
+from mlops_assets.stores.files import replace_atomically
+from mlops_assets.training.candidates import default_space
+from mlops_assets.training.folds import Validated
+
+if TYPE_CHECKING:
+    import optuna
+
+DECLARED, CANDIDATE, SETTINGS = "declared", "candidate", "hyperparameters"
+
+
+class SearchedTrial(msgspec.Struct, frozen=True):
+    """One setting that was tried. score: the primary metric over all folds; None: pruned after `folds` of them."""
+
+    number: int
+    candidate: str
+    hyperparameters: dict[str, int | float | str | bool | None]
+    score: float | None
+    folds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """A candidate with its best setting, and how that validated."""
+
+    candidate: Candidate
+    validated: Validated
+
+
+@dataclass(frozen=True)
+class Tuned:
+    best: dict[str, Best]
+    searched: tuple[SearchedTrial, ...]
+    ended_by: str
+
+
+def tune(
+    product: ModelProduct,
+    validated: Callable[[Candidate], Iterator[Validated]],
+    score_of: Callable[[Validated], float],
+    told: Callable[[str], None],
+    name: str,
+    folder: Path | None,
+) -> Tuned:
+    """Every candidate as declared, then other settings until the product's trials or seconds are used up.
+
+    validated: one value per fold. score_of: more is better. name: of the question
+    (`study_name`). folder: trials are kept in a journal there, and one that was
+    killed in the middle is tried again. A setting whose score after a fold lies below the median of those before is
+    left (Optuna's median pruner); what is declared is always tried in full."""
+    import optuna
+
+    keeper = _Keeper(folder, name)
+    with _quiet():
+        study = optuna.create_study(
+            study_name=keeper.name,
+            storage=keeper.storage(),
+            load_if_exists=True,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=product.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=len(product.candidates)),
+        )
+        _forget_unfinished(study)
+        done = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+        if done:
+            told(f"going on after {len(done)} trials that were kept")
+        known = {trial.user_attrs.get(DECLARED) for trial in done}
+        for candidate in product.candidates:
+            if candidate.name not in known:
+                study.enqueue_trial({}, user_attrs={DECLARED: candidate.name})
+        ended_by = _search(product, study, len(done), validated, score_of, keeper, told)
+        searched = tuple(
+            _searched(product, trial) for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")
+        )
+    return Tuned(_best(product, searched, validated, keeper), searched, ended_by)
+
+
+def _search(
+    product: ModelProduct,
+    study: "optuna.Study",
+    done: int,
+    validated: Callable[[Candidate], Iterator[Validated]],
+    score_of: Callable[[Validated], float],
+    keeper: "_Keeper",
+    told: Callable[[str], None],
+) -> str:
+    """Ask for a trial, try it, tell what came of it, until a budget is used up; returns which."""
+    import optuna
+
+    declared, spaces = len(product.candidates), _spaces(product)
+    wanted = declared + (product.search.trials if any(spaces.values()) else 0)
+    spent = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration is not None)
+    for count in range(done, wanted):
+        if count >= declared and spent >= product.search.seconds:
+            return f"{product.search.seconds:g} seconds"
+        started = time.perf_counter()
+        trial = study.ask()
+        candidate = _suggest(product, trial, spaces)
+        trial.set_user_attr(CANDIDATE, candidate.name)
+        trial.set_user_attr(SETTINGS, dict(candidate.hyperparameters))
+        value = _try(trial, candidate, validated, score_of, keeper)
+        study.tell(trial, value, optuna.trial.TrialState.PRUNED if value is None else None)
+        spent += time.perf_counter() - started
+        sign = 1 if product.primary_metric.more_is_better else -1
+        what = "left early" if value is None else f"{product.metric} {sign * value:.4f}"
+        told(f"trial {count + 1} of {wanted}, {candidate.name}: {what}; {spent:.0f} s of {product.search.seconds:g} s")
+    return f"{product.search.trials} trials" if wanted > declared else "what is declared"
+
+
+def _try(
+    trial: "optuna.Trial",
+    candidate: Candidate,
+    validated: Callable[[Candidate], Iterator[Validated]],
+    score_of: Callable[[Validated], float],
+    keeper: "_Keeper",
+) -> float | None:
+    """Score over all folds, None where it was left early. A metric that a fold does not have says nothing about it."""
+    value = float("nan")
+    for folds, made in enumerate(validated(candidate), 1):
+        value, latest = score_of(made), made
+        if not np.isnan(value):
+            trial.report(value, folds)
+            if DECLARED not in trial.user_attrs and trial.should_prune():
+                return None
+    if np.isnan(value):
+        raise NothingToLearnFrom("the folds hold one outcome only. Lengthen training_window.")
+    keeper.keep(trial.number, latest)
+    return value
+
+
+def _suggest(product: ModelProduct, trial: "optuna.Trial", spaces: Mapping[str, Mapping[str, Range]]) -> Candidate:
+    """What is declared, or another setting of a candidate that can be varied."""
+    by_name = {candidate.name: candidate for candidate in product.candidates}
+    if DECLARED in trial.user_attrs:
+        return by_name[trial.user_attrs[DECLARED]]
+    name = trial.suggest_categorical(CANDIDATE, sorted(name for name, space in spaces.items() if space))
+    chosen = {key: _value(trial, f"{name}.{key}", span) for key, span in spaces[name].items()}
+    return replace(by_name[name], hyperparameters={**by_name[name].hyperparameters, **chosen})
+
+
+def _value(trial: "optuna.Trial", name: str, span: Range) -> Any:
+    match span:
+        case Whole(low, high, log):
+            return trial.suggest_int(name, low, high, log=log)
+        case Real(low, high, log):
+            return trial.suggest_float(name, low, high, log=log)
+        case OneOf(options):
+            return trial.suggest_categorical(name, options)
+
+
+def _spaces(product: ModelProduct) -> dict[str, Mapping[str, Range]]:
+    return {
+        item.name: default_space(item.estimator, product.task) if item.space is None else item.space
+        for item in product.candidates
+    }
+
+
+def _searched(product: ModelProduct, trial: "optuna.trial.FrozenTrial") -> SearchedTrial:
+    sign = 1 if product.primary_metric.more_is_better else -1
+    return SearchedTrial(
+        trial.number,
+        trial.user_attrs[CANDIDATE],
+        trial.user_attrs[SETTINGS],
+        sign * trial.value if trial.state.name == "COMPLETE" and trial.value is not None else None,
+        len(trial.intermediate_values),
+        trial.duration.total_seconds() if trial.duration else 0.0,
+    )
+
+
+def _best(
+    product: ModelProduct,
+    searched: Sequence[SearchedTrial],
+    validated: Callable[[Candidate], Iterator[Validated]],
+    keeper: "_Keeper",
+) -> dict[str, Best]:
+    """Each candidate's best setting. What was validated before a kill is read back, or validated again."""
+    sign = 1 if product.primary_metric.more_is_better else -1
+    best = {}
+    for candidate in product.candidates:
+        complete = [item for item in searched if item.candidate == candidate.name and item.score is not None]
+        chosen = max(complete, key=lambda item: sign * (item.score or 0.0))
+        setting = replace(candidate, hyperparameters=chosen.hyperparameters)
+        kept = keeper.kept(chosen.number)
+        best[candidate.name] = Best(setting, kept if kept is not None else list(validated(setting))[-1])
+    return best
+
+
+class _Keeper:
+    """Optuna's journal and the scores of each trial, in files beside it; in memory without a folder."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self.name = name
+        self._folder = folder / name if folder is not None else None
+        self._held: dict[int, Validated] = {}
+
+    def storage(self) -> "optuna.storages.BaseStorage | None":
+        if self._folder is None:
+            return None
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
+
+    def keep(self, number: int, made: Validated) -> None:
+        if self._folder is None:
+            self._held[number] = made
+            return
+        seconds = np.array([made.fit_seconds, made.predict_seconds])
+
+        def write(half: Path) -> None:
+            with half.open("wb") as opened:
+                np.savez(opened, scores=made.scores, seconds=seconds)
+
+        replace_atomically(self._folder / f"{number}.npz", write)
+
+    def kept(self, number: int) -> Validated | None:
+        if self._folder is None:
+            return self._held.get(number)
+        path = self._folder / f"{number}.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as held:
+            return Validated(held["scores"], float(held["seconds"][0]), float(held["seconds"][1]))
+
+
+def study_name(product: ModelProduct, as_of: str, data: str) -> str:
+    """The same for the same question: a search of other data, candidates or ranges begins anew."""
+    asked = repr((product.candidates, product.metric, product.seed, data, product.fingerprint()))
+    return f"{as_of}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+
+
+def _forget_unfinished(study: "optuna.Study") -> None:
+    """A trial that a killed process left running is tried again, if it was declared; others are drawn anew."""
+    import optuna
+
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna's own lines are left out: each trial is told once, by us."""
+    import optuna
+
+    former = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(former)

@@ -1,0 +1,89 @@
+"""Dagster's own event log: what was materialised when, by which run; and events that happened outside a run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
+from resources.asset_parts import key_of
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """One event of the log. read: data version of each input that Dagster noted, by `product/asset`."""
+
+    asset: str
+    partition: str
+    at: datetime
+    run_id: str
+    data_version: str
+    cause: str
+    facts: Mapping[str, Any]
+    read: Mapping[str, str]
+
+
+@contextmanager
+def opened_instance(home: Home, dagster_home: str) -> Iterator[dg.DagsterInstance | None]:
+    """The instance in `dagster_home` (empty: that of `mlops up` in the home); None where there is none."""
+    folder = Path(dagster_home) if dagster_home else home.root / "dagster"
+    if not (folder / "dagster.yaml").exists():
+        yield None
+        return
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
+
+
+class EventLog:
+    """What Dagster recorded of one product."""
+
+    def __init__(self, instance: dg.DagsterInstance, product: ModelProduct) -> None:
+        self._instance, self._product = instance, product
+
+    def newest(self, asset: str, partition: str | None = None, version: int | None = None) -> Materialised | None:
+        """The newest event of this asset, partition and model version; None where the log has none."""
+        wanted = dg.AssetRecordsFilter(
+            asset_key=key_of(self._product, asset), asset_partitions=None if partition is None else [partition]
+        )
+        for record in self._instance.fetch_materializations(wanted, limit=50).records:
+            event = record.asset_materialization
+            if event is None:
+                continue
+            facts = {name: getattr(value, "value", None) for name, value in event.metadata.items()}
+            if version is None or facts.get("version") == version:
+                run = self._instance.get_run_by_id(record.run_id) if record.run_id else None
+                tags = event.tags or {}
+                return Materialised(
+                    asset,
+                    str(record.partition_key or ""),
+                    datetime.fromtimestamp(record.timestamp, UTC),
+                    record.run_id,
+                    tags.get(DATA_VERSION, ""),
+                    run.tags.get("mlops/cause", "") if run else "",
+                    facts,
+                    {
+                        name.removeprefix(INPUT_VERSION): value
+                        for name, value in tags.items()
+                        if name.startswith(INPUT_VERSION)
+                    },
+                )
+        return None
+
+    def report(self, asset: str, partition: str | None, facts: Mapping[str, Any], data_version: str) -> None:
+        """Record what happened outside a run, so that the asset's history in the UI has it."""
+        self._instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                key_of(self._product, asset),
+                partition=partition,
+                metadata=dict(facts),
+                tags={DATA_VERSION: data_version},
+            )
+        )

@@ -1,0 +1,89 @@
+"""Runs acceptance and promotion in a child that kills itself at its n-th line, for every n; then once more to the end.
+
+    python -m tests.unit.inference.killing <home> <folder for copies>
+
+Prints one JSON object per point: how the child ended, and what the ledger and the rerun say."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mlops_assets.inference import promotion
+from mlops_assets.stores import deployment_ledger, files
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.testing.run import accept_partition
+from tests.unit.testing.builders import KEY
+from tests.unit.training.builders import a_product
+
+WATCHED = {module.__file__ for module in (promotion, deployment_ledger, files)}
+PRODUCT = a_product()
+
+
+def accept_and_promote(home: Home) -> None:
+    home.documents.save("taxi", "acceptance", KEY, accept_partition(PRODUCT, home, KEY))
+    promotion.promote(PRODUCT, home, KEY, "run 2")
+
+
+def kill_at_line(number: int) -> Callable[..., Any]:
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    return trace
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """0, or the number of the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
+
+
+def killed_at(number: int, home: Home) -> None:
+    sys.settrace(kill_at_line(number))
+    accept_and_promote(home)
+
+
+def main(template: Path, folder: Path) -> None:
+    number = 0
+    while True:
+        number += 1
+        home = Home(folder / str(number))
+        shutil.copytree(template, home.root)
+        ended = in_child(lambda: killed_at(number, home))  # noqa: B023 (it has ended when the loop goes on)
+        after = [item.version for item in home.ledger.history("taxi")]
+        # whole: what the ledger names opens with every checksum right
+        opens = in_child(lambda: Bundle.open(Path(home.ledger.champion("taxi").bundle), PRODUCT))  # noqa: B023 (as above)
+        again = in_child(lambda: accept_and_promote(home))  # noqa: B023 (as above)
+        finally_ = [item.version for item in home.ledger.history("taxi")]
+        found = {"ended": ended, "after": after, "opens": opens, "again": again, "finally": finally_}
+        sys.stdout.write(json.dumps(found) + "\n")
+        shutil.rmtree(home.root)
+        if ended == 0:
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
