@@ -8,5 +8,9 @@ time.tzset()
 os.environ.update(DO_NOT_TRACK="1", DAGSTER_DISABLE_TELEMETRY="1", MLFLOW_DISABLE_TELEMETRY="true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # a test says which home it means
-for name in ("DAGSTER_HOME", "MLOPS_HOME", "MLOPS_SENSORS", "MLOPS_WEBHOOK_URL", "MLOPS_MLFLOW_TRACKING"):
+OTHERS = ("DAGSTER_HOME", "MLOPS_HOME", "MLOPS_SENSORS", "MLOPS_WEBHOOK_URL", "MLOPS_MLFLOW_TRACKING")
+for name in (*OTHERS, "MLOPS_OFFLINE_STORE", "MLOPS_ONLINE_STORE"):
     os.environ.pop(name, None)
+
+# real servers, each started once, when a test first asks for it
+pytest_plugins = ["tests.servers.databases", "tests.servers.object_store"]

@@ -217,21 +217,23 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.data.features import newest_per_key
 
         home = platform.open()
+        online = home.online
         tables = tables_with_lookback(product, home.offline, context.partition_key)
         written = []
         content = hashlib.sha256()
         for view in product.lookups:
             newest = newest_per_key(view, tables, home.clock.now())
             content.update(newest.write_ndjson().encode())
-            changed = home.online.write(product.name, view, newest)
+            changed = online.write(product.name, view, newest)
             written.append(
                 {
                     "view": view.name,
                     "keys": newest.height,
                     "changed": changed,
-                    "newest": str(home.online.freshness(product.name, view)),
+                    "newest": str(online.freshness(product.name, view)),
                 }
             )
+        online.close()
         return dg.MaterializeResult(
             metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)},
             data_version=dg.DataVersion(content.hexdigest()[:16]),
