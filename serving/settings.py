@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops_assets.errors import DeclarationError
@@ -21,6 +21,7 @@ class Settings:
     """home: MLOPS_HOME. host, port: MLOPS_HOST, MLOPS_PORT (0: a free one). pinned: MLOPS_PRODUCT with MLOPS_BUNDLE.
 
     poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion.
+    online_store: MLOPS_ONLINE_STORE, a file, redis://… or postgresql://…; empty: SQLite in the home.
     """
 
     home: Path = Path("var/home")
@@ -28,6 +29,7 @@ class Settings:
     port: int = 8000
     pinned: PinnedBundle | None = None
     poll_seconds: float = 0.5
+    online_store: str = field(default="", repr=False)  # may hold a password
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -53,6 +55,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         port=int(_number(environment, "MLOPS_PORT", Settings.port)),
         pinned=PinnedBundle(product, Path(bundle)) if product and bundle else None,
         poll_seconds=_number(environment, "MLOPS_POLL_SECONDS", Settings.poll_seconds),
+        online_store=environment.get("MLOPS_ONLINE_STORE", ""),
     )
 
 
