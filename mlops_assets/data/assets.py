@@ -53,13 +53,19 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         description=f"{declared.description} As the source gave it; stored only when it keeps its contract.",
         check_specs=[
             dg.AssetCheckSpec(
-                "contract", asset=key, blocking=True, description="Types, nulls, ranges, categories, unique key."
-            )
+                "contract",
+                asset=key,
+                blocking=True,
+                description="Types, nulls, ranges, categories, unique key, references, freshness, usual row count.",
+            ),
+            dg.AssetCheckSpec(
+                "rows_accounted_for", asset=key, blocking=True, description="Rows in = rows stored + rows quarantined."
+            ),
         ],
         output_required=False,
     )
     def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.data.contract import check_contract, conform
+        from mlops_assets.data.ingest import read_period, store_period
 
         period = product.period.at(context.partition_key)
         home = platform.open()
@@ -70,7 +76,7 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 f"{period.end:%Y-%m-%d}; materialise it then, or leave it to the sensor."
             )
         try:
-            frame = conform(declared, product.source.read(declared.name, period))
+            result = read_period(product, declared, period, home.offline, f"{product.name}/{name}")
         except ContractBroken as error:
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -80,12 +86,11 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 description=str(error),
             )
             return
-        result = check_contract(declared, period, frame)
+        counted = None
         if result.kept:
-            version = home.offline.write(f"{product.name}/{name}", period.key, frame)
-            yield dg.MaterializeResult(
-                asset_key=key, metadata=rows_metadata(frame), data_version=dg.DataVersion(version)
-            )
+            version, counted = store_period(result, period, home.offline, f"{product.name}/{name}")
+            metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
         broken = [
             {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
             for item in result.violations
@@ -96,8 +101,21 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
             passed=result.kept,
             severity=dg.AssetCheckSeverity.ERROR,
             description=result.reason,
-            metadata={"rows": result.rows, "violations": table(broken)},
+            metadata={
+                "rows": result.rows,
+                "quarantined share": result.quarantined_share,
+                "limit": declared.max_quarantined_share,
+                "violations": table(broken),
+            },
         )
+        if counted is not None:
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="rows_accounted_for",
+                passed=counted.is_complete,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=counted.reason,
+            )
 
     return source_table
 
@@ -151,10 +169,26 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         + "\n".join(f"- **{view.name}**: {', '.join(view.names)}. {view.description}" for view in product.features),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
         code=product.fingerprint(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "online_path_agrees",
+                asset=key_of(product, "features"),
+                blocking=True,
+                description="A sample of the rows through the API's own code, each at its own moment, gives what is stored.",
+            ),
+            dg.AssetCheckSpec(
+                "no_leak_from_the_future",
+                asset=key_of(product, "features"),
+                blocking=True,
+                description="What was learned or happened later is shuffled: no feature before changes.",
+            ),
+        ],
     )
     def features(
         context: dg.AssetExecutionContext, platform: Platform, feature_engine: FeatureEngine
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[object]:
+        from mlops_assets.data.guards import guard_future, guard_online_path
+
         store = platform.open().offline
         frame = _built(product, store, context.partition_key, feature_engine)
         version = store.write(f"{product.name}/features", context.partition_key, frame)
@@ -162,7 +196,8 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
             {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
             for name in product.feature_names
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            asset_key=key_of(product, "features"),
             metadata={
                 **rows_metadata(frame),
                 "features": len(product.inputs),
@@ -171,6 +206,18 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(version),
         )
+        rows = store.scan(f"{product.name}/raw", [context.partition_key]).select(product.request).collect()
+        tables = tables_with_lookback(product, store, context.partition_key)
+        for name, guard in (("online_path_agrees", guard_online_path), ("no_leak_from_the_future", guard_future)):
+            guarded = guard(product, rows, tables, frame)
+            yield dg.AssetCheckResult(
+                asset_key=key_of(product, "features"),
+                check_name=name,
+                passed=guarded.holds,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=guarded.reason,
+                metadata={"rows": guarded.rows, "features that differ": [item.feature for item in guarded.differences]},
+            )
 
     return features
 

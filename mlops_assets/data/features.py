@@ -42,7 +42,12 @@ def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFra
 
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
     """What the online store holds at `now`: of every key the newest row that was known by then."""
-    known = newest_known(lookup_table(view, tables).filter(pl.col(CREATED_TIME) <= now), view)
+    return newest_by(view, lookup_table(view, tables), now)
+
+
+def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
+    """Of every key in the view's values the newest that was known at `now`."""
+    known = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
     return (
         known.group_by(list(view.key))
         .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())

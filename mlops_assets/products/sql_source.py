@@ -109,7 +109,7 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
                 for batch in cursor.fetch_record_batch():
                     frame = pl.DataFrame(batch)
                     read += frame.height
-                    frame = frame if schema is None else frame.cast(dict(schema))
+                    frame = frame if schema is None else frame.cast(schema)
                     frame = frame if predicate is None else frame.filter(predicate)
                     frame = frame if columns is None else frame.select(columns)
                     yield frame if rows is None else frame.head(rows)
