@@ -13,4 +13,4 @@ for name in (*OTHERS, "MLOPS_OFFLINE_STORE", "MLOPS_ONLINE_STORE"):
     os.environ.pop(name, None)
 
 # real servers, each started once, when a test first asks for it
-pytest_plugins = ["tests.servers.databases", "tests.servers.object_store"]
+pytest_plugins = ["tests.servers.databases", "tests.servers.object_store", "tests.servers.spark_cluster"]

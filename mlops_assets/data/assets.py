@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.errors import ContractBroken, NotArrived, PartitionMissing
+from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
+from mlops_assets.errors import ContractBroken, NotArrived
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
 from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
@@ -14,8 +15,6 @@ from resources.feature_engine import FeatureEngine
 from resources.platform import Platform
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
     from mlops_assets.stores.offline_store import OfflineStore
@@ -30,11 +29,6 @@ def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         _features(product),
         _online_features(product),
     ]
-
-
-def tables_of(product: ModelProduct) -> dict[str, Table]:
-    """Asset name of every source table: the main one is `raw`, side tables keep their names."""
-    return {"raw": product.source.main, **{table.name: table for table in product.source.side_tables}}
 
 
 def raw_assets(product: ModelProduct) -> list[str]:
@@ -225,25 +219,13 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
 def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: FeatureEngine) -> "pl.DataFrame":
     """The period's features, by the engine that is configured: the rows are the same."""
     if session := engine.session:
-        from mlops_assets.data.spark_features import build_features_on_spark
+        from mlops_assets.data.stored_features import features_on_spark
 
-        keys = keys_with_lookback(product, key)
-        tables = {
-            declared.name: _files(store, f"{product.name}/{name}", keys)
-            for name, declared in tables_of(product).items()
-        }
-        return build_features_on_spark(session, product, _files(store, f"{product.name}/raw", [key]), tables)
+        return features_on_spark(session, product, store, key)
     from mlops_assets.data.features import build_features
 
     rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
     return build_features(product, rows, tables_with_lookback(product, store, key)).collect()
-
-
-def _files(store: "OfflineStore", stored: str, keys: list[str]) -> "list[Path]":
-    """Raises PartitionMissing, as a scan of the store does."""
-    if missing := [key for key in keys if not store.has(stored, key)]:
-        raise PartitionMissing(stored, missing)
-    return [store.path(stored, key) for key in keys]
 
 
 def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
@@ -287,16 +269,3 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         )
 
     return online_features
-
-
-def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
-    """Every source table for the period and as many earlier ones as its features look back."""
-    keys = keys_with_lookback(product, key)
-    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
-
-
-def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
-    """The period and as many earlier ones as its features look back, oldest first."""
-    period = product.period.at(key)
-    reach = [product.period.shift(period, -back) for back in range(periods_in(product, product.lookback), -1, -1)]
-    return [item.key for item in reach if product.period.has(item)]

@@ -19,10 +19,12 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
-    featured = request_features(product, rows)
+    featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
     for view in product.lookups:
-        featured = join_point_in_time(featured, lookup_table(view, tables), view, product.event_timestamp)
-    return model_inputs(product, featured).sort(product.event_timestamp, *product.entity_key)
+        featured = join_point_in_time(
+            featured, lookup_table(view, tables), view, product.event_timestamp, in_order=True
+        )
+    return model_inputs(product, featured)
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:

@@ -140,9 +140,8 @@ def _over_last_hours(tables: Tables, key: tuple[str, ...], count: int, prefix: s
     )
     return (
         nw.concat([entering, leaving])
-        .group_by(*key, CREATED_TIME)
-        .agg(*(nw.col(name).sum() for name in (*sums, "entered_")))
-        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=CREATED_TIME) for name in sums))
+        # of one hour, what leaves comes first: the row of what enters has both in its sum
+        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=[CREATED_TIME, "entered_"]) for name in sums))
         .filter(nw.col("entered_") > 0)
         .select(
             *key,

@@ -39,7 +39,9 @@ class OfflineStore:
     def root(self) -> Path:
         """The local folder. Raises StoreError: the store is on S3."""
         if not isinstance(self._place, Folder):
-            raise StoreError(f"{self.url} is no local folder. Use `scan`, `write` and `address`, which work anywhere.")
+            raise StoreError(
+                f"{self.url} is no local folder. Use `scan`, `write` and `addresses`, which work anywhere."
+            )
         return self._place.root
 
     def write(self, table: str, key: str, rows: pl.DataFrame | pl.LazyFrame) -> str:
@@ -79,10 +81,7 @@ class OfflineStore:
         Raises PartitionMissing, naming every partition that is not stored. Raises SchemaConflict: partitions disagree
         on a type, or lack a column of `needs`; they are named."""
         wanted = list(keys)
-        stored = self.keys(table) if wanted else []
-        missing = [key for key in wanted if key not in stored]
-        if missing or not wanted:
-            raise PartitionMissing(table, missing or ["(none asked for)"])
+        self._require(table, wanted)
         names = [_file(table, key) for key in wanted]
         schemas = {key: self._scan([name]).collect_schema() for key, name in zip(wanted, names, strict=True)}
         return self._scan(names, _common(table, schemas, list(needs)))
@@ -97,9 +96,17 @@ class OfflineStore:
     def has(self, table: str, key: str) -> bool:
         return self._place.stamp(_file(table, key)) is not None
 
-    def address(self, table: str, key: str) -> str:
-        """Path or S3 address of the partition, as engines take it."""
-        return self._place.address(_file(table, key))
+    def addresses(self, table: str, keys: Iterable[str]) -> list[str]:
+        """Paths or S3 addresses of these partitions, for engines that read them. Raises PartitionMissing."""
+        wanted = list(keys)
+        self._require(table, wanted)
+        return [self._place.address(_file(table, key)) for key in wanted]
+
+    def _require(self, table: str, keys: list[str]) -> None:
+        stored = self.keys(table) if keys else []
+        missing = [key for key in keys if key not in stored]
+        if missing or not keys:
+            raise PartitionMissing(table, missing or ["(none asked for)"])
 
     def path(self, table: str, key: str) -> Path:
         return self.root / _file(table, key)

@@ -35,7 +35,7 @@ class Missed:
     state: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class OnlineRow:
     """values: request columns and every feature, as the model takes them."""
 
@@ -73,7 +73,8 @@ class OnlineFeatures:
             plan = request_features(self._product, pl.defer(lambda: slot[0], schema=schema))
             self._thread.slot, self._thread.plan = slot, plan.with_columns(self._requested)
         self._thread.slot[0] = self._frame(rows)
-        featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory")
+        # optimising the plan anew costs more than it gains on a few rows
+        featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
         return featured.to_dicts()
 
     def _frame(self, rows: Sequence[Any]) -> pl.DataFrame:
@@ -91,25 +92,31 @@ class OnlineFeatures:
     def _look_up(self, rows: Sequence[Any], found: Sequence[OnlineRow]) -> None:
         asked: list[Asked] = []
         owed: list[tuple[OnlineRow, FeatureView, tuple[str, ...]]] = []
+        views = [(view, view.names, view.key) for view in self._product.lookups]
         for row, online in zip(rows, found, strict=True):
-            at = getattr(row, self._product.event_timestamp)
-            for view in self._product.lookups:
+            at, values = getattr(row, self._product.event_timestamp), online.values
+            for view, names, key in views:
                 # a feature that shares its name with a request column has no field of its own
-                given = {name: getattr(row, name, UNSET) for name in view.names}
-                for feature in view.features:
-                    online.values[feature.name] = _as_input(feature, given[feature.name])
-                absent = tuple(name for name, value in given.items() if value is UNSET)
+                given = [getattr(row, name, UNSET) for name in names]
+                absent = names
+                if any(value is not UNSET for value in given):
+                    absent = tuple(name for name, value in zip(names, given, strict=True) if value is UNSET)
+                    for feature, value in zip(view.features, given, strict=True):
+                        values[feature.name] = _as_input(feature, value)
+                else:
+                    values.update(dict.fromkeys(names))
                 if absent:
-                    asked.append(Asked(view, tuple(online.values[name] for name in view.key), at))
+                    asked.append(Asked(view, tuple([values[name] for name in key]), at))
                     owed.append((online, view, absent))
         if not asked:
             return
         for (online, view, absent), each, answer in zip(owed, asked, self._read(asked), strict=True):
+            if answer.state != FOUND:
+                online.missed.append(Missed(view, tuple(each.key), absent, answer.state))
+                continue
             for feature in view.features:
                 if feature.name in absent:
                     online.values[feature.name] = _as_input(feature, answer.values.get(feature.name))
-            if answer.state != FOUND:
-                online.missed.append(Missed(view, tuple(each.key), absent, answer.state))
 
     def _read(self, asked: Sequence[Asked]) -> Sequence[LookedUp]:
         try:

@@ -7,7 +7,6 @@ decided here and nowhere else, so that no backend can answer with one that is de
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -23,8 +22,7 @@ Value = float | str | None
 MISSING, STALE, FOUND = "missing", "stale", "found"
 
 
-@dataclass(frozen=True)
-class LookedUp:
+class LookedUp(NamedTuple):
     """Values of one view for one key. `state`: found, missing (no such key), stale (older than its time to live)."""
 
     values: Mapping[str, Value]
@@ -96,13 +94,18 @@ class OnlineStore:
         numbers = [places.setdefault((view.name, key_text(key)), len(places)) for view, key, _ in asked]
         held = self._backend.fetch(product, list(places))
         values: list[Mapping[str, Value]] = [msgspec.json.decode(row.content) if row else {} for row in held]
-        found = [
-            _worth(held[number], values[number], view, at) for number, (view, _, at) in zip(numbers, asked, strict=True)
-        ]
+        worths = {name: _Worth(view) for name, view in {view.name: view for view, _, _ in asked}.items()}
+        moments: dict[datetime, int] = {}
+        found = []
+        for number, (view, _, at) in zip(numbers, asked, strict=True):
+            moment = moments.get(at)
+            if moment is None:
+                moment = moments[at] = microseconds(at)
+            found.append(worths[view.name].of(held[number], values[number], moment))
         with self._counting:
-            self._counts.update(
-                (product, view.name, each.state) for (view, _, _), each in zip(asked, found, strict=True)
-            )
+            for name, worth in worths.items():
+                for state, count in worth.counts.items():
+                    self._counts[product, name, state] += count
         return found
 
     def freshness(self, product: str, view: FeatureView) -> datetime | None:
@@ -126,14 +129,23 @@ def key_text(parts: Sequence[object]) -> str:
     return "\x1f".join(str(int(part) if isinstance(part, float) and part.is_integer() else part) for part in parts)
 
 
-def _worth(held: Held | None, values: Mapping[str, Value], view: FeatureView, at: datetime) -> LookedUp:
-    if held is None:
-        return LookedUp(dict.fromkeys(view.names), MISSING)
-    moment = microseconds(at)
-    lifetime = view.time_to_live // timedelta(microseconds=1) if view.time_to_live else None
-    if held.created > moment or (lifetime is not None and moment - held.event > lifetime):
-        return LookedUp(dict.fromkeys(view.names), STALE)
-    return LookedUp(values, FOUND)
+class _Worth:
+    """What a held value of one view is worth at a moment, and how often it was worth what."""
+
+    def __init__(self, view: FeatureView) -> None:
+        nothing = dict.fromkeys(view.names)
+        self._missing, self._stale = LookedUp(nothing, MISSING), LookedUp(nothing, STALE)
+        self._lifetime = view.time_to_live // timedelta(microseconds=1) if view.time_to_live else None
+        self.counts: Counter[str] = Counter()
+
+    def of(self, held: Held | None, values: Mapping[str, Value], moment: int) -> LookedUp:
+        found = LookedUp(values, FOUND)
+        if held is None:
+            found = self._missing
+        elif held.created > moment or (self._lifetime is not None and moment - held.event > self._lifetime):
+            found = self._stale
+        self.counts[found.state] += 1
+        return found
 
 
 def _backend(url: str) -> Backend:

@@ -286,5 +286,5 @@ def test_a_place_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_store_on_s3_has_no_path(bucket: str) -> None:
-    with pytest.raises(StoreError, match=r"is no local folder. Use `scan`, `write` and `address`"):
+    with pytest.raises(StoreError, match=r"is no local folder. Use `scan`, `write` and `addresses`"):
         OfflineStore(f"{bucket}/offline").path("p/raw", "a")
