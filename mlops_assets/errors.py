@@ -8,7 +8,9 @@ PlatformError
 │   ├── ContractBroken     a period's table has the wrong shape
 │   ├── NotArrived         a period is not over, or its source has not delivered it
 │   ├── PartitionMissing   a period that is needed was never stored
+│   ├── SchemaConflict     partitions of one table disagree on their columns
 │   └── NothingToLearnFrom the training or test window holds too few labelled rows
+├── StoreError             a store cannot be reached or takes no more
 ├── BundleError            a bundle is missing, damaged or belongs to other features
 │   └── NotConvertible     an estimator cannot become ONNX faithfully
 ├── NoChampion             nothing is deployed for this product (yet)
@@ -64,6 +66,14 @@ class PartitionMissing(DataError):
         super().__init__(
             f"{table} has no stored partition for {', '.join(self.keys)}. Materialise it for those partitions first."
         )
+
+
+class SchemaConflict(DataError):
+    """Partitions of one table disagree on their columns."""
+
+
+class StoreError(PlatformError):
+    """A store cannot be reached, or takes no more."""
 
 
 class NothingToLearnFrom(DataError):

@@ -21,6 +21,8 @@ class Environment:
     """What an installation may set; every value has a default that works on one machine.
 
     MLOPS_HOME              folder of everything that is kept (default: var/home)
+    MLOPS_OFFLINE_STORE     tables: a folder or s3://bucket/folder, with the AWS_ variables (default: in the home)
+    MLOPS_ONLINE_STORE      newest values: a file, redis://… or postgresql://… (default: SQLite in the home)
     MLOPS_API_URL           where people reach the prediction API (default: http://127.0.0.1:8000)
     MLOPS_MLFLOW_URL        where people reach the MLflow UI (default: http://127.0.0.1:5000)
     MLOPS_MLFLOW_TRACKING   tracking and registry store (default: SQLite in the home)
@@ -51,7 +53,11 @@ class Environment:
 
 def read_environment() -> Environment:
     """Raises DeclarationError: a value is none of its choices."""
-    home = Home(Path(os.environ.get("MLOPS_HOME") or "var/home").absolute())
+    home = Home(
+        Path(os.environ.get("MLOPS_HOME") or "var/home").absolute(),
+        os.environ.get("MLOPS_OFFLINE_STORE", ""),
+        os.environ.get("MLOPS_ONLINE_STORE", ""),
+    )
     return Environment(
         home=home,
         api_url=os.environ.get("MLOPS_API_URL", "http://127.0.0.1:8000"),

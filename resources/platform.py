@@ -14,13 +14,26 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
     home: str
     api_url: str
     mlflow_url: str
+    offline_store: str = ""
+    # empty: MLOPS_ONLINE_STORE, read when a store is opened; a configured address, which may hold a password, is
+    # readable in the UI
+    online_store: str = ""
 
     @classmethod
     def of(cls, environment: Environment) -> "Platform":
-        return cls(home=str(environment.home.root), api_url=environment.api_url, mlflow_url=environment.mlflow_url)
+        home = environment.home
+        is_in_variable = home.online_store == read_environment().home.online_store
+        return cls(
+            home=str(home.root),
+            api_url=environment.api_url,
+            mlflow_url=environment.mlflow_url,
+            offline_store=home.offline_store,
+            online_store="" if is_in_variable else home.online_store,
+        )
 
     def open(self) -> Home:
-        return Home(Path(self.home))
+        online = self.online_store or read_environment().home.online_store
+        return Home(Path(self.home), self.offline_store, online)
 
     def approval_key(self) -> str:
         """The key of signed approvals, empty for the one in the home; read when needed, as configuration shows in the UI."""

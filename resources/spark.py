@@ -16,6 +16,7 @@ class Spark(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     master: str = "local[2]"
     driver_memory: str = "2g"
+    executor_memory: str = "1g"
     _wrapped: "LazyPySparkResource | None" = PrivateAttr(default=None)
 
     @property
@@ -28,6 +29,7 @@ class Spark(dg.ConfigurableResource):  # type: ignore[type-arg]
                     "spark.master": self.master,
                     "spark.app.name": "mlops-assets",
                     "spark.driver.memory": self.driver_memory,
+                    "spark.executor.memory": self.executor_memory,
                     "spark.driver.bindAddress": "127.0.0.1",
                     "spark.driver.host": "127.0.0.1",
                     "spark.ui.enabled": "false",

@@ -31,7 +31,7 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
     """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
     if settings.pinned is not None:
         products = [_named(settings.pinned.product, products)]
-    home = Home(settings.home)
+    home = Home(settings.home, online_store=settings.online_store)
     online = home.online  # kept: it holds one connection per thread
     log = PredictionLog(settings.prediction_log)
     bodies = {product.name: body_schema(product) for product in products}

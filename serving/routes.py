@@ -1,6 +1,5 @@
 """The routes: what is asked, who answers it, and nothing else."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.typing import FieldDefinition
 
-from mlops_assets.errors import UnknownProduct
+from mlops_assets.errors import StoreError, UnknownProduct
 from mlops_assets.products.feature_view import FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.online_store import OnlineStore
@@ -179,7 +178,7 @@ def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:
 def _view(served: Served, product: ModelProduct, view: FeatureView) -> information.ViewInformation:
     try:
         newest = served.online.freshness(product.name, view)
-    except sqlite3.Error:
+    except StoreError:
         newest = None  # predictions name the outage in their warnings
     seconds = view.time_to_live.total_seconds() if view.time_to_live else None
     return information.ViewInformation(view.name, view.key, seconds, newest)

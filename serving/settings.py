@@ -22,6 +22,7 @@ class Settings:
 
     approval_key: MLOPS_APPROVAL_KEY, what answers to waiting versions are signed with; empty: the key in the home.
     poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion.
+    online_store: MLOPS_ONLINE_STORE, a file, redis://… or postgresql://…; empty: SQLite in the home.
     """
 
     home: Path = Path("var/home")
@@ -30,6 +31,7 @@ class Settings:
     pinned: PinnedBundle | None = None
     poll_seconds: float = 0.5
     approval_key: str = field(default="", repr=False)
+    online_store: str = field(default="", repr=False)  # may hold a password
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -56,6 +58,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         pinned=PinnedBundle(product, Path(bundle)) if product and bundle else None,
         approval_key=environment.get("MLOPS_APPROVAL_KEY", ""),
         poll_seconds=_number(environment, "MLOPS_POLL_SECONDS", Settings.poll_seconds),
+        online_store=environment.get("MLOPS_ONLINE_STORE", ""),
     )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.errors import ContractBroken, NotArrived, PartitionMissing
+from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
+from mlops_assets.errors import ContractBroken, NotArrived
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
 from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
@@ -14,8 +15,6 @@ from resources.feature_engine import FeatureEngine
 from resources.platform import Platform
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
     from mlops_assets.stores.offline_store import OfflineStore
@@ -30,11 +29,6 @@ def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         _features(product),
         _online_features(product),
     ]
-
-
-def tables_of(product: ModelProduct) -> dict[str, Table]:
-    """Asset name of every source table: the main one is `raw`, side tables keep their names."""
-    return {"raw": product.source.main, **{table.name: table for table in product.source.side_tables}}
 
 
 def raw_assets(product: ModelProduct) -> list[str]:
@@ -53,13 +47,19 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         description=f"{declared.description} As the source gave it; stored only when it keeps its contract.",
         check_specs=[
             dg.AssetCheckSpec(
-                "contract", asset=key, blocking=True, description="Types, nulls, ranges, categories, unique key."
-            )
+                "contract",
+                asset=key,
+                blocking=True,
+                description="Types, nulls, ranges, categories, unique key, references, freshness, usual row count.",
+            ),
+            dg.AssetCheckSpec(
+                "rows_accounted_for", asset=key, blocking=True, description="Rows in = rows stored + rows quarantined."
+            ),
         ],
         output_required=False,
     )
     def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.data.contract import check_contract, conform
+        from mlops_assets.data.ingest import read_period, store_period
 
         period = product.period.at(context.partition_key)
         home = platform.open()
@@ -70,7 +70,7 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 f"{period.end:%Y-%m-%d}; materialise it then, or leave it to the sensor."
             )
         try:
-            frame = conform(declared, product.source.read(declared.name, period))
+            result = read_period(product, declared, period, home.offline, f"{product.name}/{name}")
         except ContractBroken as error:
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -80,12 +80,11 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 description=str(error),
             )
             return
-        result = check_contract(declared, period, frame)
+        counted = None
         if result.kept:
-            version = home.offline.write(f"{product.name}/{name}", period.key, frame)
-            yield dg.MaterializeResult(
-                asset_key=key, metadata=rows_metadata(frame), data_version=dg.DataVersion(version)
-            )
+            version, counted = store_period(result, period, home.offline, f"{product.name}/{name}")
+            metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
         broken = [
             {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
             for item in result.violations
@@ -96,8 +95,21 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
             passed=result.kept,
             severity=dg.AssetCheckSeverity.ERROR,
             description=result.reason,
-            metadata={"rows": result.rows, "violations": table(broken)},
+            metadata={
+                "rows": result.rows,
+                "quarantined share": result.quarantined_share,
+                "limit": declared.max_quarantined_share,
+                "violations": table(broken),
+            },
         )
+        if counted is not None:
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="rows_accounted_for",
+                passed=counted.is_complete,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=counted.reason,
+            )
 
     return source_table
 
@@ -151,10 +163,26 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         + "\n".join(f"- **{view.name}**: {', '.join(view.names)}. {view.description}" for view in product.features),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
         code=product.fingerprint(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "online_path_agrees",
+                asset=key_of(product, "features"),
+                blocking=True,
+                description="A sample of the rows through the API's own code, each at its own moment, gives what is stored.",
+            ),
+            dg.AssetCheckSpec(
+                "no_leak_from_the_future",
+                asset=key_of(product, "features"),
+                blocking=True,
+                description="What was learned or happened later is shuffled: no feature before changes.",
+            ),
+        ],
     )
     def features(
         context: dg.AssetExecutionContext, platform: Platform, feature_engine: FeatureEngine
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[object]:
+        from mlops_assets.data.guards import guard_future, guard_online_path
+
         store = platform.open().offline
         frame = _built(product, store, context.partition_key, feature_engine)
         version = store.write(f"{product.name}/features", context.partition_key, frame)
@@ -162,7 +190,8 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
             {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
             for name in product.feature_names
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            asset_key=key_of(product, "features"),
             metadata={
                 **rows_metadata(frame),
                 "features": len(product.inputs),
@@ -171,6 +200,18 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(version),
         )
+        rows = store.scan(f"{product.name}/raw", [context.partition_key]).select(product.request).collect()
+        tables = tables_with_lookback(product, store, context.partition_key)
+        for name, guard in (("online_path_agrees", guard_online_path), ("no_leak_from_the_future", guard_future)):
+            guarded = guard(product, rows, tables, frame)
+            yield dg.AssetCheckResult(
+                asset_key=key_of(product, "features"),
+                check_name=name,
+                passed=guarded.holds,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=guarded.reason,
+                metadata={"rows": guarded.rows, "features that differ": [item.feature for item in guarded.differences]},
+            )
 
     return features
 
@@ -178,25 +219,13 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
 def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: FeatureEngine) -> "pl.DataFrame":
     """The period's features, by the engine that is configured: the rows are the same."""
     if session := engine.session:
-        from mlops_assets.data.spark_features import build_features_on_spark
+        from mlops_assets.data.stored_features import features_on_spark
 
-        keys = keys_with_lookback(product, key)
-        tables = {
-            declared.name: _files(store, f"{product.name}/{name}", keys)
-            for name, declared in tables_of(product).items()
-        }
-        return build_features_on_spark(session, product, _files(store, f"{product.name}/raw", [key]), tables)
+        return features_on_spark(session, product, store, key)
     from mlops_assets.data.features import build_features
 
     rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
     return build_features(product, rows, tables_with_lookback(product, store, key)).collect()
-
-
-def _files(store: "OfflineStore", stored: str, keys: list[str]) -> "list[Path]":
-    """Raises PartitionMissing, as a scan of the store does."""
-    if missing := [key for key in keys if not store.has(stored, key)]:
-        raise PartitionMissing(stored, missing)
-    return [store.path(stored, key) for key in keys]
 
 
 def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
@@ -217,37 +246,26 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.data.features import newest_per_key
 
         home = platform.open()
+        online = home.online
         tables = tables_with_lookback(product, home.offline, context.partition_key)
         written = []
         content = hashlib.sha256()
         for view in product.lookups:
             newest = newest_per_key(view, tables, home.clock.now())
             content.update(newest.write_ndjson().encode())
-            changed = home.online.write(product.name, view, newest)
+            changed = online.write(product.name, view, newest)
             written.append(
                 {
                     "view": view.name,
                     "keys": newest.height,
                     "changed": changed,
-                    "newest": str(home.online.freshness(product.name, view)),
+                    "newest": str(online.freshness(product.name, view)),
                 }
             )
+        online.close()
         return dg.MaterializeResult(
             metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)},
             data_version=dg.DataVersion(content.hexdigest()[:16]),
         )
 
     return online_features
-
-
-def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
-    """Every source table for the period and as many earlier ones as its features look back."""
-    keys = keys_with_lookback(product, key)
-    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
-
-
-def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
-    """The period and as many earlier ones as its features look back, oldest first."""
-    period = product.period.at(key)
-    reach = [product.period.shift(period, -back) for back in range(periods_in(product, product.lookback), -1, -1)]
-    return [item.key for item in reach if product.period.has(item)]

@@ -5,20 +5,26 @@ Rules run on dataframely, which works on Polars and gives the reasons per row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mlops_assets.errors import ContractBroken
 from mlops_assets.products.periods import Period
-from mlops_assets.products.source import Column, Kind, Table
+from mlops_assets.products.source import Column, Kind, Reference, Table
 from mlops_assets.stores.dtypes import DTYPES
 
 if TYPE_CHECKING:
     import dataframely as dy
 
 EXAMPLES = 5
+LEAST_HISTORY = 3  # periods; fewer say nothing about what is usual
+REASON = "reason"  # column of quarantined rows
 
 
 @dataclass(frozen=True)
@@ -33,21 +39,41 @@ class Violation:
 
 @dataclass(frozen=True)
 class ContractResult:
-    table: str
+    """accepted and quarantined: the period's rows, divided; quarantined ones carry `reason`, every rule they break.
+
+    row_violations are broken by rows, table_violations by the period as a whole."""
+
+    table: Table
     rows: int
-    violations: tuple[Violation, ...]
+    accepted: pl.DataFrame
+    quarantined: pl.DataFrame
+    row_violations: tuple[Violation, ...]
+    table_violations: tuple[Violation, ...]
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        return (*self.table_violations, *self.row_violations)
+
+    @property
+    def quarantined_share(self) -> float:
+        return self.quarantined.height / max(1, self.rows)
 
     @property
     def kept(self) -> bool:
-        return not self.violations
+        return not self.table_violations and self.quarantined_share <= self.table.max_quarantined_share
 
     @property
     def reason(self) -> str:
         """One sentence that names rows and columns."""
-        if self.kept:
-            return f"{self.rows:,} rows keep the contract of {self.table}"
+        name, limit = self.table.name, self.table.max_quarantined_share
+        if not self.violations:
+            return f"{self.rows:,} rows keep the contract of {name}"
         broken = "; ".join(f"{item.column}: {item.rows:,} rows break '{item.rule}'" for item in self.violations)
-        return f"{self.table}: {broken}"
+        if not limit or not self.quarantined.height:
+            return f"{name}: {broken}"
+        shares = f"{self.quarantined.height:,} of {self.rows:,} rows ({self.quarantined_share:.2%}, limit {limit:.2%})"
+        verdict = "are quarantined" if self.kept else "would be quarantined, so nothing is stored"
+        return f"{name}: {shares} {verdict}: {broken}"
 
 
 def conform(table: Table, frame: pl.LazyFrame) -> pl.DataFrame:
@@ -71,24 +97,57 @@ def conform(table: Table, frame: pl.LazyFrame) -> pl.DataFrame:
     return frame.select(pl.col(column.name).cast(DTYPES[column.kind]) for column in table.columns).collect()
 
 
-def check_contract(table: Table, period: Period, frame: pl.DataFrame) -> ContractResult:
-    """Check every row of a period of `conform`ed rows."""
-    violations = []
-    if frame.height < table.min_rows:
-        violations.append(Violation("rows", f"at least {table.min_rows} in {period.key}", frame.height, ()))
-    _, failures = _schema(table, period).filter(frame)
+def check_contract(
+    table: Table,
+    period: Period,
+    frame: pl.DataFrame,
+    history: Sequence[int] = (),
+    referenced: Mapping[str, pl.DataFrame] = MappingProxyType({}),
+) -> ContractResult:
+    """Check every row of a period of `conform`ed rows, and the period as a whole.
+
+    history: row counts of the last stored periods. referenced: rows of the tables that this one refers to, by name."""
+    accepted, failures = _schema(table, period, referenced).filter(frame)
     counts = failures.counts()
-    if counts:
-        details = failures.details()
-        for name, rows in counts.items():
-            column, rule = _in_words(table, period, name)
-            broken = details.filter(pl.col(name) == "invalid").select(frame.columns)
-            shown = broken.select(list(dict.fromkeys([*table.key, *([column] if table.has(column) else [])])))
-            violations.append(Violation(column, rule, rows, tuple(shown.head(EXAMPLES).to_dicts())))
-    return ContractResult(table.name, frame.height, tuple(violations))
+    if not counts:
+        empty = frame.clear().with_columns(pl.lit("", pl.String).alias(REASON))
+        return ContractResult(table, frame.height, accepted, empty, (), _of_the_period(table, period, frame, history))
+    details = failures.details()
+    words = {name: _in_words(table, period, name) for name in counts}
+    violations = []
+    for name, rows in counts.items():
+        column, rule = words[name]
+        broken = details.filter(pl.col(name) == "invalid").select(frame.columns)
+        shown = broken.select(list(dict.fromkeys([*table.key, *([column] if table.has(column) else [])])))
+        violations.append(Violation(column, rule, rows, tuple(shown.head(EXAMPLES).to_dicts())))
+    reasons = [
+        pl.when(pl.col(name) == "invalid").then(pl.lit(f"{column}: {rule}")) for name, (column, rule) in words.items()
+    ]
+    quarantined = details.select(
+        *frame.columns, pl.concat_str(reasons, separator="; ", ignore_nulls=True).alias(REASON)
+    )
+    of_the_period = _of_the_period(table, period, frame, history)
+    return ContractResult(table, frame.height, accepted, quarantined, tuple(violations), of_the_period)
 
 
-def _schema(table: Table, period: Period) -> type[dy.Schema]:
+def _of_the_period(table: Table, period: Period, frame: pl.DataFrame, history: Sequence[int]) -> tuple[Violation, ...]:
+    found = []
+    if frame.height < table.min_rows:
+        found.append(Violation("rows", f"at least {table.min_rows} in {period.key}", frame.height, ()))
+    newest = frame[table.event_timestamp].max()
+    if table.fresh_within is not None and isinstance(newest, datetime) and newest < period.end - table.fresh_within:
+        rule = f"the newest is at most {table.fresh_within} before {period.end:%Y-%m-%d %H:%M}, it is {newest:%Y-%m-%d %H:%M}"
+        found.append(Violation(table.event_timestamp, rule, frame.height, ()))
+    if table.rows_within is not None and len(history) >= LEAST_HISTORY:
+        usual = median(history)
+        least, most = (factor * usual for factor in table.rows_within)
+        if not least <= frame.height <= most:
+            rule = f"between {least:,.0f} and {most:,.0f}, as the median of {len(history)} periods is {usual:,.0f}"
+            found.append(Violation("rows", rule, frame.height, ()))
+    return tuple(found)
+
+
+def _schema(table: Table, period: Period, referenced: Mapping[str, pl.DataFrame]) -> type[dy.Schema]:
     import dataframely as dy
 
     members: dict[str, Any] = {column.name: _dataframely(column, column.name in table.key) for column in table.columns}
@@ -104,7 +163,24 @@ def _schema(table: Table, period: Period) -> type[dy.Schema]:
 
     members["in_period"] = in_period
     members["clocks_in_order"] = clocks_in_order
+    for number, reference in enumerate(table.references):
+        if reference.table in referenced:
+            members[f"reference_{number}"] = _found_there(reference, referenced[reference.table])
     return type(f"Contract_{table.name}", (dy.Schema,), members)
+
+
+def _found_there(reference: Reference, there: pl.DataFrame) -> Any:
+    import dataframely as dy
+
+    known = there.select(pl.struct(name for name in reference.there).alias("key"))["key"].unique().implode()
+
+    @dy.rule()
+    def is_found(cls: type[dy.Schema]) -> pl.Expr:
+        pairs = zip(reference.columns, reference.there, strict=True)
+        is_null = pl.any_horizontal(pl.col(name).is_null() for name in reference.columns)
+        return is_null | pl.struct(pl.col(name).alias(to) for name, to in pairs).is_in(known)
+
+    return is_found
 
 
 def _dataframely(column: Column, is_key: bool) -> dy.Column:
@@ -136,6 +212,9 @@ def _in_words(table: Table, period: Period, name: str) -> tuple[str, str]:
             "in_period": (table.event_timestamp, f"lies in [{period.start:%Y-%m-%d}, {period.end:%Y-%m-%d})"),
             "clocks_in_order": (table.created_timestamp, f"is not before {table.event_timestamp}"),
         }
+        if column.startswith("reference_"):
+            reference = table.references[int(column.removeprefix("reference_"))]
+            return ", ".join(reference.columns), f"is found in {', '.join(reference.there)} of {reference.table}"
         return known.get(column, (column, column))
     declared = table.column(column)
     words = {

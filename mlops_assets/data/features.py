@@ -19,10 +19,12 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
-    featured = request_features(product, rows)
+    featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
     for view in product.lookups:
-        featured = join_point_in_time(featured, lookup_table(view, tables), view, product.event_timestamp)
-    return model_inputs(product, featured).sort(product.event_timestamp, *product.entity_key)
+        featured = join_point_in_time(
+            featured, lookup_table(view, tables), view, product.event_timestamp, in_order=True
+        )
+    return model_inputs(product, featured)
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -42,7 +44,12 @@ def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFra
 
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
     """What the online store holds at `now`: of every key the newest row that was known by then."""
-    known = newest_known(lookup_table(view, tables).filter(pl.col(CREATED_TIME) <= now), view)
+    return newest_by(view, lookup_table(view, tables), now)
+
+
+def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
+    """Of every key in the view's values the newest that was known at `now`."""
+    known = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
     return (
         known.group_by(list(view.key))
         .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())

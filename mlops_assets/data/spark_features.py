@@ -21,7 +21,10 @@ _EVENT, _CREATED = "_event", "_created"
 
 
 def build_features_on_spark(
-    session: "SparkSession", product: ModelProduct, rows: Sequence[Path], tables: Mapping[str, Sequence[Path]]
+    session: "SparkSession",
+    product: ModelProduct,
+    rows: Sequence[Path | str],
+    tables: Mapping[str, Sequence[Path | str]],
 ) -> pl.DataFrame:
     """Entity key, event timestamp and every model input, one row per row of `rows`.
 
@@ -43,8 +46,9 @@ def _think_as_polars_does(session: "SparkSession") -> None:
     session.conf.set("spark.sql.caseSensitive", "true")
 
 
-def _read(session: "SparkSession", files: Sequence[Path]) -> "DataFrame":
-    return session.read.parquet(*(str(file) for file in files))
+def _read(session: "SparkSession", files: Sequence[Path | str]) -> "DataFrame":
+    # Hadoop's name for S3; the cluster brings its own hadoop-aws
+    return session.read.parquet(*(str(file).replace("s3://", "s3a://", 1) for file in files))
 
 
 def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureView, event_timestamp: str) -> "DataFrame":

@@ -7,6 +7,7 @@ from mlops_assets.products.flight_features import (
     carrier_lately,
     congestion,
     origin_lately,
+    route_lately,
     schedule,
     weather_at_departure,
 )
@@ -30,7 +31,7 @@ flight_delay = ModelProduct(
     test_window=weeks(2),
     label=Label("late", LATE, delay=days(2)),
     task=Task.BINARY,
-    features=(schedule, aircraft, weather_at_departure, congestion, origin_lately, carrier_lately),
+    features=(schedule, aircraft, weather_at_departure, congestion, origin_lately, carrier_lately, route_lately),
     request=("carrier", "flight", "origin", "dest", "scheduled_departure", "distance", "aircraft_year", "seats"),
     candidates=(
         candidates.dummy(),

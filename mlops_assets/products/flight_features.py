@@ -114,33 +114,37 @@ congestion = FeatureView(
 )
 
 
-def _reports_by_hour(tables: Tables, key: str) -> nw.LazyFrame[Any]:
-    """Outcomes that were reported within each hour, per `key`: landed and known, never merely scheduled."""
-    return (
+def _over_last_hours(tables: Tables, key: tuple[str, ...], count: int, prefix: str) -> nw.LazyFrame[Any]:
+    """Rates over the outcomes reported in the `count` hours up to each hour with reports, per `key`.
+
+    Landed and reported, never merely scheduled. Each hour's reports enter a running sum and leave it `count` hours
+    later, so the work grows with the hours and not, as in a join of hours with hours, with their square. The sums are
+    of whole numbers, hence exact in any order.
+    """
+    entering = (
         tables["flights"]
         .filter(~nw.col("arr_delay").is_null())
         .with_columns(
             nw.col("reported_at").dt.truncate("1h").dt.offset_by("1h").alias(CREATED_TIME),
             LATE.cast(nw.Float64).alias("late_"),
         )
-        .group_by(key, CREATED_TIME)
-        .agg(nw.len().alias("reports_"), nw.col("late_").sum(), nw.col("dep_delay").sum())
+        .group_by(*key, CREATED_TIME)
+        .agg(nw.len().cast(nw.Int64).alias("reports_"), nw.col("late_").sum(), nw.col("dep_delay").sum())
+        .with_columns(nw.col("reports_").alias("entered_"))
     )
-
-
-def _over_last_hours(tables: Tables, key: str, count: int, prefix: str) -> nw.LazyFrame[Any]:
-    """Rates over the outcomes reported in the `count` hours up to each report hour (a range join, as SQL would)."""
-    ends = _reports_by_hour(tables, key).select(key, CREATED_TIME)
-    reports = _reports_by_hour(tables, key).with_columns(
-        nw.col(CREATED_TIME).alias("from_"), nw.col(CREATED_TIME).dt.offset_by(f"{count}h").alias("until_")
+    sums = ("reports_", "late_", "dep_delay")
+    leaving = entering.with_columns(
+        nw.col(CREATED_TIME).dt.offset_by(f"{count}h"),
+        *(-nw.col(name) for name in sums),
+        (nw.col("entered_") * 0).alias("entered_"),
     )
     return (
-        ends.join(reports.drop(CREATED_TIME), on=key, how="inner")
-        .filter(nw.col("from_") <= nw.col(CREATED_TIME), nw.col(CREATED_TIME) < nw.col("until_"))
-        .group_by(key, CREATED_TIME)
-        .agg(nw.col("reports_").sum(), nw.col("late_").sum(), nw.col("dep_delay").sum())
+        nw.concat([entering, leaving])
+        # of one hour, what leaves comes first: the row of what enters has both in its sum
+        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=[CREATED_TIME, "entered_"]) for name in sums))
+        .filter(nw.col("entered_") > 0)
         .select(
-            key,
+            *key,
             nw.col(CREATED_TIME),
             nw.col(CREATED_TIME).alias(EVENT_TIME),
             (nw.col("late_") / nw.col("reports_")).alias(f"{prefix}_late_rate"),
@@ -150,11 +154,15 @@ def _over_last_hours(tables: Tables, key: str, count: int, prefix: str) -> nw.La
 
 
 def _origin_lately(tables: Tables) -> nw.LazyFrame[Any]:
-    return _over_last_hours(tables, "origin", 3, "origin")
+    return _over_last_hours(tables, ("origin",), 3, "origin")
 
 
 def _carrier_lately(tables: Tables) -> nw.LazyFrame[Any]:
-    return _over_last_hours(tables, "carrier", 24, "carrier")
+    return _over_last_hours(tables, ("carrier",), 24, "carrier")
+
+
+def _route_lately(tables: Tables) -> nw.LazyFrame[Any]:
+    return _over_last_hours(tables, ("origin", "dest"), 72, "route")
 
 
 origin_lately = FeatureView(
@@ -175,10 +183,23 @@ carrier_lately = FeatureView(
     description="Outcomes reported in the last 24 hours for flights of this carrier.",
     key=("carrier",),
     time_to_live=days(2),
-    lookback=days(4),
+    lookback=days(5),
     lookup=_carrier_lately,
     features=(
         Feature("carrier_late_rate", description="share that arrived 15 minutes late or later"),
         Feature("carrier_departure_delay", unit="min", description="mean departure delay"),
+    ),
+)
+
+route_lately = FeatureView(
+    name="route_lately",
+    description="Outcomes reported in the last 3 days for flights on this route: most routes have a few flights a day.",
+    key=("origin", "dest"),
+    time_to_live=days(2),
+    lookback=days(7),
+    lookup=_route_lately,
+    features=(
+        Feature("route_late_rate", description="share that arrived 15 minutes late or later"),
+        Feature("route_departure_delay", unit="min", description="mean departure delay"),
     ),
 )

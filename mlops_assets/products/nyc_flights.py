@@ -12,12 +12,13 @@ import os
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_assets.errors import SourceError, choices
-from mlops_assets.products.source import Column, Kind, Table
+from mlops_assets.products.source import Column, Kind, Reference, Table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,6 +42,10 @@ FLIGHTS = Table(
     key=("carrier", "flight", "origin", "scheduled_departure"),
     event_timestamp="scheduled_departure",
     created_timestamp="reported_at",
+    # there are flights every day; the quietest week has 85 % of the median
+    fresh_within=timedelta(days=1),
+    rows_within=(0.5, 2.0),
+    references=(Reference(("origin",), "weather"),),
     columns=(
         Column("carrier", Kind.STRING, description="airline, IATA code", choices=CARRIERS, example="UA"),
         Column("flight", Kind.INTEGER, description="flight number", minimum=1, maximum=9_999, example=1545),
@@ -103,6 +108,7 @@ WEATHER = Table(
     key=("origin", "observed_at"),
     event_timestamp="observed_at",
     created_timestamp="reported_at",
+    fresh_within=timedelta(days=1),
     columns=(
         Column("origin", Kind.STRING, choices=ORIGINS),
         Column("observed_at", Kind.TIMESTAMP, unit="UTC"),

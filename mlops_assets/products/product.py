@@ -135,6 +135,15 @@ class ModelProduct:
             for name in wanted:
                 if not main.has(name):
                     raise DeclarationError(f"{self.name}: {role} names {name!r}. {choices(name, names)}")
+        tables = {table.name: table for table in (main, *self.source.side_tables)}
+        for table in tables.values():
+            for reference in table.references:
+                there = tables.get(reference.table)
+                if there is None or not all(there.has(name) for name in reference.there):
+                    raise DeclarationError(
+                        f"{self.name}: {table.name} refers to {', '.join(reference.there)} of {reference.table!r}, which "
+                        f"the source does not have. {choices(reference.table, tables)}"
+                    )
         if not self.entity_key:
             raise DeclarationError(f"{self.name}: entity_key is empty. Name the columns that identify a row.")
         missing = [name for name in (*self.entity_key, self.event_timestamp) if name not in self.request]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -50,8 +51,29 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """`columns` of every row are found in `table`, another one of the source, in the same period (null: no reference).
+
+    to: the columns there, in the same order; empty: of the same names."""
+
+    columns: tuple[str, ...]
+    table: str
+    to: tuple[str, ...] = ()
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        return self.to or self.columns
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table of a source: its columns, the key that is unique, and its two clocks."""
+    """A table of a source: its columns, the key that is unique, its two clocks, and what a whole period has to keep.
+
+    max_quarantined_share: up to this share of a period's rows may break the contract; they are kept apart with their
+        reasons, the others are stored. Above it the period fails. 0: every row has to keep it.
+    fresh_within: the newest event is not older than this when the period ends.
+    rows_within: least and most rows, as multiples of the median of the last periods.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -60,6 +82,10 @@ class Table:
     created_timestamp: str
     description: str = ""
     min_rows: int = 1
+    max_quarantined_share: float = 0.0
+    fresh_within: timedelta | None = None
+    rows_within: tuple[float, float] | None = None
+    references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -74,6 +100,18 @@ class Table:
             raise DeclarationError(
                 f"table {self.name!r}: {', '.join(flags)} is boolean and identifies no row. Leave it out of the key."
             )
+
+        if not 0 <= self.max_quarantined_share < 1:
+            raise DeclarationError(
+                f"table {self.name!r}: max_quarantined_share is {self.max_quarantined_share}. Give a share from 0 to below 1."
+            )
+        for reference in self.references:
+            unknown = [name for name in reference.columns if name not in names]
+            if unknown or len(reference.there) != len(reference.columns):
+                raise DeclarationError(
+                    f"table {self.name!r} refers to {reference.table!r} by {', '.join(reference.columns)}, to "
+                    f"{', '.join(reference.there)}. It has: {', '.join(names)}. Name as many columns on both sides."
+                )
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -1,6 +1,6 @@
 """Where everything the platform keeps lies, below one folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Home:
-    """The data home: every store of one installation."""
+    """The data home: every store of one installation.
+
+    offline_store, online_store: addresses of stores that lie elsewhere (s3://…, redis://…, postgresql://…)."""
 
     root: Path
+    offline_store: str = ""
+    # may hold a password, so it is no part of what is shown
+    online_store: str = field(default="", repr=False)
 
     @property
     def offline(self) -> "OfflineStore":
         from mlops_assets.stores.offline_store import OfflineStore
 
-        return OfflineStore(self.root / "offline")
+        return OfflineStore(self.offline_store or self.root / "offline")
 
     @property
     def online(self) -> "OnlineStore":
         from mlops_assets.stores.online_store import OnlineStore
 
-        return OnlineStore(self.root / "online.sqlite")
+        return OnlineStore(self.online_store or self.root / "online.sqlite")
 
     @property
     def documents(self) -> Documents:

@@ -1,110 +1,167 @@
-"""Online store: the newest value per key of every lookup view, for what a request cannot carry itself."""
+"""Online store: the newest value per key of every lookup view, for what a request cannot carry itself.
 
-import sqlite3
+One meaning, three backends by URL: a SQLite file (the default), Redis, Postgres. What a value is worth at a moment is
+decided here and nowhere else, so that no backend can answer with one that is dead or was not known yet.
+"""
+
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 import polars as pl
 
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
+from mlops_assets.stores.dtypes import microseconds
 
 Value = float | str | None
+MISSING, STALE, FOUND = "missing", "stale", "found"
 
 
-@dataclass(frozen=True)
-class LookedUp:
+class LookedUp(NamedTuple):
     """Values of one view for one key. `state`: found, missing (no such key), stale (older than its time to live)."""
 
     values: Mapping[str, Value]
     state: str
 
 
-class OnlineStore:
-    """SQLite in WAL mode: one writer beside many readers, in any process of the machine."""
+class Held(NamedTuple):
+    """What is kept of a key: both clocks in microseconds since 1970, and the values as JSON."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
+    event: int
+    created: int
+    content: bytes
+
+
+class Asked(NamedTuple):
+    view: FeatureView
+    key: Sequence[object]
+    at: datetime
+
+
+class Backend(Protocol):
+    """Raises StoreError: it cannot be reached."""
+
+    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
+        """Keep what is newer by (event, created) than what is held; returns how many rows changed."""
+        ...
+
+    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
+        """What is held of each (view, key), in one round trip."""
+        ...
+
+    def newest(self, product: str, view: str) -> int | None:
+        """Event time of the newest value, in microseconds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class OnlineStore:
+    """url: a path (SQLite), redis://host:port/number, or postgresql://user@host:port/database."""
+
+    def __init__(self, url: str | Path) -> None:
+        self._backend = _backend(str(url))
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._counting = threading.Lock()
 
     def write(self, product: str, view: FeatureView, newest: pl.DataFrame) -> int:
         """Keep, per key, the row with the newest event; returns how many rows changed.
 
         newest: view's key, event_time, created_time and one column per feature, one row per key."""
-        rows = [
-            (
-                _key([row[name] for name in view.key]),
-                row[EVENT_TIME].timestamp(),
-                row[CREATED_TIME].timestamp(),
-                msgspec.json.encode({name: row[name] for name in view.names}),
+        encode = msgspec.json.Encoder().encode
+        rows = {
+            key_text([row[name] for name in view.key]): Held(
+                microseconds(row[EVENT_TIME]),
+                microseconds(row[CREATED_TIME]),
+                encode({name: row[name] for name in view.names}),
             )
             for row in newest.iter_rows(named=True)
-        ]
-        with self._connection() as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS value (product TEXT, view TEXT, key TEXT, event_time REAL, created_time REAL,"
-                " content BLOB, PRIMARY KEY (product, view, key)) WITHOUT ROWID"
-            )
-            before = connection.total_changes
-            connection.executemany(
-                "INSERT INTO value VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET event_time = excluded.event_time,"
-                " created_time = excluded.created_time, content = excluded.content"
-                " WHERE (excluded.event_time, excluded.created_time) > (value.event_time, value.created_time)",
-                [(product, view.name, *row) for row in rows],
-            )
-            return connection.total_changes - before
+        }
+        return self._backend.upsert(product, view.name, rows) if rows else 0
 
     def read(self, product: str, view: FeatureView, key: Sequence[object], at: datetime) -> LookedUp:
         """Values that were known and alive at `at`; every value is None when the key is missing or stale."""
-        nothing = dict.fromkeys(view.names)
-        with self._connection() as connection:
-            try:
-                row = connection.execute(
-                    "SELECT event_time, created_time, content FROM value WHERE product = ? AND view = ? AND key = ?",
-                    (product, view.name, _key(key)),
-                ).fetchone()
-            except sqlite3.OperationalError as error:
-                if "no such table" not in str(error):
-                    raise
-                row = None
-        if row is None:
-            return LookedUp(nothing, "missing")
-        event = datetime.fromtimestamp(row[0], UTC)
-        created = datetime.fromtimestamp(row[1], UTC)
-        if created > at or at - event > (view.time_to_live or timedelta.max):
-            return LookedUp(nothing, "stale")
-        return LookedUp(msgspec.json.decode(row[2]), "found")
+        return self.read_many(product, [Asked(view, key, at)])[0]
+
+    def read_many(self, product: str, asked: Sequence[Asked]) -> list[LookedUp]:
+        """`read` of each, in one round trip; a key that many rows ask for is fetched once. Raises StoreError."""
+        places: dict[tuple[str, str], int] = {}
+        numbers = [places.setdefault((view.name, key_text(key)), len(places)) for view, key, _ in asked]
+        held = self._backend.fetch(product, list(places))
+        values: list[Mapping[str, Value]] = [msgspec.json.decode(row.content) if row else {} for row in held]
+        worths = {name: _Worth(view) for name, view in {view.name: view for view, _, _ in asked}.items()}
+        moments: dict[datetime, int] = {}
+        found = []
+        for number, (view, _, at) in zip(numbers, asked, strict=True):
+            moment = moments.get(at)
+            if moment is None:
+                moment = moments[at] = microseconds(at)
+            found.append(worths[view.name].of(held[number], values[number], moment))
+        with self._counting:
+            for name, worth in worths.items():
+                for state, count in worth.counts.items():
+                    self._counts[product, name, state] += count
+        return found
 
     def freshness(self, product: str, view: FeatureView) -> datetime | None:
         """Event time of the newest value, None before the first write."""
-        with self._connection() as connection:
-            try:
-                newest = connection.execute(
-                    "SELECT max(event_time) FROM value WHERE product = ? AND view = ?", (product, view.name)
-                ).fetchone()[0]
-            except sqlite3.OperationalError as error:
-                if "no such table" not in str(error):
-                    raise
-                return None
-        return datetime.fromtimestamp(newest, UTC) if newest is not None else None
+        newest = self._backend.newest(product, view.name)
+        return None if newest is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=newest)
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=10)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            self._local.connection = connection
-        with connection:
-            yield connection
+    def close(self) -> None:
+        """Give back the connections of every thread; a store that is used again opens new ones."""
+        self._backend.close()
+
+    @property
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """How many look-ups of this process ended in which state, by (product, view, state)."""
+        with self._counting:
+            return dict(self._counts)
 
 
-def _key(parts: Sequence[object]) -> str:
+def key_text(parts: Sequence[object]) -> str:
     """One text per key; numbers that are equal read equal, however they are typed."""
     return "\x1f".join(str(int(part) if isinstance(part, float) and part.is_integer() else part) for part in parts)
+
+
+class _Worth:
+    """What a held value of one view is worth at a moment, and how often it was worth what."""
+
+    def __init__(self, view: FeatureView) -> None:
+        nothing = dict.fromkeys(view.names)
+        self._missing, self._stale = LookedUp(nothing, MISSING), LookedUp(nothing, STALE)
+        self._lifetime = view.time_to_live // timedelta(microseconds=1) if view.time_to_live else None
+        self.counts: Counter[str] = Counter()
+
+    def of(self, held: Held | None, values: Mapping[str, Value], moment: int) -> LookedUp:
+        found = LookedUp(values, FOUND)
+        if held is None:
+            found = self._missing
+        elif held.created > moment or (self._lifetime is not None and moment - held.event > self._lifetime):
+            found = self._stale
+        self.counts[found.state] += 1
+        return found
+
+
+def _backend(url: str) -> Backend:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        from mlops_assets.stores.online_sqlite import SqliteBackend
+
+        return SqliteBackend(Path(url))
+    if scheme in ("redis", "rediss"):
+        from mlops_assets.stores.online_redis import RedisBackend
+
+        return RedisBackend(url)
+    if scheme in ("postgresql", "postgres"):
+        from mlops_assets.stores.online_postgres import PostgresBackend
+
+        return PostgresBackend(url)
+    raise DeclarationError(
+        f"an online store of kind {scheme!r} does not exist. Give a path for SQLite, redis://… or postgresql://…"
+    )

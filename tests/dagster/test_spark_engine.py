@@ -1,8 +1,8 @@
 """The features asset on Spark, by configuration alone."""
 
-import os
-import shutil
+import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
@@ -11,10 +11,11 @@ import pytest
 from mlops_assets.definitions import build_definitions
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.flight_delay import flight_delay
-from resources.asset_parts import key_of
+from resources.asset_parts import key_of, partitions_of
 from resources.environments import read_environment
+from resources.platform import Platform
+from tests.servers.spark_cluster import needs_java, spark_program
 
-HAS_JAVA = shutil.which("java") is not None or "JAVA_HOME" in os.environ
 WEEK = "2012-12-31"  # the first: nothing lies before it
 FEATURES = f"{flight_delay.name}/features"
 
@@ -45,9 +46,11 @@ def features_engine(result: dg.ExecuteInProcessResult) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_JAVA, reason="Java is not on this machine: install a JRE 17 to run Spark")
+@needs_java
 @pytest.mark.usefixtures("stops_spark")
-def test_spark_by_configuration_stores_the_very_partition_that_polars_stores(monkeypatch, tmp_path: Path):
+def test_a_cluster_by_configuration_stores_the_very_partition_that_polars_stores(
+    monkeypatch, tmp_path: Path, spark_cluster: str
+):
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_ENGINE", raising=False)
     by_polars = materialize("raw", "weather", "features")
@@ -56,12 +59,66 @@ def test_spark_by_configuration_stores_the_very_partition_that_polars_stores(mon
 
     store.path(FEATURES, WEEK).unlink()
     monkeypatch.setenv("MLOPS_ENGINE", "spark")
-    monkeypatch.setenv("MLOPS_SPARK_MASTER", "local[2]")
+    monkeypatch.setenv("MLOPS_SPARK_MASTER", spark_cluster)
     by_spark = materialize("features")
 
     assert (features_engine(by_polars), features_engine(by_spark)) == ("polars", "spark")
     assert store.read(FEATURES, [WEEK]).equals(frame)
     # nothing downstream becomes stale when the engine is changed
+    assert store.version(FEATURES, WEEK) == version
+
+
+def features_by_spark_submit(master: str) -> dg.AssetsDefinition:
+    """The replacement that docs/operations.md shows."""
+
+    @dg.asset(
+        key=key_of(flight_delay, "features"),
+        partitions_def=partitions_of(flight_delay.period),
+        deps=[key_of(flight_delay, name) for name in ("raw", "weather")],
+        code_version=flight_delay.fingerprint(),
+    )
+    def features(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, platform: Platform):
+        job = [str(files("mlops_assets.jobs") / "features_on_spark.py"), "--product", flight_delay.name]
+        place = ["--offline-store", str(platform.open().offline.root), "--partition", context.partition_key]
+        command = [spark_program("spark-submit"), "--master", master, "--executor-memory", "1g", *job, *place]
+        return pipes.run(
+            command=command,
+            context=context,
+            env={
+                "PYSPARK_PYTHON": sys.executable,
+                "PYSPARK_DRIVER_PYTHON": sys.executable,
+                "SPARK_LOCAL_IP": "127.0.0.1",
+            },
+        ).get_materialize_result()
+
+    return features
+
+
+@pytest.mark.slow
+@needs_java
+@pytest.mark.filterwarnings("ignore:AssetExecutionContext.run_id is deprecated")  # Dagster 1.13's own Pipes client
+def test_a_driver_outside_of_dagster_stores_the_same_partition_and_reports_it(
+    monkeypatch, tmp_path: Path, spark_cluster: str
+):
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    materialize("raw", "weather", "features")
+    store = read_environment().home.offline
+    version = store.version(FEATURES, WEEK)
+    store.path(FEATURES, WEEK).unlink()
+    environment = read_environment()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [features_by_spark_submit(spark_cluster)],
+            instance=instance,
+            partition_key=WEEK,
+            selection=[key_of(flight_delay, "features")],
+            resources={"pipes": dg.PipesSubprocessClient(), "platform": Platform.of(environment)},
+        )
+
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.tags["dagster/data_version"] == version
+    assert event.materialization.metadata["engine"].value == "spark"
     assert store.version(FEATURES, WEEK) == version
 
 

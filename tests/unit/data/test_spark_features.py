@@ -1,10 +1,8 @@
 """The one definition of features on Spark: the rows, values and types that Polars gives."""
 
-import os
 import random
-import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,37 +11,38 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from mlops_assets.data.assets import keys_with_lookback, tables_of
 from mlops_assets.data.contract import conform
 from mlops_assets.data.features import build_features
 from mlops_assets.data.spark_features import build_features_on_spark
+from mlops_assets.data.stored_tables import keys_with_lookback, tables_of
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.flight_features import schedule
-from mlops_assets.products.periods import hours
+from mlops_assets.products.periods import Period, hours
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.offline_store import OfflineStore
 from resources.spark import Spark
+from tests.servers.spark_cluster import needs_java
 from tests.unit.training.builders import BASKET, a_product, a_ride, january, rides
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-HAS_JAVA = shutil.which("java") is not None or "JAVA_HOME" in os.environ
-on_spark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not HAS_JAVA, reason="Java is not on this machine: install a JRE 17 to run Spark"),
-]
+on_spark = [pytest.mark.slow, needs_java]
 # New York changes to summer time on its last day, so does the hour of the week
 WEEK = "2013-03-04"
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator["SparkSession"]:
-    running = Spark(master="local[2]").session
+def session(spark_cluster: str) -> Iterator["SparkSession"]:
+    running = Spark(master=spark_cluster).session
     yield running
     running.stop()
+
+
+def weeks_of_the_year() -> list[Period]:
+    return list(flight_delay.period.ended_by(datetime(2014, 1, 1, tzinfo=UTC)))
 
 
 def last_wait(tables: Tables) -> nw.LazyFrame:
@@ -104,6 +103,19 @@ class TestOnSpark:
         assert polars.height > 6_000
         assert all(polars[name].null_count() < polars.height for name in product.feature_names)
         assert_frame_equal(spark, polars, check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
+
+    def test_the_whole_year_of_flights_has_the_features_that_polars_gives(self, session, tmp_path):
+        tables = {}
+        for declared in tables_of(flight_delay).values():
+            weeks = [flight_delay.source.read(declared.name, week) for week in weeks_of_the_year()]
+            pl.concat(weeks).sink_parquet(tmp_path / f"{declared.name}.parquet")
+            tables[declared.name] = [tmp_path / f"{declared.name}.parquet"]
+
+        polars, spark = on_both(session, flight_delay, tables["flights"], tables)
+
+        assert polars.height > 330_000
+        key = [flight_delay.event_timestamp, *flight_delay.entity_key]
+        assert_frame_equal(spark.sort(key), polars.sort(key), check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
 
     def test_the_value_of_a_row_is_the_newest_that_was_known_and_alive(self, session, tmp_path):
         told = rides(

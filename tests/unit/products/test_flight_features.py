@@ -85,6 +85,48 @@ def test_another_carriers_outcomes_are_not_this_ones():
     assert features_of(a_flight(july(1, 15), carrier="B6"), OUTCOMES)["carrier_late_rate"] is None
 
 
+def test_the_rates_of_a_route_go_back_three_days_and_only_over_its_own_flights():
+    to_boston = a_flight(july(1, 9), july(1, 11, 30), flight=6, dest="BOS", dep_delay=5.0, arr_delay=60.0)
+    from_kennedy = a_flight(july(1, 9), july(1, 11, 30), flight=7, origin="JFK", dep_delay=90.0, arr_delay=90.0)
+    on_the_third = a_flight(july(3, 15), july(3, 18, 30), flight=8, dep_delay=8.0, arr_delay=0.0)  # from 19:00
+    told = [*OUTCOMES, to_boston, from_kennedy, on_the_third]
+
+    first = features_of(a_flight(july(1, 15), flight=99), told)
+    last_hour = features_of(a_flight(july(3, 18, 59), flight=99), told)
+    third = features_of(a_flight(july(3, 20), flight=99), told)
+    fifth = features_of(a_flight(july(5, 19), flight=99), told)
+    sixth = features_of(a_flight(july(5, 19, 1), flight=99), told)
+
+    # flights 1, 2, 3 and 5
+    assert (first["route_late_rate"], first["route_departure_delay"]) == (pytest.approx(2 / 4), pytest.approx(60 / 4))
+    # the newest before is that of 14:00 on the first, more than two days old
+    assert last_hour["route_late_rate"] is None
+    # flight 8 too
+    assert (third["route_late_rate"], third["route_departure_delay"]) == (pytest.approx(2 / 5), pytest.approx(68 / 5))
+    # exactly two days old, and a minute more
+    assert (fifth["route_late_rate"], sixth["route_late_rate"]) == (pytest.approx(2 / 5), None)
+
+
+def test_an_outcome_leaves_the_rates_of_its_route_after_three_days():
+    after = a_flight(july(4, 8), july(4, 13, 30), flight=8, dep_delay=8.0, arr_delay=0.0)  # counts from 14:00
+
+    found = features_of(a_flight(july(4, 14), flight=99), [*OUTCOMES, after])
+
+    # those that count from 11:00, 13:00 and 14:00 of the first have left
+    assert (found["route_late_rate"], found["route_departure_delay"]) == (0, 8)
+
+
+def test_an_outcome_that_is_reported_later_never_enters_the_rates():
+    storm = a_flight(july(1, 7), july(1, 18), flight=9, dep_delay=600.0, arr_delay=600.0)
+    flight = a_flight(july(1, 15), flight=99)
+
+    without, planted = features_of(flight, OUTCOMES), features_of(flight, [*OUTCOMES, storm])
+
+    assert planted == without
+    later = features_of(a_flight(july(1, 19), flight=99), [*OUTCOMES, storm])
+    assert later["route_departure_delay"] == pytest.approx((60 + 600) / 5)
+
+
 def test_congestion_counts_the_departures_of_the_same_hour_a_week_before():
     week_before = [a_flight(july(1, 11, minute), flight=minute, origin="EWR") for minute in (0, 30, 59)]
     this_hour = [a_flight(july(8, 11, 5), flight=60)]

@@ -1,13 +1,21 @@
-"""Online store: the newest value per key, never one that was unknown or dead at the asked moment."""
+"""Online store: the newest value per key, never one that was unknown or dead at the asked moment.
 
+One contract for every backend, held against the real servers.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from mlops_assets.errors import DeclarationError, StoreError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView
-from mlops_assets.stores.online_store import OnlineStore
+from mlops_assets.stores.online_store import Asked, OnlineStore
+from tests.servers.databases import Server
+from tests.servers.processes import free_port
 
 NOON = datetime(2013, 7, 4, 12, tzinfo=UTC)
 weather = FeatureView(
@@ -26,9 +34,29 @@ by_number = FeatureView(
 )
 
 
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "online.sqlite")
+    server: Server = request.getfixturevalue("redis_server" if request.param == "redis" else "postgres")
+    if request.param == "redis":
+        import redis
+
+        redis.Redis.from_url(server.url).flushdb()
+    else:
+        import psycopg
+
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS mlops_online_value")
+    return server.url
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> OnlineStore:
-    return OnlineStore(tmp_path / "online.sqlite")
+def store(url: str) -> Iterator[OnlineStore]:
+    opened = OnlineStore(url)
+    yield opened
+    opened.close()
 
 
 def observed(at: datetime, temperature: float | None, *, learned: datetime | None = None) -> pl.DataFrame:
@@ -112,7 +140,99 @@ def test_long_numbers_in_a_key_stay_apart_and_floats_equal_integers(store: Onlin
     assert store.read("p", by_number, ["EWR", 12_345_679.0], NOON).values == {"delay": 2}
 
 
-def test_another_process_sees_what_was_written(store: OnlineStore, tmp_path: Path) -> None:
+def test_another_process_sees_what_was_written(store: OnlineStore, url: str) -> None:
     store.write("p", weather, observed(NOON, 70))
 
-    assert OnlineStore(tmp_path / "online.sqlite").read("p", weather, ["EWR"], NOON).state == "found"
+    with closing(OnlineStore(url)) as other:
+        assert other.read("p", weather, ["EWR"], NOON).state == "found"
+
+
+def test_many_look_ups_are_answered_together_each_at_its_own_moment(store: OnlineStore) -> None:
+    store.write("p", weather, observed(NOON, 70))
+    flights = pl.DataFrame([{"origin": "EWR", "number": 1, EVENT_TIME: NOON, CREATED_TIME: NOON, "delay": 5.0}])
+    store.write("p", by_number, flights)
+
+    found = store.read_many(
+        "p",
+        [
+            Asked(weather, ["EWR"], NOON + timedelta(hours=7)),
+            Asked(by_number, ["EWR", 1], NOON + timedelta(hours=7)),
+            Asked(weather, ["JFK"], NOON),
+            Asked(weather, ["EWR"], NOON),
+        ],
+    )
+
+    assert [each.state for each in found] == ["stale", "found", "missing", "found"]
+    assert [each.values for each in found[1:2]] == [{"delay": 5}]
+    assert found[0].values == {"temperature": None, "sky": None}
+
+
+def test_every_look_up_is_counted_by_its_state(store: OnlineStore) -> None:
+    store.write("p", weather, observed(NOON, 70))
+
+    for hours in (0, 1, 7):
+        store.read("p", weather, ["EWR"], NOON + timedelta(hours=hours))
+    store.read("p", weather, ["JFK"], NOON)
+
+    assert store.counts == {("p", "weather", "found"): 2, ("p", "weather", "stale"): 1, ("p", "weather", "missing"): 1}
+
+
+def test_more_keys_than_one_batch_are_kept(store: OnlineStore) -> None:
+    numbers = pl.DataFrame({"origin": "EWR", "number": range(2_500)}).with_columns(
+        pl.lit(NOON).alias(EVENT_TIME),
+        pl.lit(NOON).alias(CREATED_TIME),
+        pl.col("number").cast(pl.Float64).alias("delay"),
+    )
+
+    assert store.write("p", by_number, numbers) == 2_500
+    assert store.write("p", by_number, numbers) == 0
+    assert store.read("p", by_number, ["EWR", 2_499], NOON).values == {"delay": 2_499}
+
+
+def test_a_moment_is_kept_to_the_microsecond(store: OnlineStore) -> None:
+    at = NOON + timedelta(microseconds=1)
+    store.write("p", weather, observed(at, 70))
+
+    assert store.read("p", weather, ["EWR"], NOON).state == "stale"  # nobody knew it a microsecond before
+    assert store.read("p", weather, ["EWR"], at + timedelta(hours=6)).state == "found"
+    assert store.freshness("p", weather) == at
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://:secret@127.0.0.1:{port}/0", "postgresql://tester:secret@127.0.0.1:{port}/postgres"]
+)
+def test_a_store_that_is_down_is_named_without_its_password(address: str) -> None:
+    store = OnlineStore(address.format(port=free_port()))
+
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1.*cannot be used: .*Check that it is up") as caught:
+        store.read("p", weather, ["EWR"], NOON)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "online.sqlite").write_text("this is no database, and long enough to be taken for the head of one" * 20)
+
+    with (
+        closing(OnlineStore(tmp_path / "online.sqlite")) as store,
+        pytest.raises(StoreError, match=r"online\.sqlite cannot be used: file is not a database"),
+    ):
+        store.read("p", weather, ["EWR"], NOON)
+
+
+def test_a_kind_of_store_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"'mysql' does not exist. Give a path for SQLite, redis://"):
+        OnlineStore("mysql://somewhere")
+
+
+def test_a_postgres_that_was_started_again_is_used_again(postgres: Server) -> None:
+    import psycopg
+
+    store = OnlineStore(postgres.url)
+    store.write("restarted", weather, observed(NOON, 70))
+
+    with psycopg.connect(postgres.url, autocommit=True) as connection:  # what a restart does to its clients
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+    with closing(store):
+        assert store.read("restarted", weather, ["EWR"], NOON).state == "found"

@@ -1,0 +1,149 @@
+"""Feature build on replicated flights: us on Polars beside DuckDB SQL and pandas doing the same features, and the floor.
+
+Each copy is the year of flights, moved on by whole years, and one partition: built, written to Parquet, and the next.
+The floor reads the input columns and writes the output columns without any work. All take turns, partition by
+partition. `--quick`: one copy; without: 1 M and 10 M rows; `--huge`: us alone on 100 M rows as well.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from contestants import Contestant, compete, print_table
+from peer_environments import python_with
+
+from mlops_assets.data.features import build_features
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.periods import Period
+from mlops_assets.stores.dtypes import DTYPES
+
+YEAR = Period(flight_delay.period.start, flight_delay.period.end or flight_delay.period.start)
+PEERS = Path(__file__).parent / "peers" / "feature_build_peers.py"
+COMPRESSION = "zstd"
+
+
+def us(flights: str, weather: str, out: str) -> dict[str, Any] | None:
+    tables = {"flights": pl.scan_parquet(flights), "weather": pl.scan_parquet(weather)}
+    rows = pl.scan_parquet(flights).select(flight_delay.request)
+    build_features(flight_delay, rows, tables).sink_parquet(out, compression=COMPRESSION, engine="streaming")
+    return None
+
+
+def floor(flights: str, weather: str, out: str) -> dict[str, Any] | None:
+    pl.scan_parquet(flights).collect()
+    _built().write_parquet(out, compression=COMPRESSION)
+    return None
+
+
+@cache
+def _built() -> pl.DataFrame:
+    """Output columns of one copy, made before anything is measured."""
+    return pl.read_parquet(sys.argv[2])  # after --floor
+
+
+def write_copy(number: int, folder: Path) -> tuple[str, str]:
+    """The year, moved on by `number` times 52 weeks, so that weekdays stay."""
+    paths = []
+    for name in ("flights", "weather"):
+        rows = flight_delay.source.read(name, YEAR)
+        clocks = [column.name for column in _table(name).columns if DTYPES[column.kind] == pl.Datetime("us", "UTC")]
+        path = folder / f"{name}.parquet"
+        rows.with_columns(pl.col(clocks).dt.offset_by(f"{52 * number}w")).sink_parquet(path)
+        paths.append(str(path))
+    return paths[0], paths[1]
+
+
+def _table(name: str) -> Any:
+    return next(table for table in (flight_delay.source.main, *flight_delay.source.side_tables) if table.name == name)
+
+
+def largest_difference(ours: str, theirs: str) -> float:
+    """Between the features of two builds; infinite where a null or a category differs."""
+    key = [
+        flight_delay.event_timestamp,
+        *(name for name in flight_delay.entity_key if name != flight_delay.event_timestamp),
+    ]
+    first, second = (pl.read_parquet(path).sort(key) for path in (ours, theirs))
+    worst = 0.0
+    for name in flight_delay.feature_names:
+        one, other = first[name], second[name]
+        if one.dtype == pl.String or not one.is_null().equals(other.is_null()):
+            worst = max(worst, 0.0 if one.equals(other.cast(one.dtype)) else float("inf"))
+        else:
+            worst = max(worst, float((one - other.cast(pl.Float64)).abs().max() or 0))
+    return worst
+
+
+def run(copies: int, contestants: dict[str, Contestant], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
+    for number in range(copies):
+        flights, weather = write_copy(number, folder)
+        for name, contestant in contestants.items():
+            answers[name].append(contestant.ask(flights=flights, weather=weather, out=str(folder / f"{name}.parquet")))
+    return answers
+
+
+def main() -> None:
+    quick, huge = "--quick" in sys.argv, "--huge" in sys.argv
+    sizes = [1] if quick else [3, 30, 297] if huge else [3, 30]
+    figures: dict[str, float] = {}
+    table: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="feature-build-") as place:
+        folder = Path(place)
+        flights, weather = write_copy(0, folder)
+        us(flights, weather, str(folder / "built.parquet"))
+        rows = pl.scan_parquet(flights).select(pl.len()).collect().item()
+        peers = python_with("data")
+        everybody = {
+            "us": Contestant(sys.executable, Path(__file__), "--us"),
+            "duckdb": Contestant(peers, PEERS, "duckdb"),
+            "pandas": Contestant(peers, PEERS, "pandas"),
+            "floor": Contestant(sys.executable, Path(__file__), "--floor", str(folder / "built.parquet")),
+        }
+        run(1, everybody, folder)  # warm up
+        for peer in ("duckdb", "pandas"):
+            figures[f"largest_difference_to_{peer}"] = largest_difference(
+                str(folder / "us.parquet"), str(folder / f"{peer}.parquet")
+            )
+        for copies in sizes:
+            # the peers' speed is known after a few copies; the last size is there for memory and flatness
+            here = everybody if copies <= 30 else {"us": everybody["us"]}
+            for name, answers in run(3 if quick else copies, here, folder).items():
+                seconds = [answer["seconds"] for answer in answers]
+                median = statistics.median(seconds)
+                table.append(
+                    {
+                        "who": name,
+                        "rows": f"{copies * rows:,}",
+                        "rows/s": rows / median,
+                        "peak GB": answers[-1]["peak_gb"],
+                    }
+                )
+                if copies == sizes[0]:
+                    figures[f"{name}_seconds_per_copy"] = median
+                if name == "us":
+                    figures[f"us_rows_per_second_at_{copies * rows}"] = rows / median
+                    figures["peak_gb"] = answers[-1]["peak_gb"]
+        for contestant in everybody.values():
+            contestant.leave()
+    print_table(table)
+    ours = figures["us_seconds_per_copy"]
+    figures["speed_vs_duckdb"] = figures["duckdb_seconds_per_copy"] / ours
+    figures["speed_vs_pandas"] = figures["pandas_seconds_per_copy"] / ours
+    figures["ratio_to_floor"] = ours / figures["floor_seconds_per_copy"]
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    if "--us" in sys.argv:
+        compete(us)
+    elif "--floor" in sys.argv:
+        _built()
+        compete(floor)
+    else:
+        main()

@@ -1,0 +1,142 @@
+"""Guards over stored features: the online path gives the same values, and another future changes none of them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from types import SimpleNamespace
+
+import polars as pl
+
+from mlops_assets.data.features import build_features, lookup_table, newest_by
+from mlops_assets.products.feature_view import CREATED_TIME, FeatureKind
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import Table
+from mlops_assets.stores.online_features import OnlineFeatures
+from mlops_assets.stores.online_store import OnlineStore
+
+SAMPLE_ROWS = 12
+TOLERANCE = 1e-9  # relative; engines may add the same numbers in another order
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A feature that is not what was stored: in how many rows, and one of them."""
+
+    feature: str
+    rows: int
+    stored: object
+    found: object
+
+    def __str__(self) -> str:
+        return f"{self.feature} differs in {self.rows:,} rows, such as {self.stored!r} stored and {self.found!r} found"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    what: str
+    rows: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences
+
+    @property
+    def reason(self) -> str:
+        if self.holds:
+            return f"{self.what}: every feature of {self.rows:,} rows is equal"
+        return f"{self.what}: " + "; ".join(map(str, self.differences))
+
+
+def guard_online_path(
+    product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
+) -> Guarded:
+    """A sample of the rows, oldest first, through the API's own code, each when its event happened.
+
+    rows: request columns; tables: the source tables that `stored` was built from. The online store is filled as it
+    would have been: before each row come the values that were created since the row before."""
+    identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
+    sample = rows.sample(min(SAMPLE_ROWS, rows.height), seed=product.seed).sort(product.event_timestamp)
+    lookups = [(view, lookup_table(view, tables).collect()) for view in product.lookups]
+    found, before = [], None
+    with closing(OnlineStore(":memory:")) as online:
+        path = OnlineFeatures(product, online)
+        for row in sample.iter_rows(named=True):
+            now: datetime = row[product.event_timestamp]
+            since = pl.lit(True) if before is None else pl.col(CREATED_TIME) > before
+            for view, lookup in lookups:
+                online.write(product.name, view, newest_by(view, lookup.lazy().filter(since), now))
+            found.append(path.of([SimpleNamespace(**row)])[0].values)
+            before = now
+    values = pl.DataFrame(
+        [{name: row[name] for name in product.feature_names} for row in found], schema=_input_schema(product)
+    )
+    expected = sample.select(identity).join(
+        stored, on=identity, how="left", maintain_order="left", nulls_equal=True, coalesce=True
+    )
+    return Guarded("the online path", sample.height, _differences(product.feature_names, expected, values))
+
+
+def guard_future(
+    product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
+) -> Guarded:
+    """Features up to the middle of the period, built again with another future: what was learned later is shuffled, and
+    half of what happened later is gone.
+
+    rows: request columns; tables: the source tables that `stored` was built from."""
+    clock = product.event_timestamp
+    now = rows[clock].sort()[rows.height // 2]
+    declared = {table.name: table for table in (product.source.main, *product.source.side_tables)}
+    known = {name: product.request if name == product.source.main.name else declared[name].key for name in tables}
+    altered = {
+        name: with_another_future(declared[name], table.collect(), now, known[name], product.seed).lazy()
+        for name, table in tables.items()
+    }
+    past = pl.col(clock) <= now
+    found = build_features(product, rows.lazy().filter(past), altered).collect()
+    expected = stored.filter(past).sort(clock, *product.entity_key)
+    names = [name for name in product.feature_names if name in found.columns]
+    return Guarded(f"another future after {now:%Y-%m-%d %H:%M}", found.height, _differences(names, expected, found))
+
+
+def with_another_future(
+    table: Table, rows: pl.DataFrame, now: datetime, known: Sequence[str], seed: int
+) -> pl.DataFrame:
+    """known: columns that are known when the event happens; the others only from the created timestamp on."""
+    event, created = pl.col(table.event_timestamp), pl.col(table.created_timestamp)
+    clocks = (table.event_timestamp, table.created_timestamp)
+    rows = rows.sort(*clocks)
+    is_later, is_told_later = rows.select(event > now).to_series(), rows.select(created > now).to_series()
+    outcomes = [name for name in rows.columns if name not in (*known, *clocks)]
+    carried = [name for name in known if name not in clocks]
+    rows = _shuffled(_shuffled(rows, outcomes, is_told_later, seed), carried, is_later, seed)
+    return rows.filter(~is_later | (pl.int_range(pl.len()) % 2 == 0)).sample(fraction=1, shuffle=True, seed=seed)
+
+
+def _shuffled(rows: pl.DataFrame, names: Sequence[str], where: pl.Series, seed: int) -> pl.DataFrame:
+    """The values of each column among these rows in an order of its own."""
+    chosen = rows.filter(where)
+    order = where.arg_true()
+    other = [
+        rows[name].scatter(order, chosen[name].shuffle(seed + number)).alias(name) for number, name in enumerate(names)
+    ]
+    return rows.with_columns(other) if other and order.len() else rows
+
+
+def _differences(names: Sequence[str], expected: pl.DataFrame, found: pl.DataFrame) -> tuple[Difference, ...]:
+    differences = []
+    for name in names:
+        stored, again = expected[name], found[name]
+        same = stored.eq_missing(again)
+        if stored.dtype.is_float():
+            near = (stored - again).abs() <= TOLERANCE * stored.abs().clip(lower_bound=1)
+            same = same | near.fill_null(False)
+        if not same.all():
+            first = int(same.not_().arg_true()[0])
+            differences.append(Difference(name, int((~same).sum()), stored[first], again[first]))
+    return tuple(differences)
+
+
+def _input_schema(product: ModelProduct) -> dict[str, type[pl.DataType]]:
+    return {item.name: pl.String if item.kind is FeatureKind.CATEGORICAL else pl.Float64 for item in product.inputs}

@@ -1,0 +1,38 @@
+"""Which stored partitions the features of a period are built from."""
+
+from typing import TYPE_CHECKING
+
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_assets.stores.offline_store import OfflineStore
+
+
+def tables_of(product: ModelProduct) -> dict[str, Table]:
+    """Asset name of every source table: the main one is `raw`, side tables keep their names."""
+    return {"raw": product.source.main, **{table.name: table for table in product.source.side_tables}}
+
+
+def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
+    """Every source table for the period and as many earlier ones as its features look back."""
+    keys = keys_with_lookback(product, key)
+    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
+
+
+def addresses_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, list[str]]:
+    """The same partitions by their addresses, for an engine that reads them itself. Raises PartitionMissing."""
+    keys = keys_with_lookback(product, key)
+    return {
+        declared.name: store.addresses(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()
+    }
+
+
+def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
+    """The period and as many earlier ones as its features look back, oldest first."""
+    period = product.period.at(key)
+    back = -(-product.lookback // product.period.length)
+    reach = [product.period.shift(period, -by) for by in range(back, -1, -1)]
+    return [item.key for item in reach if product.period.has(item)]

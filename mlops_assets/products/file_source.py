@@ -1,0 +1,123 @@
+"""A source of files: Parquet, CSV or JSON, by path or glob, on disk or on S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlops_assets.errors import DeclarationError, SourceError, choices
+from mlops_assets.products.file_faults import broken_lines, explain
+from mlops_assets.products.files_found import find_files
+from mlops_assets.products.source import Table
+from mlops_assets.products.typed_rows import typed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from mlops_assets.products.periods import Period
+
+FORMATS = ("parquet", "csv", "ndjson", "jsonl", "json")
+
+
+@dataclass(frozen=True)
+class Files:
+    """paths: of every table a path or glob, local or s3://bucket/…; `{period}` stands for the key of the period. Without
+    it, rows are taken by their event timestamp. S3 is reached through the AWS_ variables.
+
+    zone: of timestamps that carry no offset, such as "America/New_York". null_values: texts that mean null.
+    arrives_after: how long after the end of a period its files are complete.
+    """
+
+    main: Table
+    paths: Mapping[str, str]
+    side_tables: tuple[Table, ...] = ()
+    arrives_after: timedelta = timedelta(0)
+    zone: str | None = None
+    null_values: tuple[str, ...] = ("",)
+
+    def __post_init__(self) -> None:
+        for table in (self.main, *self.side_tables):
+            if table.name not in self.paths:
+                raise DeclarationError(f"no path is declared for table {table.name!r}. Add it to `paths`.")
+        for path in self.paths.values():
+            if _format(path) not in FORMATS:
+                raise DeclarationError(
+                    f"{path} is of no known format. {choices(_format(path), FORMATS)} The ending of the path says which."
+                )
+
+    def read(self, table: str, period: Period) -> pl.LazyFrame:
+        """Nothing but schemas is read before the frame is collected, and then file by file.
+
+        Raises SourceError, here or when it is collected: no file is there, or one is damaged; it names file and line."""
+        import polars as pl
+
+        declared = self._table(table)
+        found = find_files(self.paths[table].format(period=period.key))
+        if not found:
+            raise SourceError(
+                f"{table}: no file matches {self.paths[table].format(period=period.key)}. Deliver it, or correct `paths`."
+            )
+        rows = pl.concat([self._guarded(declared, path) for path in found], how="vertical")
+        if "{period}" in self.paths[table]:
+            return rows
+        clock = pl.col(declared.event_timestamp)
+        return rows.filter(clock >= period.start, clock < period.end)
+
+    def has_arrived(self, period: Period, now: datetime) -> bool:
+        """Is it over, and are files of every table there?"""
+        return period.end + self.arrives_after <= now and all(
+            find_files(path.format(period=period.key)) for path in self.paths.values()
+        )
+
+    def _table(self, name: str) -> Table:
+        known = {table.name: table for table in (self.main, *self.side_tables)}
+        if name not in known:
+            raise SourceError(f"these files hold no table {name!r}. {choices(name, known)}")
+        return known[name]
+
+    def _guarded(self, table: Table, path: str) -> pl.LazyFrame:
+        """The rows of one file; whatever goes wrong in it, now or later, is said with its name."""
+        import polars as pl
+        from polars.io.plugins import register_io_source
+
+        try:
+            lazy = typed(table, self._scan(path), self.zone)
+            schema = lazy.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise SourceError(explain(path, error)) from error
+
+        def batches(
+            columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            if _format(path) == "csv" and (broken := broken_lines(path)):
+                raise SourceError(broken)
+            wanted = lazy if predicate is None else lazy.filter(predicate)
+            wanted = wanted if columns is None else wanted.select(columns)
+            wanted = wanted if rows is None else wanted.head(rows)
+            try:
+                yield from wanted.collect_batches(chunk_size=size, maintain_order=True)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise SourceError(explain(path, error, table, self._scan(path), self.zone)) from error
+
+        return register_io_source(batches, schema=schema)
+
+    def _scan(self, path: str) -> pl.LazyFrame:
+        import polars as pl
+
+        match _format(path):
+            case "parquet":
+                return pl.scan_parquet(path)
+            case "csv":
+                return pl.scan_csv(path, infer_schema=False, null_values=list(self.null_values))
+            case "json":
+                return pl.read_json(path).lazy()
+            case _:
+                return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def _format(path: str) -> str:
+    return path.rpartition(".")[-1].lower()

@@ -1,0 +1,163 @@
+"""A source of database tables: Postgres and SQLite through ADBC, others through connectorx."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from mlops_assets.errors import DeclarationError, SourceError, choices
+from mlops_assets.products.source import Kind, Table
+from mlops_assets.products.typed_rows import typed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from mlops_assets.products.periods import Period
+
+
+@dataclass(frozen=True)
+class Sql:
+    """queries: of every table its name in the database, or a SELECT in parentheses.
+
+    url_variable: environment variable with the address, such as postgresql://user:password@host/database. It is read
+    when rows are, because a declaration is shown in the UI and an address holds a password.
+    zone: of timestamps that carry no offset. arrives_after: how long after its end a period is complete.
+    """
+
+    main: Table
+    queries: Mapping[str, str]
+    url_variable: str
+    side_tables: tuple[Table, ...] = ()
+    arrives_after: timedelta = timedelta(0)
+    zone: str | None = None
+
+    def __post_init__(self) -> None:
+        for table in (self.main, *self.side_tables):
+            if table.name not in self.queries:
+                raise DeclarationError(f"no query is declared for table {table.name!r}. Add it to `queries`.")
+
+    def read(self, table: str, period: Period) -> pl.LazyFrame:
+        """Streamed batch by batch when it is collected; only the period's rows leave the database.
+
+        Raises SourceError, here or when it is collected: the database cannot be reached or refuses the query."""
+        known = {declared.name: declared for declared in (self.main, *self.side_tables)}
+        if table not in known:
+            raise SourceError(f"this database holds no table {table!r}. {choices(table, known)}")
+        url = self._url()
+        query = self._query(known[table], url, period)
+        held = _held_by_sqlite(known[table]) if _driver(url) == "sqlite" else None
+        rows = _through_adbc(url, query, held) if _driver(url) else _through_connectorx(url, query)
+        return typed(known[table], rows, self.zone)
+
+    def has_arrived(self, period: Period, now: datetime) -> bool:
+        return period.end + self.arrives_after <= now
+
+    def _url(self) -> str:
+        url = os.environ.get(self.url_variable)
+        if not url:
+            raise SourceError(
+                f"{self.url_variable} is not set. Set it to the address of the database of {self.main.name}."
+            )
+        return url
+
+    def _query(self, table: Table, url: str, period: Period) -> str:
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        clock = f'"{table.event_timestamp}"'
+        start, end = (self._literal(moment, url) for moment in (period.start, period.end))
+        return (
+            f"SELECT {columns} FROM {self.queries[table.name]} AS source "
+            f"WHERE {clock} >= '{start}' AND {clock} < '{end}' ORDER BY {clock}"
+        )
+
+    def _literal(self, moment: datetime, url: str) -> str:
+        if self.zone:
+            return moment.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None).isoformat()
+        # SQLite compares texts, of which one without an offset comes before the same one with any
+        return moment.replace(tzinfo=None).isoformat() if url.startswith("sqlite") else moment.isoformat()
+
+
+def _driver(url: str) -> str:
+    return {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite"}.get(url.partition("://")[0], "")
+
+
+def _held_by_sqlite(table: Table) -> pl.Schema:
+    """Values of SQLite have types, its columns do not."""
+    import polars as pl
+
+    kinds: dict[Kind, type[pl.DataType]] = {Kind.INTEGER: pl.Int64, Kind.FLOAT: pl.Float64}
+    return pl.Schema({column.name: kinds.get(column.kind, pl.String)() for column in table.columns})
+
+
+def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.LazyFrame:
+    import polars as pl
+    from polars.io.plugins import register_io_source
+
+    def batches(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        read = 0
+        try:
+            with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
+                cursor.execute(query)
+                for batch in cursor.fetch_record_batch():
+                    frame = pl.DataFrame(batch)
+                    read += frame.height
+                    frame = frame if schema is None else frame.cast(schema)
+                    frame = frame if predicate is None else frame.filter(predicate)
+                    frame = frame if columns is None else frame.select(columns)
+                    yield frame if rows is None else frame.head(rows)
+        except _adbc_errors() as error:
+            raise _failed(url, error, read) from error
+
+    if schema is not None:
+        return register_io_source(batches, schema=schema)
+    try:
+        with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(f"SELECT * FROM ({query}) AS source LIMIT 0")
+            described = pl.DataFrame(cursor.fetch_arrow_table()).schema
+    except _adbc_errors() as error:
+        raise _failed(url, error, 0) from error
+    return register_io_source(batches, schema=described)
+
+
+def _connect(url: str) -> Any:
+    if _driver(url) == "sqlite":
+        from adbc_driver_sqlite import dbapi as sqlite
+
+        return sqlite.connect(url.removeprefix("sqlite://"))
+    from adbc_driver_postgresql import dbapi as postgresql
+
+    return postgresql.connect(url)
+
+
+def _through_connectorx(url: str, query: str) -> pl.LazyFrame:
+    import polars as pl
+
+    try:
+        return pl.read_database_uri(query, url, engine="connectorx").lazy()
+    except RuntimeError as error:  # of connectorx, whatever went wrong
+        raise _failed(url, error, 0) from error
+
+
+def _adbc_errors() -> tuple[type[Exception], ...]:
+    import pyarrow as pa
+    from adbc_driver_manager import Error
+
+    return (Error, OSError, pa.ArrowException)
+
+
+def _failed(url: str, error: Exception, read: int) -> SourceError:
+    place = url.rsplit("@", 1)[-1]  # without the password
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    after = f" after {read:,} rows" if read else ""
+    return SourceError(
+        f"the database {place} stopped{after}: {' '.join(lines)[:300]}. Nothing was stored. Check that it is up and that "
+        "the query is right, then run it again."
+    )

@@ -1,0 +1,101 @@
+"""The data pipeline in Dagster: quarantine, late rows, and guards, on a real week of flights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from mlops_assets.data.ingest import quarantined
+from mlops_assets.demo.replay import Replay
+from mlops_assets.products.nyc_flights import FLIGHTS
+from resources.asset_parts import key_of
+from tests.dagster.builders import FIRST_WEEK, DamagedFlights, a_replay, a_small_product, materialize
+
+DATA = ("raw", "weather", "features")
+TOLERANT = replace(FLIGHTS, max_quarantined_share=0.01)
+
+
+def three_at_zero_miles(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(distance=pl.when(pl.int_range(pl.len()) < 3).then(0).otherwise("distance"))
+
+
+def ten_are_late(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.head(-10)
+
+
+def as_it_is(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows
+
+
+def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
+    return {
+        f"{item.asset_key.path[-1]}.{item.check_name}": (item.passed, str(item.description))
+        for item in result.get_asset_check_evaluations()
+    }
+
+
+def version_of(replay: Replay, asset: str) -> str:
+    event = replay.instance.get_latest_materialization_event(key_of(replay.product, asset))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return str((event.asset_materialization.tags or {})["dagster/data_version"])
+
+
+def is_stale(replay: Replay, asset: str) -> bool:
+    graph = replay.definitions.get_repository_def().asset_graph
+    resolver = CachingStaleStatusResolver(replay.instance, graph, LoadingContextForTest(replay.instance))
+    return resolver.get_status(key_of(replay.product, asset), FIRST_WEEK) == StaleStatus.STALE
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def a_week(home: Path, source: DamagedFlights, *names: str) -> tuple[Replay, dict[str, tuple[bool, str]]]:
+    """One run of these assets with this source, in the same home."""
+    with a_replay(a_small_product(source=source), home) as replay:
+        replay.at(replay.product.period.at(FIRST_WEEK).end)
+        result = materialize(replay, *names, key=FIRST_WEEK)
+        assert result.success
+        return replay, checks_of(result)
+
+
+def test_bad_rows_up_to_the_share_are_quarantined_and_every_row_is_accounted_for(home: Path):
+    replay, checks = a_week(home, DamagedFlights(three_at_zero_miles, main=TOLERANT), *DATA)
+
+    passed, said = checks["raw.contract"]
+    assert passed
+    assert "3 of 5,025 rows (0.06%, limit 1.00%) are quarantined: distance: 3 rows break 'is at least 1 mi'" in said
+    assert checks["raw.rows_accounted_for"] == (True, "5,025 rows in, 5,022 stored, 3 quarantined")
+    apart = quarantined("flight_delay", "raw", replay.home.offline, FIRST_WEEK)
+    assert apart["reason"].to_list() == ["distance: is at least 1 mi"] * 3
+    assert checks["features.online_path_agrees"][0]
+    assert checks["features.no_leak_from_the_future"][0]
+    assert replay.home.offline.contents("flight_delay/features", FIRST_WEEK).rows == 5_022
+
+
+def test_late_rows_are_another_version_and_what_lies_downstream_is_stale(home: Path):
+    source = DamagedFlights(ten_are_late)
+    a_week(home, source, *DATA)
+    with a_replay(a_small_product(source=source), home) as replay:
+        replay.at(replay.product.period.at(FIRST_WEEK).end)
+        first = version_of(replay, "raw")
+
+        materialize(replay, "weather", "raw", key=FIRST_WEEK)
+        again, stale_again = version_of(replay, "raw"), is_stale(replay, "features")
+
+    with a_replay(a_small_product(source=DamagedFlights(as_it_is)), home) as replay:
+        replay.at(replay.product.period.at(FIRST_WEEK).end)
+        materialize(replay, "raw", key=FIRST_WEEK)
+        late, stale_late = version_of(replay, "raw"), is_stale(replay, "features")
+        materialize(replay, "features", key=FIRST_WEEK)
+        stale_after = is_stale(replay, "features")
+
+    assert (again, stale_again) == (first, False)
+    assert late != first
+    assert (stale_late, stale_after) == (True, False)

@@ -1,0 +1,246 @@
+"""Files as a source: one period, lazily, from disk or S3; whatever is wrong in a file is said with its name and line."""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mlops_assets.data.contract import conform
+from mlops_assets.errors import DeclarationError, SourceError
+from mlops_assets.products.file_source import Files
+from mlops_assets.products.periods import hours, weekly
+from mlops_assets.products.source import Column, Kind, Source, Table
+from tests.servers.object_store import speak_to
+from tests.servers.processes import free_port
+
+RIDES = Table(
+    "rides",
+    columns=(
+        Column("ride", Kind.INTEGER),
+        Column("origin", Kind.STRING),
+        Column("asked_at", Kind.TIMESTAMP),
+        Column("distance", Kind.FLOAT, nullable=True),
+        Column("shared", Kind.BOOLEAN, nullable=True),
+        Column("told_at", Kind.TIMESTAMP),
+    ),
+    key=("ride",),
+    event_timestamp="asked_at",
+    created_timestamp="told_at",
+)
+WEEK = weekly(start="2013-07-01").first
+HEADER = "ride,origin,asked_at,distance,shared,told_at\n"
+GOOD = "1,EWR,2013-07-02T08:00:00Z,3.5,true,2013-07-02T09:00:00Z\n"
+
+
+def july(day: int, hour: int = 0) -> datetime:
+    return datetime(2013, 7, day, hour, tzinfo=UTC)
+
+
+ROWS = pl.DataFrame(
+    {
+        "ride": [1, 2],
+        "origin": ["EWR", "JFK"],
+        "asked_at": [july(2, 8), july(3, 8)],
+        "distance": [3.5, None],
+        "shared": [True, False],
+        "told_at": [july(2, 9), july(3, 9)],
+    },
+    schema_overrides={"asked_at": pl.Datetime("us", "UTC"), "told_at": pl.Datetime("us", "UTC")},
+)
+LATER = ROWS.with_columns(pl.col("asked_at", "told_at").dt.offset_by("1w"), ride=pl.col("ride") + 10)
+AS_TEXT = pl.col("asked_at", "told_at").dt.to_string("%Y-%m-%dT%H:%M:%S%z")
+
+
+def write(rows: pl.DataFrame, path: Path) -> None:
+    match path.suffix:
+        case ".parquet":
+            rows.write_parquet(path)
+        case ".csv":
+            rows.with_columns(AS_TEXT).write_csv(path)
+        case ".json":
+            rows.with_columns(AS_TEXT).write_json(path)
+        case _:
+            rows.with_columns(AS_TEXT).write_ndjson(path)
+
+
+def files(path: str | Path, **changes: Any) -> Files:
+    return Files(RIDES, {"rides": str(path)}, **changes)
+
+
+def read(path: str | Path, **changes: Any) -> pl.DataFrame:
+    return conform(RIDES, files(path, **changes).read("rides", WEEK)).sort("ride")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "ndjson", "json"])
+def test_the_rows_of_the_period_come_from_every_file_of_a_glob(tmp_path: Path, ending: str):
+    write(ROWS.head(1), tmp_path / f"a.{ending}")
+    write(pl.concat([ROWS.tail(1), LATER]), tmp_path / f"b.{ending}")
+
+    assert_frame_equal(read(tmp_path / f"*.{ending}"), ROWS)
+
+
+def test_a_file_per_period_is_found_by_its_key(tmp_path: Path):
+    write(ROWS, tmp_path / "2013-07-01.csv")
+    write(LATER, tmp_path / "2013-07-08.csv")
+
+    assert_frame_equal(read(tmp_path / "{period}.csv"), ROWS)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "ndjson"])
+def test_files_on_s3_are_read_like_those_on_disk(bucket: str, tmp_path: Path, ending: str):
+    from obstore.store import from_url
+
+    for name, rows in (("a", ROWS.head(1)), ("b", pl.concat([ROWS.tail(1), LATER]))):
+        write(rows, tmp_path / f"{name}.{ending}")
+        from_url(bucket, client_options={"allow_http": True}).put(
+            f"rides/2013/{name}.{ending}", tmp_path / f"{name}.{ending}"
+        )
+
+    assert_frame_equal(read(f"{bucket}/rides/*/*.{ending}"), ROWS)
+
+
+def test_an_endpoint_that_is_down_is_said_within_seconds(bucket: str, monkeypatch: pytest.MonkeyPatch):
+    speak_to(f"http://127.0.0.1:{free_port()}", monkeypatch)
+
+    with pytest.raises(SourceError, match=r"s3://.*/\*\.parquet cannot be read: .*Check AWS_ENDPOINT_URL"):
+        read(f"{bucket}/*.parquet")
+
+
+def test_nothing_but_the_schema_is_read_before_the_rows_are_asked_for(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + "no,rows,that,fit,this,table\n")
+
+    lazy = files(tmp_path / "a.csv").read("rides", WEEK)
+
+    assert lazy.collect_schema().names() == [column.name for column in RIDES.columns]
+    with pytest.raises(SourceError):
+        lazy.collect()
+
+
+def test_a_period_has_arrived_when_it_is_over_and_its_file_is_there(tmp_path: Path):
+    source = files(tmp_path / "{period}.parquet", arrives_after=hours(6))
+    before = source.has_arrived(WEEK, july(20))
+    write(ROWS, tmp_path / "2013-07-01.parquet")
+
+    assert not before
+    assert isinstance(source, Source)
+    assert [source.has_arrived(WEEK, july(8, hour)) for hour in (5, 6)] == [False, True]
+
+
+def test_offsets_are_moments_in_utc(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + "1,EWR,2013-07-02T04:00:00-04:00,3.5,true,2013-07-02 09:00:00+00:00\n")
+
+    assert read(tmp_path / "a.csv").select("asked_at", "told_at").row(0) == (july(2, 8), july(2, 9))
+
+
+def test_a_wall_clock_of_a_declared_zone_is_read_as_its_moment(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + "1,EWR,2013-07-02T04:00:00,3.5,true,2013-07-02T05:00:00\n")
+
+    assert read(tmp_path / "a.csv", zone="America/New_York")["asked_at"].to_list() == [july(2, 8)]
+
+
+def test_a_parquet_file_with_a_wall_clock_is_read_in_the_declared_zone(tmp_path: Path):
+    ROWS.with_columns(pl.col("asked_at", "told_at").dt.replace_time_zone(None)).write_parquet(tmp_path / "a.parquet")
+
+    assert read(tmp_path / "a.parquet", zone="UTC").equals(ROWS)
+
+
+NO_FILE = "no file matches .*a.csv. Deliver it"
+
+
+@pytest.mark.parametrize(
+    ("content", "zone", "said"),
+    [
+        (HEADER + GOOD + "2,JFK\n", None, r"a.csv is broken: line 3 has 2 fields, the header has 6"),
+        (HEADER + GOOD + GOOD.strip() + ",more\n", None, r"a.csv is broken: line 3 has 7 fields, the header has 6"),
+        (HEADER + GOOD.replace("EWR", '"E,R"') + "2,JFK\n", None, r"a.csv is broken: line 3 has 2 fields"),
+        (HEADER + GOOD.replace("3.5", "far"), None, r"a.csv does not fit rides: row 1: distance is 'far', not float"),
+        (
+            HEADER + GOOD.replace("08:00:00Z", "08:00:00"),
+            None,
+            r"row 1: asked_at is '2013-07-02T08:00:00', no timestamp with an offset .* declare `zone`",
+        ),
+        (
+            # the clocks go forward from 02:00 to 03:00: this time never was
+            HEADER + "1,EWR,2013-03-10T02:30:00,3.5,true,2013-03-10T04:00:00\n",
+            "America/New_York",
+            r"row 1: asked_at is '2013-03-10T02:30:00', which the clocks of America/New_York show never or twice",
+        ),
+        (
+            # they go back from 02:00 to 01:00: this time was twice
+            HEADER + "1,EWR,2013-11-03T01:30:00,3.5,true,2013-11-03T04:00:00\n",
+            "America/New_York",
+            r"row 1: asked_at is '2013-11-03T01:30:00', which the clocks of America/New_York show never or twice",
+        ),
+    ],
+    ids=["short line", "long line", "quoted", "no number", "no zone", "skipped hour", "repeated hour"],
+)
+def test_a_damaged_csv_is_named_with_its_line_and_works_when_it_is_mended(
+    tmp_path: Path, content: str, zone: str | None, said: str
+):
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+
+    with pytest.raises(SourceError, match=said):
+        files(path, zone=zone).read("rides", WEEK).collect()
+
+    path.write_text(HEADER + GOOD)
+    assert read(path)["ride"].to_list() == [1]
+
+
+def test_another_encoding_is_named_with_its_byte_and_line(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes((HEADER + GOOD + GOOD.replace("EWR", "Zürich")).encode("latin-1"))
+
+    with pytest.raises(SourceError, match=r"a.csv is not UTF-8: byte 0xfc in line 3. .*iconv"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_broken_line_of_json_is_named(tmp_path: Path):
+    write(ROWS, tmp_path / "a.ndjson")
+    with (tmp_path / "a.ndjson").open("a") as handle:
+        handle.write('{"ride": 3, "origin": "EWR"')
+
+    with pytest.raises(SourceError, match=r"a.ndjson is broken: line 3 is no JSON"):
+        read(tmp_path / "a.ndjson")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_truncated_parquet_file_is_named_and_works_when_it_is_whole(tmp_path: Path, kept: float):
+    path = tmp_path / "a.parquet"
+    write(ROWS, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: math.floor(len(whole) * kept)])
+
+    with pytest.raises(SourceError, match=r"a.parquet is no whole Parquet file"):
+        read(path)
+
+    path.write_bytes(whole)
+    assert_frame_equal(read(path), ROWS)
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pl.concat([ROWS] * 500).write_parquet(path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[40:200] = b"\xff" * 160
+    path.write_bytes(content)
+
+    with pytest.raises(SourceError, match=r"a.parquet is no whole Parquet file, or a damaged one"):
+        read(path)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path):
+    with pytest.raises(SourceError, match=NO_FILE):
+        read(tmp_path / "a.csv")
+
+
+def test_a_table_without_path_and_a_format_nobody_knows_are_refused():
+    with pytest.raises(DeclarationError, match="no path is declared for table 'rides'"):
+        Files(RIDES, {})
+    with pytest.raises(DeclarationError, match=r"Known: csv, json, .* Did you mean 'parquet'\?"):
+        files("rides.parket")
+    with pytest.raises(SourceError, match=r"no table 'ride'. Known: rides. Did you mean 'rides'\?"):
+        files("a.csv").read("ride", WEEK)
