@@ -19,20 +19,28 @@ from mlops_assets.stores.prediction_log import PredictionLog
 from serving import errors, routes
 from serving.answers import Predictor
 from serving.decoding import BodyDecoder
+from serving.fast_path import Endpoint, FastPath
 from serving.model_store import ModelStore
+from serving.observer import NoObserver, Observer
 from serving.openapi_page import OpenAPIPage
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
 
 
-def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -> Litestar:
+def create_app(
+    settings: Settings, products: Sequence[ModelProduct] = CATALOG, observer: Observer | None = None
+) -> Litestar:
     """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
     if settings.pinned is not None:
         products = [_named(settings.pinned.product, products)]
     home = Home(settings.home)
     online = home.online  # kept: it holds one connection per thread
-    log = PredictionLog(settings.prediction_log)
+    observer = observer or NoObserver()
+    log = PredictionLog(
+        settings.prediction_log,
+        flush_seconds=min(product.serving.flush_milliseconds for product in products) / 1_000,
+    )
     bodies = {product.name: body_schema(product) for product in products}
     scorers = {product.name: Scorer(product, online) for product in products}
 
@@ -41,10 +49,21 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
         scorers[product.name].score(bundle, BodyDecoder(body).decode(body.example_body(), {}).rows)
 
     models = ModelStore(products, home.ledger, warm_up, pinned=settings.pinned, poll_seconds=settings.poll_seconds)
-    served = routes.Served(products, models, online, log)
 
-    def predictor(product: ModelProduct) -> Predictor:
-        return Predictor(product, scorers[product.name], models, log, lambda: home.clock.now())
+    predictors = {
+        product.name: Predictor(
+            product,
+            scorers[product.name],
+            models,
+            log,
+            lambda: home.clock.now(),
+            observer=observer,
+            most_waiting_rows=settings.queue_rows,
+        )
+        for product in products
+    }
+
+    served = routes.Served(products, models, online, log, predictors, bodies)
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
@@ -53,12 +72,14 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
             yield
         finally:
             models.stop()
+            for predictor in predictors.values():
+                predictor.close()
             log.close()
 
     home.reports.mkdir(parents=True, exist_ok=True)
-    return Litestar(
+    app = Litestar(
         [
-            *(routes.predict_route(bodies[product.name], predictor(product)) for product in products),
+            *(routes.predict_route(bodies[name], predictor) for name, predictor in predictors.items()),
             *routes.COMMON,
             create_static_files_router("/reports", [home.reports], html_mode=True, include_in_schema=False),
         ],
@@ -79,6 +100,12 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
         ),
         logging_config=None,
     )
+    app.asgi_handler = FastPath(
+        app.asgi_handler,
+        {routes.predict_path(name): Endpoint(bodies[name], predictor) for name, predictor in predictors.items()},
+        observer,
+    )
+    return app
 
 
 def _named(name: str, products: Sequence[ModelProduct]) -> ModelProduct:

@@ -28,6 +28,10 @@ class BodyDecoder:
     def decode(self, body: bytes, headers: Mapping[str, str]) -> RequestStruct:
         """Raises UnsupportedBody, MalformedBody, TooManyRows or InvalidRows."""
         _refuse_other_encodings(headers)
+        return self.decode_json(body)
+
+    def decode_json(self, body: bytes) -> RequestStruct:
+        """Raises MalformedBody, TooManyRows or InvalidRows."""
         try:
             request = self._typed.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -38,7 +42,7 @@ class BodyDecoder:
 
     def _refuse_what_types_cannot_tell(self, request: RequestStruct) -> None:
         given = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
-        if len(given) != len(set(given)):
+        if len(given) > 1 and len(given) != len(set(given)):
             twice = next(name for name in given if given.count(name) > 1)
             raise _invalid(
                 [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined.")]

@@ -7,6 +7,10 @@ PlatformError
 │   ├── UnsupportedBody      not JSON, or compressed                        415
 │   └── InvalidRows          rows, fields, what is wrong with each          422
 ├── NotServing               a champion is deployed but not (yet) open      503
+├── Overloaded               more rows wait than this worker may hold       503
+├── OnlineStoreDown          and the product would rather not answer        503
+├── NotLogged                the answer could not be written down           503
+├── UnknownVersion           no such version of the product was deployed    404
 └── UnusableScore            the model answered a row with no number        500
 """
 
@@ -71,6 +75,22 @@ class NotServing(PlatformError):
     """A champion is deployed, but it is not open (yet)."""
 
 
+class Overloaded(PlatformError):
+    """More rows wait for an answer than this worker may hold."""
+
+
+class OnlineStoreDown(PlatformError):
+    """The online store cannot be read, and the product would rather not answer without it."""
+
+
+class NotLogged(PlatformError):
+    """The prediction log cannot be written, and the product would rather not answer without it."""
+
+
+class UnknownVersion(PlatformError):
+    """No such version of the product was ever deployed."""
+
+
 class UnusableScore(PlatformError):
     """The model answered a row with NaN or infinity."""
 
@@ -79,6 +99,10 @@ _PROBLEMS: dict[type[PlatformError], tuple[HTTPStatus, str]] = {
     UnknownProduct: (HTTPStatus.NOT_FOUND, "unknown-product"),
     NoChampion: (HTTPStatus.SERVICE_UNAVAILABLE, "no-champion"),
     NotServing: (HTTPStatus.SERVICE_UNAVAILABLE, "not-serving"),
+    Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
+    OnlineStoreDown: (HTTPStatus.SERVICE_UNAVAILABLE, "online-store-down"),
+    NotLogged: (HTTPStatus.SERVICE_UNAVAILABLE, "not-logged"),
+    UnknownVersion: (HTTPStatus.NOT_FOUND, "unknown-version"),
     MalformedBody: (HTTPStatus.BAD_REQUEST, "malformed-body"),
     TooManyRows: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-rows"),
     UnsupportedBody: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-body"),
@@ -89,7 +113,7 @@ _PROBLEMS: dict[type[PlatformError], tuple[HTTPStatus, str]] = {
 
 def from_platform_error(request: Request[Any, Any, Any], error: PlatformError) -> Response[Problem]:
     status, name = _PROBLEMS.get(type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "platform-error"))
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NoChampion | NotServing):
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.SERVICE_UNAVAILABLE:
         _log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     faults = error.faults if isinstance(error, Refused) else ()
     return _respond(name, status, str(error), faults)

@@ -1,13 +1,12 @@
 """The routes: what is asked, who answers it, and nothing else."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import uuid4
 
 from litestar import Request, Response, get, post
-from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.handlers import HTTPRouteHandler
@@ -24,11 +23,11 @@ from serving import information
 from serving.answers import ANSWERS, Predictor
 from serving.decoding import BodyDecoder
 from serving.errors import Problem, ready_status
+from serving.fast_path import REFUSAL, most_bytes, trace_id_of
 from serving.model_store import ModelStore
-from serving.schemas import BodySchema, RequestStruct
+from serving.schemas import BodySchema, RequestStruct, RowStruct
 
-INLINE_ROWS = 64  # more rows than this are scored in a thread, so that the event loop stays free
-BYTES_PER_ROW = 2_000
+MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
 REFUSALS = {400: "no JSON", 413: "too many rows", 415: "not JSON", 422: "rows that do not fit", 503: "no champion"}
 
 
@@ -36,12 +35,20 @@ class Served:
     """What the routes talk to; no dataclass, or Litestar would check its fields at every request."""
 
     def __init__(
-        self, products: Sequence[ModelProduct], models: ModelStore, online: OnlineStore, log: PredictionLog
+        self,
+        products: Sequence[ModelProduct],
+        models: ModelStore,
+        online: OnlineStore,
+        log: PredictionLog,
+        predictors: Mapping[str, Predictor],
+        bodies: Mapping[str, BodySchema],
     ) -> None:
         self.products = {product.name: product for product in products}
         self.models = models
         self.online = online
         self.log = log
+        self.predictors = predictors
+        self.decoders = {name: BodyDecoder(schema) for name, schema in bodies.items()}
 
     def product(self, name: str) -> ModelProduct:
         """Raises UnknownProduct."""
@@ -50,8 +57,15 @@ class Served:
         return self.products[name]
 
 
+def predict_path(product: str) -> str:
+    return f"/v1/models/{product}/predict"
+
+
 def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
-    """`POST /v1/models/<product>/predict`, typed with the product's own fields."""
+    """`POST /v1/models/<product>/predict`, typed with the product's own fields.
+
+    Requests without a query that can be answered are answered before they get here, by `fast_path.FastPath`."""
+
     product = schema.product
 
     async def predict(
@@ -59,17 +73,14 @@ def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
         request: Request[Any, Any, Any],
         features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
     ) -> Response[Any]:
-        request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
-        if len(data.rows) <= INLINE_ROWS:
-            answer = predictor.predict(data.rows, request_id, with_features=features)
-        else:
-            answer = await sync_to_thread(predictor.predict, data.rows, request_id, with_features=features)
-        return Response(answer, headers={"X-Request-ID": request_id})
+        if (refusal := request.scope.get(REFUSAL)) is not None:
+            raise refusal  # type: ignore[misc] # an exception, but a scope holds anything
+        return await _answer(predictor, request, data.rows, with_features=features)
 
     # the types are made from the product, so they cannot be written down above
     predict.__annotations__ |= _types(schema.request, ANSWERS[product.task])
     return post(
-        f"/v1/models/{product.name}/predict",
+        predict_path(product.name),
         name=f"predict_{product.name}",
         operation_id=f"predict_{product.name}",
         summary=f"Predict {product.label.name}",
@@ -78,7 +89,7 @@ def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
         status_code=200,
         dto=_strict_dto(schema),
         return_dto=None,
-        request_max_body_size=max(100_000, BYTES_PER_ROW * product.serving.max_rows),
+        request_max_body_size=most_bytes(schema),
         responses={
             status: ResponseSpec(
                 Problem, description=text, media_type="application/problem+json", generate_examples=False
@@ -86,6 +97,31 @@ def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
             for status, text in REFUSALS.items()
         },
     )(predict)
+
+
+@post(
+    "/v1/models/{product:str}/versions/{version:int}/predict",
+    tags=["models"],
+    summary="Predict by a version that was deployed once, whatever serves now",
+    description="Body and answer are those of the product's own predict route.",
+    status_code=200,
+    request_max_body_size=MOST_BYTES,
+)
+async def predict_version(
+    request: Request[Any, Any, Any], product: FromPath[str], version: FromPath[int], served: NamedDependency[Served]
+) -> Response[Any]:
+    served.product(product)
+    rows = served.decoders[product].decode(await request.body(), request.headers).rows
+    return await _answer(served.predictors[product], request, rows, version=version)
+
+
+async def _answer(
+    predictor: Predictor, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
+) -> Response[Any]:
+    request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
+    trace_id = trace_id_of(request.headers.get("traceparent", ""))
+    answer = await predictor.predict(rows, request_id, trace_id=trace_id, **options)
+    return Response(answer, headers={"X-Request-ID": request_id})
 
 
 @post("/v1/models/{product:str}/predict", include_in_schema=False)
@@ -131,7 +167,7 @@ def model_information(product: FromPath[str], served: NamedDependency[Served]) -
         state=state.name,
         label=declared.label.name,
         label_unit=declared.label.unit,
-        predict=f"/v1/models/{product}/predict",
+        predict=predict_path(product),
         version=version,
         last_swap_error=state.swap_error,
         ledger_error=served.models.poll_error,
@@ -161,7 +197,7 @@ def addresses() -> information.Addresses:
     )
 
 
-COMMON = (addresses, list_models, model_information, predict_unknown, live, ready)
+COMMON = (addresses, list_models, model_information, predict_version, predict_unknown, live, ready)
 
 
 def _types(body: Any, answer: Any) -> dict[str, Any]:

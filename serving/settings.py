@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mlops_assets.errors import DeclarationError
 
+MOST_WORKERS = 256
+
 
 @dataclass(frozen=True)
 class PinnedBundle:
@@ -20,7 +22,8 @@ class PinnedBundle:
 class Settings:
     """home: MLOPS_HOME. host, port: MLOPS_HOST, MLOPS_PORT (0: a free one). pinned: MLOPS_PRODUCT with MLOPS_BUNDLE.
 
-    poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion.
+    poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is asked for a new champion. queue_rows:
+    MLOPS_QUEUE_ROWS, how many rows of a product may wait in one worker. workers: MLOPS_WORKERS, processes on the port.
     """
 
     home: Path = Path("var/home")
@@ -28,12 +31,21 @@ class Settings:
     port: int = 8000
     pinned: PinnedBundle | None = None
     poll_seconds: float = 0.5
+    queue_rows: int = 50_000
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise DeclarationError(f"MLOPS_PORT is {self.port}. Give a port from 0 to 65535 (0: a free one).")
         if not 0 < self.poll_seconds < float("inf"):
             raise DeclarationError(f"MLOPS_POLL_SECONDS is {self.poll_seconds}. Give seconds above 0, such as 0.5.")
+
+        if self.queue_rows < 1:
+            raise DeclarationError(f"MLOPS_QUEUE_ROWS is {self.queue_rows}. Give at least 1, such as 50000.")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise DeclarationError(
+                f"MLOPS_WORKERS is {self.workers}. Give 1 to {MOST_WORKERS}; one per core is plenty."
+            )
 
     @property
     def prediction_log(self) -> Path:
@@ -53,6 +65,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         port=int(_number(environment, "MLOPS_PORT", Settings.port)),
         pinned=PinnedBundle(product, Path(bundle)) if product and bundle else None,
         poll_seconds=_number(environment, "MLOPS_POLL_SECONDS", Settings.poll_seconds),
+        queue_rows=int(_number(environment, "MLOPS_QUEUE_ROWS", Settings.queue_rows)),
+        workers=int(_number(environment, "MLOPS_WORKERS", Settings.workers)),
     )
 
 

@@ -84,13 +84,39 @@ def automatic() -> Acceptance:
     return Acceptance("automatic")
 
 
+class Durability(StrEnum):
+    """When an answer may leave. STRICT: its rows are on disk. RELAXED: they are there `flush_milliseconds` later."""
+
+    RELAXED = "relaxed"
+    STRICT = "strict"
+
+
+class Outage(StrEnum):
+    """What a request gets while a store is down. SERVE: an answer with nulls, which says so. REFUSE: 503."""
+
+    SERVE = "serve"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True)
 class Serving:
-    """Limits of the product's prediction route."""
+    """Limits of the product's prediction route, and what an answer may be worth without the stores.
+
+    outage: of the online store, and of the disk below the prediction log. STRICT refuses without that disk in any case.
+    """
 
     max_rows: int = 10_000
     log_predictions: bool = True
+    durability: Durability = Durability.RELAXED
+    flush_milliseconds: float = 100
+    outage: Outage = Outage.SERVE
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise DeclarationError(f"serving: max_rows {self.max_rows} lets no request in. Give at least 1.")
+        if not 1 <= self.flush_milliseconds <= 60_000:
+            raise DeclarationError(
+                f"serving: flush_milliseconds {self.flush_milliseconds} is no use. Give 1 to 60,000, such as 100."
+            )
+        if self.durability is Durability.STRICT and not self.log_predictions:
+            raise DeclarationError("serving: strict durability without log_predictions. Log, or leave it relaxed.")

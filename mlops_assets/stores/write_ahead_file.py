@@ -1,6 +1,7 @@
 """One segment of an append-only table: JSON lines while it is written, Parquet once it is closed.
 
-    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per row
+    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per write: an object
+                                    of columns, each a list of as many values as the write has rows
     <start>-<pid>-<token>.parquet   the same rows after `seal`
 
 One process writes a file, any process reads it at any time.
@@ -89,7 +90,15 @@ def read_write_ahead(path: Path) -> pl.DataFrame | None:
     try:
         kinds = msgspec.json.decode(header, type=dict[str, str])
         stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
-        rows = pl.read_ndjson(io.BytesIO(lines), schema=stored)
+        written = pl.read_ndjson(io.BytesIO(lines), schema={name: pl.List(kind) for name, kind in stored.items()})
+        present = [column.name for column in written if column.null_count() < written.height]
+        rows = (
+            written.select(present)
+            .explode(present)
+            .select(
+                pl.col(name) if name in present else pl.lit(None, kind).alias(name) for name, kind in stored.items()
+            )
+        )
     except (msgspec.MsgspecError, KeyError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
