@@ -90,12 +90,10 @@ class Predictor:
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         # 64 random bits for this process and a count are as unique as 128 random bits, and made in a tenth of the time
         self._ids = map("{}{:016x}".format, itertools.repeat(token_hex(8)), itertools.count())
-        self._request_columns = [
-            (column.name, attrgetter(column.name), column.kind is Kind.TIMESTAMP)
-            for column in product.request_columns()
-            if column.name not in product.feature_names
-        ]
-        self._event_time = attrgetter(product.event_timestamp)
+        logged = [column for column in product.request_columns() if column.name not in product.feature_names]
+        self._logged_names = [product.event_timestamp, *(column.name for column in logged)]
+        self._moments = [column.name for column in logged if column.kind is Kind.TIMESTAMP]
+        self._logged_fields = attrgetter(*self._logged_names, "prediction_id")  # one more, so that it is a tuple
 
     async def predict(
         self,
@@ -218,27 +216,23 @@ class Predictor:
         count, served_at = len(rows), microseconds(self._now())
         clock = time.perf_counter()
         counts = [len(call.rows) for call in calls]
-        event_times = [microseconds(moment) for moment in map(self._event_time, rows)]
-        columns: dict[str, Sequence[object]] = {
+        fields: dict[str, Sequence[Any]] = dict(
+            zip(self._logged_names, zip(*map(self._logged_fields, rows), strict=True), strict=False)
+        )
+        for name in dict.fromkeys((self._product.event_timestamp, *self._moments)):
+            fields[name] = [None if moment is None else microseconds(moment) for moment in fields[name]]
+        return {
             "prediction_id": [prediction.prediction_id for prediction in predictions],
             "request_id": _spread([call.request_id for call in calls], counts),
             "trace_id": _spread([call.trace_id for call in calls], counts),
             "version": [calls[0].model.bundle.manifest.version] * count,
-            "event_time": event_times,
+            "event_time": fields[self._product.event_timestamp],
             "received_at": _spread([served_at - int(1e6 * (clock - call.received)) for call in calls], counts),
             "served_at": [served_at] * count,
+            **_logged_scores(self._product.task, predictions),
+            **fields,
+            **dict(zip(self._product.feature_names, zip(*scored.inputs, strict=True), strict=True)),
         }
-        columns |= _logged_scores(self._product.task, predictions)
-        for name, read, is_moment in self._request_columns:
-            if name == self._product.event_timestamp:
-                columns[name] = event_times
-            elif is_moment:
-                moments = map(read, rows)
-                columns[name] = [None if moment is None else microseconds(moment) for moment in moments]
-            else:
-                columns[name] = list(map(read, rows))
-        columns.update(zip(self._product.feature_names, zip(*scored.inputs, strict=True), strict=True))
-        return columns
 
     def _tell(self, calls: list[_Call], scored: Scored, started: float, featured: float, modelled: float) -> None:
         observer, name = self._observer, self._product.name

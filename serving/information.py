@@ -77,8 +77,16 @@ class ModelSummary(msgspec.Struct):
     predict: str
 
 
+class WorkerInformation(msgspec.Struct):
+    """One process of this server."""
+
+    process_id: int
+    memory_mb: float
+
+
 class ModelList(msgspec.Struct):
     models: list[ModelSummary]
+    workers: list[WorkerInformation]
 
 
 class Liveness(msgspec.Struct):

@@ -26,6 +26,7 @@ from serving.errors import Problem, ready_status
 from serving.fast_path import REFUSAL, most_bytes, trace_id_of
 from serving.model_store import ModelStore
 from serving.schemas import BodySchema, RequestStruct, RowStruct
+from serving.server import worker_memory
 
 MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
 REFUSALS = {400: "no JSON", 413: "too many rows", 415: "not JSON", 422: "rows that do not fit", 503: "no champion"}
@@ -140,7 +141,8 @@ def list_models(served: NamedDependency[Served]) -> information.ModelList:
         summaries.append(
             information.ModelSummary(name, product.description, state.name, version, address, f"{address}/predict")
         )
-    return information.ModelList(summaries)
+    workers = [information.WorkerInformation(process, round(mb, 1)) for process, mb in worker_memory().items()]
+    return information.ModelList(summaries, workers)
 
 
 @get("/v1/models/{product:str}", tags=["models"], summary="What serves a product", sync_to_thread=True)

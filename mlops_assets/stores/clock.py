@@ -1,5 +1,6 @@
 """What time it is for the platform: the wall clock, or a replayed one that stands where it was last set."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,4 +33,4 @@ class ReplayClock:
 
 def clock_of(path: Path) -> Clock:
     """The replay clock where its file exists, else the wall clock."""
-    return ReplayClock(path) if path.exists() else SystemClock()
+    return ReplayClock(path) if os.path.exists(path) else SystemClock()  # noqa: PTH110 (asked for every answer)

@@ -8,6 +8,8 @@ What cannot be written and nobody waits for stays in memory up to `MAX_BUFFERED_
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ RETRY_SECONDS = 1.0
 MAX_BUFFERED_BYTES = 64 * 2**20
 SEGMENT_ROWS = 50_000
 SEGMENT_SECONDS = 600.0
+QUIET_SECONDS = 0.5
 
 # prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
 # class, null for regression. received_at, served_at: when the request was read, and when its answer was made
@@ -96,6 +99,8 @@ class PredictionLog:
         self._waiting: dict[str, _Waiting] = {}
         self._buffered_bytes = 0
         self._segments: dict[str, WriteAheadFile] = {}
+        self._full: deque[WriteAheadFile] = deque()
+        self._last_write = 0.0
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._wake = threading.Event()
@@ -172,8 +177,10 @@ class PredictionLog:
             self._thread.join()
         self.flush()
         with self._disk:
-            for product in list(self._segments):
-                self._seal(product)
+            for segment in (*self._full, *self._segments.values()):
+                self._seal(segment)
+            self._full.clear()
+            self._segments.clear()
 
     def read(self, product: str) -> pl.DataFrame:
         """Every logged row, oldest first: sealed segments and what running or killed processes have written.
@@ -193,7 +200,10 @@ class PredictionLog:
             with self._disk:
                 for product, segment in list(self._segments.items()):
                     if segment.rows >= self._segment_rows or segment.age_seconds > SEGMENT_SECONDS:
-                        self._seal(product)
+                        self._full.append(self._segments.pop(product))
+                # to read a segment and write Parquet costs more than all else here: that has time until it is quiet
+                if self._full and (self._is_quiet() or self._full[0].age_seconds > SEGMENT_SECONDS):
+                    self._seal(self._full.popleft())
 
     def _write(self, product: str, waiting: _Waiting) -> None:
         segment = self._segments.get(product)
@@ -204,8 +214,9 @@ class PredictionLog:
             segment.append(b"".join(line for line, _, _ in waiting.lines), rows)
         except OSError:
             # go on in a new file: a torn last line of this one would spoil the next
-            self._seal(product)
+            self._seal(self._segments.pop(product))
             raise
+        self._last_write = time.monotonic()
         with self._memory:
             self._written += rows
             self._buffered_bytes -= waiting.size
@@ -220,8 +231,11 @@ class PredictionLog:
                 lines = [*kept, *(later.lines if later is not None else ())]
                 self._waiting[product] = _Waiting(waiting.columns, lines)
 
-    def _seal(self, product: str) -> None:
-        segment = self._segments.pop(product)
+    def _is_quiet(self) -> bool:
+        """Nothing was written for a while."""
+        return time.monotonic() - self._last_write > QUIET_SECONDS
+
+    def _seal(self, segment: WriteAheadFile) -> None:
         try:
             segment.seal()
         except (OSError, pl.exceptions.PolarsError, DataError) as failure:
