@@ -90,10 +90,12 @@ class Predictor:
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         # 64 random bits for this process and a count are as unique as 128 random bits, and made in a tenth of the time
         self._ids = map("{}{:016x}".format, itertools.repeat(token_hex(8)), itertools.count())
-        logged = [column for column in product.request_columns() if column.name not in product.feature_names]
-        self._logged_names = [product.event_timestamp, *(column.name for column in logged)]
-        self._moments = [column.name for column in logged if column.kind is Kind.TIMESTAMP]
-        self._logged_fields = attrgetter(*self._logged_names, "prediction_id")  # one more, so that it is a tuple
+        requested = [column for column in product.request_columns() if column.name not in product.feature_names]
+        moments = [column.name for column in requested if column.kind is Kind.TIMESTAMP]
+        self._event_time = attrgetter(product.event_timestamp)
+        others = [name for name in moments if name != product.event_timestamp]
+        self._other_moments = _tuple_of(others) if others else None
+        self._other_fields = _tuple_of([column.name for column in requested if column.name not in moments])
 
     async def predict(
         self,
@@ -211,28 +213,37 @@ class Predictor:
             _settle_from_anywhere(loop, calls)
 
     def _logged(
-        self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Prediction], scored: Scored
-    ) -> dict[str, Sequence[object]]:
-        count, served_at = len(rows), microseconds(self._now())
-        clock = time.perf_counter()
-        counts = [len(call.rows) for call in calls]
-        fields: dict[str, Sequence[Any]] = dict(
-            zip(self._logged_names, zip(*map(self._logged_fields, rows), strict=True), strict=False)
-        )
-        for name in dict.fromkeys((self._product.event_timestamp, *self._moments)):
-            fields[name] = [None if moment is None else microseconds(moment) for moment in fields[name]]
-        return {
-            "prediction_id": [prediction.prediction_id for prediction in predictions],
-            "request_id": _spread([call.request_id for call in calls], counts),
-            "trace_id": _spread([call.trace_id for call in calls], counts),
-            "version": [calls[0].model.bundle.manifest.version] * count,
-            "event_time": fields[self._product.event_timestamp],
-            "received_at": _spread([served_at - int(1e6 * (clock - call.received)) for call in calls], counts),
-            "served_at": [served_at] * count,
-            **_logged_scores(self._product.task, predictions),
-            **fields,
-            **dict(zip(self._product.feature_names, zip(*scored.inputs, strict=True), strict=True)),
-        }
+        self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
+    ) -> list[tuple[object, ...]]:
+        """In the order of `log_columns`: its own, the event timestamp, other timestamps, the rest, features."""
+        served_at, clock = microseconds(self._now()), time.perf_counter()
+        version, scores_of = calls[0].model.bundle.manifest.version, _LOGGED_SCORES[self._product.task]
+        event_time, moments, fields = self._event_time, self._other_moments, self._other_fields
+        logged = []
+        number = 0
+        for call in calls:
+            received_at = served_at - int(1e6 * (clock - call.received))
+            for row in call.rows:
+                prediction = predictions[number]
+                event = microseconds(event_time(row))
+                logged.append(
+                    (
+                        prediction.prediction_id,
+                        call.request_id,
+                        call.trace_id,
+                        version,
+                        event,
+                        received_at,
+                        served_at,
+                        *scores_of(prediction),
+                        event,
+                        *(() if moments is None else map(_instant, moments(row))),
+                        *fields(row),
+                        *scored.inputs[number],
+                    )
+                )
+                number += 1
+        return logged
 
     def _tell(self, calls: list[_Call], scored: Scored, started: float, featured: float, modelled: float) -> None:
         observer, name = self._observer, self._product.name
@@ -241,9 +252,11 @@ class Predictor:
         observer.stage(name, FEATURES, featured - started)
         observer.stage(name, MODEL, modelled - featured)
         observer.stage(name, LOG, time.perf_counter() - modelled)
-        reasons = [{warning.reason for warning in warnings} for warnings in scored.warnings.values()]
-        unknown = sum("unknown category" in found for found in reasons)
-        stale = sum(bool(found - {"unknown category"}) for found in reasons)
+        unknown = stale = 0
+        for warnings in scored.warnings.values():
+            reasons = {warning.reason for warning in warnings}
+            unknown += "unknown category" in reasons
+            stale += reasons != {"unknown category"}
         observer.answered(name, calls[0].model.bundle.manifest.version, len(scored.inputs), unknown, stale)
 
 
@@ -269,11 +282,15 @@ def _settle_from_anywhere(loop: asyncio.AbstractEventLoop, calls: Sequence[_Call
         loop.call_soon_threadsafe(_settle, calls)
 
 
-def _spread(values: list[Any], counts: list[int]) -> list[Any]:
-    """Each value as often as its request has rows."""
-    if len(counts) == len(values) == sum(counts):
-        return values
-    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+def _instant(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds(moment)
+
+
+def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
+    """Reads fields of a row, always as a tuple; attrgetter does so for two or more."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return (lambda row: (getattr(row, names[0]),)) if names else (lambda _: ())
 
 
 def _binary_labels(manifest: Manifest) -> tuple[bool | str, bool | str]:
@@ -281,23 +298,25 @@ def _binary_labels(manifest: Manifest) -> tuple[bool | str, bool | str]:
     return (False, True) if tuple(map(str.lower, names)) == ("false", "true") else (names[0], names[1])
 
 
-def _logged_scores(task: Task, predictions: list[Any]) -> dict[str, Sequence[object]]:
-    match task:
-        case Task.BINARY:
-            labels = [prediction.label for prediction in predictions]
-            return {
-                "prediction": [prediction.probability for prediction in predictions],
-                "label": [str(label).lower() if isinstance(label, bool) else label for label in labels],
-            }
-        case Task.MULTICLASS:
-            probabilities = [list(prediction.probabilities.values()) for prediction in predictions]
-            return {
-                "prediction": list(map(max, probabilities)),
-                "label": [prediction.label for prediction in predictions],
-                "probabilities": probabilities,
-            }
-        case Task.REGRESSION:
-            return {"prediction": [prediction.value for prediction in predictions]}
+def _logged_binary(prediction: BinaryPrediction) -> tuple[float, str, None]:
+    label = prediction.label
+    return prediction.probability, label if isinstance(label, str) else "true" if label else "false", None
+
+
+def _logged_multiclass(prediction: MulticlassPrediction) -> tuple[float, str, list[float]]:
+    probabilities = list(prediction.probabilities.values())
+    return max(probabilities), prediction.label, probabilities
+
+
+def _logged_regression(prediction: RegressionPrediction) -> tuple[float, None, None]:
+    return prediction.value, None, None
+
+
+_LOGGED_SCORES: dict[Task, Callable[[Any], tuple[object, ...]]] = {
+    Task.BINARY: _logged_binary,
+    Task.MULTICLASS: _logged_multiclass,
+    Task.REGRESSION: _logged_regression,
+}
 
 
 def _not_logged(product: str, failure: str) -> str:

@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 from mlops_assets.errors import PlatformError, UnknownProduct
 from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.clock import clock_of
+from mlops_assets.stores.clock import WatchedClock
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.stores.prediction_log import PredictionLog
@@ -37,7 +37,7 @@ def create_app(
         products = [_named(settings.pinned.product, products)]
     home = Home(settings.home)
     online = home.online  # kept: it holds one connection per thread
-    clock_file = home.clock_file
+    clock = WatchedClock(home.clock_file)
     observer = observer or NoObserver()
     log = PredictionLog(
         settings.prediction_log,
@@ -58,7 +58,7 @@ def create_app(
             scorers[product.name],
             models,
             log,
-            lambda: clock_of(clock_file).now(),
+            clock.now,
             observer=observer,
             most_waiting_rows=settings.queue_rows,
         )

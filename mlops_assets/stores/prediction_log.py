@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,9 +44,8 @@ _CORE = {
     "label": "string",
     "probabilities": "floats",
 }
-# columns of equal length: those of `log_columns`, timestamps as microseconds since 1970. A product
-# always gives the same ones; those it never gives are null
-Columns = Mapping[str, Sequence[object]]
+# a value for each of `log_columns`, in that order; timestamps as microseconds since 1970
+Row = tuple[object, ...]
 OnDisk = Callable[[str | None], None]  # told why not, or None
 _encode = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)
@@ -120,25 +119,25 @@ class PredictionLog:
         """Why the last write failed, None when it did not."""
         return self._last_error
 
-    def append(self, product: ModelProduct, columns: Columns, on_disk: OnDisk | None = None) -> None:
+    def append(self, product: ModelProduct, rows: Sequence[Row], on_disk: OnDisk | None = None) -> None:
         """Take the rows into memory; never waits for the disk.
 
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
-        rows = len(columns["prediction_id"])
-        line = _encode(columns) + b"\n"
+        count = len(rows)
+        line = _encode(rows) + b"\n"
         with self._memory:
             if self._is_closed or self._buffered_bytes + len(line) > self._max_buffered_bytes:
                 reason = self._last_error or "closed, or the disk is slow"
                 if not self._dropped:
                     _log.error("prediction log: rows are dropped: %s", reason)
-                self._dropped += rows
+                self._dropped += count
             else:
                 reason = None
                 waiting = self._waiting.get(product.name)
                 if waiting is None:
                     waiting = self._waiting[product.name] = _Waiting(log_columns(product))
-                waiting.lines.append((line, rows, on_disk))
+                waiting.lines.append((line, count, on_disk))
                 self._buffered_bytes += len(line)
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._keep_flushing, name="prediction-log", daemon=True)
@@ -252,10 +251,13 @@ class PredictionLog:
 
 
 def log_columns(product: ModelProduct) -> dict[str, str]:
-    """Columns of the product's log and their kinds; where a request column and a feature have one name, the feature.
+    """Columns of the product's log and their kinds: its own, request columns (the event timestamp, other timestamps, the
+    rest), features. Where a request column and a feature have one name, the feature.
 
     Raises DeclarationError: the product has a column that the log needs for itself."""
-    kinds = {column.name: str(column.kind) for column in product.request_columns()}
+    requested = [column for column in product.request_columns() if column.name not in product.feature_names]
+    requested.sort(key=lambda column: (column.name != product.event_timestamp, column.kind is not Kind.TIMESTAMP))
+    kinds = {column.name: str(column.kind) for column in requested}
     for feature in product.inputs:
         kinds[feature.name] = str(Kind.STRING if feature.kind is FeatureKind.CATEGORICAL else Kind.FLOAT)
     taken = sorted(set(kinds) & set(_CORE))

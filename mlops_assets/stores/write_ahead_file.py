@@ -1,18 +1,18 @@
 """One segment of an append-only table: JSON lines while it is written, Parquet once it is closed.
 
-    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per write: an object
-                                    of columns, each a list of as many values as the write has rows
+    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per write: a list of
+                                    rows, each a list of values in the order of the columns
     <start>-<pid>-<token>.parquet   the same rows after `seal`
 
 One process writes a file, any process reads it at any time.
 """
 
-import io
 import os
 import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -25,6 +25,8 @@ SUFFIX = ".wal"
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
+_PYTHON: dict[str, Any] = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": int}
+_PYTHON["floats"] = list[float]
 
 
 class WriteAheadFile:
@@ -89,16 +91,12 @@ def read_write_ahead(path: Path) -> pl.DataFrame | None:
         return None
     try:
         kinds = msgspec.json.decode(header, type=dict[str, str])
+        row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
+        decode = msgspec.json.Decoder(list[row]).decode
+        found = [one for line in lines.splitlines() for one in decode(line)]
         stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
-        written = pl.read_ndjson(io.BytesIO(lines), schema={name: pl.List(kind) for name, kind in stored.items()})
-        present = [column.name for column in written if column.null_count() < written.height]
-        rows = (
-            written.select(present)
-            .explode(present)
-            .select(
-                pl.col(name) if name in present else pl.lit(None, kind).alias(name) for name, kind in stored.items()
-            )
-        )
+        values = zip(*found, strict=True)
+        rows = pl.DataFrame([pl.Series(name, next(values), kind) for name, kind in stored.items()])
     except (msgspec.MsgspecError, KeyError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.errors import BundleError
@@ -49,6 +49,7 @@ def test_an_input_without_any_category_is_always_unknown() -> None:
     np.testing.assert_array_equal(matrix, [[-1], [-1]])
 
 
+@settings(deadline=None)
 @given(
     seats=st.none() | st.floats(allow_nan=False, width=32),
     carrier=st.none() | st.sampled_from([*CATEGORIES["carrier"], "ZZ"]),

@@ -21,26 +21,26 @@ from mlops_assets.stores.write_ahead_file import WriteAheadFile
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
 
-def answers(*names: str, minutes: tuple[int, ...] = ()) -> dict[str, list[object]]:
+def answers(*names: str, minutes: tuple[int, ...] = ()) -> list[tuple[object, ...]]:
     """One row per name, served so many minutes after noon."""
-    count = len(names)
-    served = [NOON + timedelta(minutes=late) for late in minutes or (0,) * count]
-    return {
-        "prediction_id": list(names),
-        "request_id": ["r"] * count,
-        "trace_id": ["t"] * count,
-        "version": [3] * count,
-        "event_time": [microseconds(NOON - timedelta(hours=1))] * count,
-        "received_at": [microseconds(moment) for moment in served],
-        "served_at": [microseconds(moment) for moment in served],
-        "prediction": [0.25] * count,
-        "label": ["false"] * count,
-        "carrier": ["UA"] * count,
-        "flight": [1545] * count,
-        "scheduled_departure": [microseconds(NOON)] * count,
-        "temperature": [None] * count,
-        "humidity": [50.5] * count,
+    given = {
+        "request_id": "r",
+        "trace_id": "t",
+        "version": 3,
+        "event_time": microseconds(NOON - timedelta(hours=1)),
+        "prediction": 0.25,
+        "label": "false",
+        "carrier": "UA",
+        "flight": 1545,
+        "scheduled_departure": microseconds(NOON),
+        "humidity": 50.5,
     }
+    rows = []
+    for name, late in zip(names, minutes or (0,) * len(names), strict=True):
+        served = microseconds(NOON + timedelta(minutes=late))
+        row = {**given, "prediction_id": name, "received_at": served, "served_at": served}
+        rows.append(tuple(row.get(column) for column in log_columns(flight_delay)))
+    return rows
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_closing_turns_the_write_ahead_file_into_parquet(log: PredictionLog, tmp
 
 def test_products_have_folders_of_their_own(log: PredictionLog) -> None:
     log.append(flight_delay, answers("a"))
-    log.append(air_time, answers("b"))
+    log.append(air_time, [row[: len(log_columns(air_time))] for row in answers("b")])
 
     assert log.read("flight_delay")["prediction_id"].to_list() == ["a"]
     assert log.read("air_time")["prediction_id"].to_list() == ["b"]
