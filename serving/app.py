@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -48,7 +49,10 @@ def create_app(
 
     def warm_up(product: ModelProduct, bundle: Bundle) -> None:
         body = bodies[product.name]
-        scorers[product.name].score(bundle, BodyDecoder(body).decode(body.example_body(), {}).rows)
+        # a model can be taken up while the online store is away
+        looked_up = {name: None for view in product.lookups for name in view.names}
+        content = msgspec.json.encode({"rows": [{**looked_up, **body.example_row()}]})
+        scorers[product.name].score(bundle, BodyDecoder(body).decode_json(content).rows)
 
     models = ModelStore(products, home.ledger, warm_up, pinned=settings.pinned, poll_seconds=settings.poll_seconds)
 
