@@ -5,6 +5,7 @@ This file knows nothing of the platform: it is what people write today.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,10 @@ def mlflow():
 
     model = Path(FOLDER) / "mlflow_model"
     if not model.exists():
-        mlflow.sklearn.save_model(trained_pipeline(), model, pip_requirements=[], serialization_format="cloudpickle")
+        half = model.with_name(f"{model.name}.part")
+        shutil.rmtree(half, ignore_errors=True)
+        mlflow.sklearn.save_model(trained_pipeline(), half, pip_requirements=[], serialization_format="cloudpickle")
+        half.rename(model)
     command = ["models", "serve", "-m", str(model), "-p", PORT, "-w", WORKERS, "--env-manager", "local"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *command])
 
