@@ -10,7 +10,7 @@ from mlops_assets.products.gates import NotWorseThanChampion, SliceGap
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import METRICS, Task, metrics_of
 from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.training.conversion import largest_difference
+from mlops_assets.testing.parity import Parity
 from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import Array, paired_gain, score, score_with_interval
 
@@ -54,7 +54,9 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class TestReport(msgspec.Struct, frozen=True):
-    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled."""
+    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled.
+
+    onnx_difference: the largest of `parity_rows`, the test window and edge rows. flipped_labels: of the same rows."""
 
     product: str
     version: int
@@ -66,6 +68,8 @@ class TestReport(msgspec.Struct, frozen=True):
     importance: dict[str, float]
     onnx_difference: float
     comparisons: tuple[Comparison, ...]
+    parity_rows: int = 0
+    flipped_labels: int = 0
 
     def against_champion(self, metric: str) -> Comparison | None:
         """None while there is no champion to be compared with."""
@@ -76,9 +80,9 @@ class TestReport(msgspec.Struct, frozen=True):
 
 
 def test_model(
-    product: ModelProduct, bundle: Bundle, estimated: Array, champion: Bundle | None, rows: pl.DataFrame
+    product: ModelProduct, bundle: Bundle, parity: Parity, champion: Bundle | None, rows: pl.DataFrame
 ) -> TestReport:
-    """Measure a challenger. rows: the test split; estimated: its scores by the estimator the bundle was made from."""
+    """Measure a challenger. rows: the test split; parity: of the bundle with its estimator."""
     task, metric = product.task, product.metric
     labels = label_codes(task, rows[LABEL], bundle.manifest.classes)
     days = rows[product.event_timestamp].dt.date()
@@ -100,8 +104,10 @@ def test_model(
         tuple(_slices(product, rows, labels, scores, overall)),
         tuple(_calibration(labels, scores)) if task is Task.BINARY else (),
         _importance(product, bundle, rows, labels),
-        largest_difference(estimated, scores, task),
+        parity.difference,
         tuple(comparisons),
+        parity.rows,
+        parity.flipped,
     )
 
 

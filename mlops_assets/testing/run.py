@@ -1,6 +1,5 @@
 """Loads what the tests of a partition need, runs them, and reads their answers back."""
 
-import numpy as np
 import polars as pl
 
 from mlops_assets.errors import NoChampion
@@ -9,6 +8,7 @@ from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import ESTIMATOR, Bundle
 from mlops_assets.testing.acceptance import AcceptanceRecord, accept
 from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
+from mlops_assets.testing.parity import measure_parity
 from mlops_assets.testing.report import TestReport, test_model
 from mlops_assets.testing.staging import LARGEST_SKEW, StagingReport, stage
 from mlops_assets.training.fit import estimator_scores
@@ -35,8 +35,9 @@ def test_partition(product: ModelProduct, home: Home, key: str) -> TestReport:
     """Test the partition's model on its unseen rows, beside the present champion."""
     bundle = trained_bundle(product, home, key)
     rows = home.offline.scan(f"{product.name}/training_set", [key]).filter(pl.col(SPLIT) == TEST).collect()
-    estimated = estimator_scores(_estimator(bundle), product.task, bundle.encode(rows))
-    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows)
+    estimator = _estimator(bundle)
+    parity = measure_parity(bundle, lambda matrix: estimator_scores(estimator, product.task, matrix), rows)
+    return test_model(product, bundle, parity, champion_bundle(product, home), rows)
 
 
 def stage_partition(product: ModelProduct, home: Home, key: str) -> StagingReport:
