@@ -8,6 +8,7 @@ The last line is one JSON object. `--quick` ends within 50 s once the peers' env
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -28,8 +29,6 @@ import psutil
 from peer_environments import python_with
 
 sys.path.insert(0, str(Path(__file__).parent / "serving_parts"))
-import contextlib
-
 from data import PREDICT, prepare
 
 PARTS = Path(__file__).parent / "serving_parts"

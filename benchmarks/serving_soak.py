@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "serving_parts"))
 sys.path.insert(0, str(Path(__file__).parent))
-from serving_parts.data import prepare
+from data import prepare
 
 from serving import FOLDER, Running, load, servers
 
