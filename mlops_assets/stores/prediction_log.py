@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from mlops_assets.errors import DataError, DeclarationError
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
@@ -159,7 +159,7 @@ class PredictionLog:
                 failed = None
                 try:
                     self._write(product, waiting)
-                except OSError as failure:
+                except Exception as failure:  # noqa: BLE001 (whatever it is, who waits for the disk has to hear of it)
                     failed = error = f"{self._root / product}: {failure}"
                     self._put_back(product, waiting)
                 told += [(on_disk, failed) for _, _, on_disk in waiting.lines if on_disk is not None]
@@ -211,7 +211,7 @@ class PredictionLog:
         rows = waiting.rows
         try:
             segment.append(b"".join(line for line, _, _ in waiting.lines), rows)
-        except OSError:
+        except Exception:
             # go on in a new file: a torn last line of this one would spoil the next
             self._seal(self._segments.pop(product))
             raise
@@ -237,8 +237,8 @@ class PredictionLog:
     def _seal(self, segment: WriteAheadFile) -> None:
         try:
             segment.seal()
-        except (OSError, pl.exceptions.PolarsError, DataError) as failure:
-            # nothing is lost: the write-ahead file stays and is read as it is
+        except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live: others wait for it)
+            # the write-ahead file stays and is read as it is
             self._report(f"{segment.path} could not become Parquet: {failure}")
 
     def _report(self, error: str | None) -> None:

@@ -271,3 +271,25 @@ def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(
     assert told.get(timeout=10) is None
     assert log.read("flight_delay")["prediction_id"].to_list() == ["answered"]
     log.close()
+
+
+class Unsealable(WriteAheadFile):
+    """Cannot become Parquet, for a reason that nobody foresaw."""
+
+    def seal(self) -> None:
+        raise ModuleNotFoundError("an environment that was replaced under the process")
+
+
+def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", Unsealable)
+    log = PredictionLog(tmp_path, segment_rows=1)
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    log.append(flight_delay, answers("a"), told.put)
+    while log.health.is_writing:  # half a second of quiet, then it is tried
+        pass
+
+    log.append(flight_delay, answers("b"), told.put)
+
+    assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
+    assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    log.close()
