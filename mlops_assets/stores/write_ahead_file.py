@@ -22,6 +22,7 @@ from mlops_assets.stores import dtypes
 from mlops_assets.stores.files import replace_atomically
 
 SUFFIX = ".wal"
+FRAME_ROWS = 2_000  # as Python values at once: they take ten times what they take in a frame
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
@@ -80,6 +81,11 @@ def read_segments(folder: Path) -> list[pl.DataFrame]:
     return [frames[stem] for stem in sorted(frames)]
 
 
+def _frame(rows: list[tuple[Any, ...]], stored: dict[str, pl.DataType]) -> pl.DataFrame:
+    values = zip(*rows, strict=True)
+    return pl.DataFrame([pl.Series(name, next(values), kind) for name, kind in stored.items()])
+
+
 def read_write_ahead(path: Path) -> pl.DataFrame | None:
     """Its whole lines (a torn last one is of a write that never ended); None when it has none or is sealed already."""
     try:
@@ -93,10 +99,14 @@ def read_write_ahead(path: Path) -> pl.DataFrame | None:
         kinds = msgspec.json.decode(header, type=dict[str, str])
         row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
         decode = msgspec.json.Decoder(list[row]).decode
-        found = [one for line in lines.splitlines() for one in decode(line)]
         stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
-        values = zip(*found, strict=True)
-        rows = pl.DataFrame([pl.Series(name, next(values), kind) for name, kind in stored.items()])
+        frames, found = [], []
+        for line in lines.splitlines():
+            found += decode(line)
+            if len(found) >= FRAME_ROWS:
+                frames.append(_frame(found, stored))
+                found = []
+        rows = pl.concat([*frames, *([_frame(found, stored)] if found else [])])
     except (msgspec.MsgspecError, KeyError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
