@@ -214,6 +214,10 @@ def figures(medians: dict[tuple[str, Case], dict[str, float]], alone: float) -> 
         "share_of_floor_batch_1": ratio("rps", "ours", "floor", (1, 16)),
         "cpu_vs_in_process_batch_32": round(ours_32["cpu"] / alone, 3) if ours_32 else None,
         "log_and_metrics_overhead": round(overhead - 1, 3) if overhead is not None else None,
+        # where others use the machine, throughput tells who got the cores; CPU a request tells what each costs
+        "cpu_of_mlflow_vs_ours_batch_1": ratio("cpu", "mlflow", "ours", (1, 16)),
+        "cpu_of_fastapi_onnx_vs_ours_batch_1": ratio("cpu", "fastapi_onnx", "ours", (1, 16)),
+        "cpu_of_floor_vs_ours_batch_1": ratio("cpu", "floor", "ours", (1, 16)),
         "in_process_batch_32_cpu_us": round(alone, 1),
         "strict_log_throughput_share": ratio("rps", "ours_strict", "ours_no_log", (1, 16)),
         "errors": sum(run["errors"] for run in medians.values()),
