@@ -1,18 +1,17 @@
-"""`python -m serving`: the prediction API, until SIGTERM or Ctrl-C."""
+"""`python -m serving`: the prediction API, until SIGTERM or Ctrl-C. The argument `serve` is how SageMaker starts it."""
 
-import logging
 import socket
 import sys
 
 from mlops_assets.errors import PlatformError
-from serving import server
+from serving import logs, server
 from serving.settings import from_environment
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = from_environment()
+        settings = from_environment(arguments=sys.argv[1:])
+        logs.configure(settings.log_form)
         listener = server.listen(settings)
         server.run(settings, listener, lambda: _announce(listener))
     except PlatformError as error:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from secrets import token_hex
 from typing import Any
 
+from litestar.concurrency import sync_to_thread
 from msgspec import UNSET
 
 from mlops_assets.products.policy import Durability, Outage
@@ -21,12 +22,14 @@ from mlops_assets.stores.model_bundle import Manifest
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
+from serving.explaining import explain, refuse_to_explain
 from serving.model_store import ModelStore, ServedModel
-from serving.observer import FEATURES, LOG, MODEL, QUEUE, NoObserver, Observer
+from serving.observer import EXPLAIN, FEATURES, LOG, MODEL, QUEUE, NoObserver, Observer
 from serving.schemas import (
     Answer,
     BinaryAnswer,
     BinaryPrediction,
+    Explanation,
     MulticlassAnswer,
     MulticlassPrediction,
     Prediction,
@@ -49,16 +52,26 @@ ANSWERS: dict[Task, Any] = {
 class _Call:
     """One request on its way to its answer; it keeps the model that served when it came."""
 
-    __slots__ = ("answer", "future", "model", "received", "request_id", "rows", "trace_id", "with_features")
+    __slots__ = (
+        "answer", "future", "inputs", "model", "received", "request_id", "role", "rows", "trace_id", "with_features",
+    )  # fmt: skip
 
     def __init__(
-        self, rows: Sequence[RowStruct], request_id: str, trace_id: str, with_features: bool, model: ServedModel
+        self,
+        rows: Sequence[RowStruct],
+        request_id: str,
+        trace_id: str,
+        with_features: bool,
+        model: ServedModel,
+        role: str,
     ) -> None:
         self.rows = rows
         self.request_id = request_id
         self.trace_id = trace_id
         self.with_features = with_features
         self.model = model
+        self.role = role
+        self.inputs: Sequence[tuple[Value, ...]] = ()
         self.received = time.perf_counter()
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.answer: Answer | None = None
@@ -103,20 +116,37 @@ class Predictor:
         request_id: str,
         *,
         with_features: bool = False,
+        with_explanation: bool = False,
         version: int | None = None,
         trace_id: str = "",
+        challenger: ServedModel | None = None,
+        role: str = "champion",
     ) -> Answer:
-        """version: of an earlier deployment, None for what serves now.
+        """version: of an earlier deployment, None for what serves now. challenger: answers in its place, in this role.
+
+        Explaining costs 2 x inputs scores a row and is done in a thread. Raises NotExplainable or TooManyRows.
 
         Raises NoChampion or NotServing: no model is open. Raises UnknownVersion, UnusableScore, Overloaded,
         OnlineStoreDown or NotLogged."""
         serving, name = self._product.serving, self._product.name
-        model = self._models.model(name) if version is None else await self._models.version(name, version)
+        if challenger is not None:
+            model = challenger
+        else:
+            model = self._models.model(name) if version is None else await self._models.version(name, version)
+        if with_explanation:
+            refuse_to_explain(model.bundle, len(rows))
         if serving.log_predictions and serving.outage is Outage.REFUSE and self._log.last_error is not None:
             raise NotLogged(_not_logged(name, self._log.last_error))
-        call = _Call(rows, request_id, trace_id, with_features, model)
+        call = _Call(rows, request_id, trace_id, with_features, model, role)
         self._batcher.put(call)
-        return await call.future
+        answer = await call.future
+        if with_explanation:
+            await sync_to_thread(self._explain, model, call.inputs, answer)
+        return answer
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._batcher.waiting_rows
 
     def close(self) -> None:
         self._batcher.close()
@@ -159,6 +189,7 @@ class Predictor:
             if call.with_features:
                 for prediction, values in zip(mine, inputs[start:end], strict=True):
                     prediction.features = dict(zip(self._product.feature_names, values, strict=True))  # type: ignore[arg-type]
+            call.inputs = inputs[start:end]
             call.answer = answers(
                 product=self._product.name, version=version, request_id=call.request_id, predictions=mine
             )
@@ -252,12 +283,19 @@ class Predictor:
         observer.stage(name, FEATURES, featured - started)
         observer.stage(name, MODEL, modelled - featured)
         observer.stage(name, LOG, time.perf_counter() - modelled)
-        unknown = stale = 0
-        for warnings in scored.warnings.values():
-            reasons = {warning.reason for warning in warnings}
-            unknown += "unknown category" in reasons
-            stale += reasons != {"unknown category"}
-        observer.answered(name, calls[0].model.bundle.manifest.version, len(scored.inputs), unknown, stale)
+        version = calls[0].model.bundle.manifest.version
+        observer.answered(name, version, calls[0].role, len(scored.inputs), scored.warnings.values())
+
+    def _explain(self, model: ServedModel, inputs: Sequence[tuple[Value, ...]], answer: Answer) -> None:
+        started = time.perf_counter()
+        matrix, _ = model.bundle.encode_rows(inputs)  # type: ignore[arg-type]
+        baselines, contributions = explain(model.bundle, matrix)
+        names = self._product.feature_names
+        for prediction, baseline, of_row in zip(
+            answer.predictions, baselines.tolist(), contributions.tolist(), strict=True
+        ):
+            prediction.explanation = Explanation(baseline, dict(zip(names, of_row, strict=True)))
+        self._observer.stage(self._product.name, EXPLAIN, time.perf_counter() - started)
 
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:

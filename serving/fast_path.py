@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 
 from mlops_assets.errors import PlatformError
-from serving.answers import Predictor
+from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
 from serving.observer import DECODE, Observer
 from serving.schemas import BodySchema
@@ -28,7 +28,7 @@ _Message = dict[str, Any]
 @dataclass(frozen=True)
 class Endpoint:
     schema: BodySchema
-    predictor: Predictor
+    predictor: Predicting
 
 
 class FastPath:

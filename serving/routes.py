@@ -8,28 +8,28 @@ from uuid import uuid4
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
-from litestar.typing import FieldDefinition
 
 from mlops_assets.errors import UnknownProduct
 from mlops_assets.products.feature_view import FeatureView
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
 from mlops_assets.stores.online_store import OnlineStore
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving import information
-from serving.answers import ANSWERS, Predictor
+from serving.answers import ANSWERS
+from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
-from serving.errors import Problem, ready_status
+from serving.documentation import refusals, refusing, strict_body
+from serving.error_shapes import PROBLEM_JSON, Problem
+from serving.errors import ready_status
 from serving.fast_path import REFUSAL, most_bytes, trace_id_of
 from serving.model_store import ModelStore
 from serving.schemas import BodySchema, RequestStruct, RowStruct
 from serving.server import worker_memory
 
 MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
-REFUSALS = {400: "no JSON", 413: "too many rows", 415: "not JSON", 422: "rows that do not fit", 503: "no champion"}
 
 
 class Served:
@@ -39,11 +39,13 @@ class Served:
         self,
         products: Sequence[ModelProduct],
         models: ModelStore,
+        home: Home,
         online: OnlineStore,
         log: PredictionLog,
-        predictors: Mapping[str, Predictor],
+        predictors: Mapping[str, Predicting],
         bodies: Mapping[str, BodySchema],
     ) -> None:
+        self.home = home
         self.products = {product.name: product for product in products}
         self.models = models
         self.online = online
@@ -62,7 +64,7 @@ def predict_path(product: str) -> str:
     return f"/v1/models/{product}/predict"
 
 
-def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
+def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler:
     """`POST /v1/models/<product>/predict`, typed with the product's own fields.
 
     Requests without a query that can be answered are answered before they get here, by `fast_path.FastPath`."""
@@ -73,10 +75,11 @@ def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
         data: RequestStruct,
         request: Request[Any, Any, Any],
         features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
+        explain: Annotated[bool, QueryParameter(description="say how much each feature moved every row")] = False,
     ) -> Response[Any]:
         if (refusal := request.scope.get(REFUSAL)) is not None:
             raise refusal  # type: ignore[misc] # an exception, but a scope holds anything
-        return await _answer(predictor, request, data.rows, with_features=features)
+        return await _answer(predictor, request, data.rows, with_features=features, with_explanation=explain)
 
     # the types are made from the product, so they cannot be written down above
     predict.__annotations__ |= _types(schema.request, ANSWERS[product.task])
@@ -88,15 +91,10 @@ def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
         description=product.description,
         tags=[product.name],
         status_code=200,
-        dto=_strict_dto(schema),
+        dto=strict_body(BodyDecoder(schema).decode),
         return_dto=None,
         request_max_body_size=most_bytes(schema),
-        responses={
-            status: ResponseSpec(
-                Problem, description=text, media_type="application/problem+json", generate_examples=False
-            )
-            for status, text in REFUSALS.items()
-        },
+        responses=refusals(Problem, PROBLEM_JSON),
     )(predict)
 
 
@@ -117,7 +115,7 @@ async def predict_version(
 
 
 async def _answer(
-    predictor: Predictor, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
+    predictor: Predicting, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
 ) -> Response[Any]:
     request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
     trace_id = trace_id_of(request.headers.get("traceparent", ""))
@@ -199,7 +197,11 @@ def addresses() -> information.Addresses:
     )
 
 
-COMMON = (addresses, list_models, model_information, predict_version, predict_unknown, live, ready)
+COMMON = (
+    addresses,
+    predict_unknown,
+    *refusing((list_models, model_information, predict_version, live, ready), refusals(Problem, PROBLEM_JSON)),
+)
 
 
 def _types(body: Any, answer: Any) -> dict[str, Any]:
@@ -225,30 +227,3 @@ def _view(served: Served, product: ModelProduct, view: FeatureView) -> informati
 
 def _log_information(served: NamedDependency[Served]) -> information.LogInformation:
     return information.LogInformation(**asdict(served.log.health))
-
-
-def _strict_dto(schema: BodySchema) -> type[AbstractDTO[Any]]:
-    """Litestar's own decoding turns texts into numbers and stops at the first fault; ours does neither."""
-    decoder = BodyDecoder(schema)
-
-    class StrictBody(AbstractDTO[Any]):
-        @classmethod
-        def create_for_field_definition(cls, *_: object, **__: object) -> None:
-            """Nothing to generate: the struct is the transfer type."""
-
-        @classmethod
-        def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
-            return schema_creator.for_field_definition(field_definition)
-
-        @classmethod
-        def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
-            yield from ()
-
-        @classmethod
-        def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-            return False
-
-        def decode_bytes(self, value: bytes) -> RequestStruct:
-            return decoder.decode(value, self.asgi_connection.headers)
-
-    return StrictBody

@@ -166,10 +166,18 @@ class RowWarning(msgspec.Struct, frozen=True):
     message: str
 
 
+class Explanation(msgspec.Struct, frozen=True):
+    """score = baseline + the sum of contributions. baseline: the score of the typical row. Of the most likely class."""
+
+    baseline: float
+    contributions: dict[str, float]
+
+
 class _Prediction(msgspec.Struct, kw_only=True):
     prediction_id: str
     warnings: tuple[RowWarning, ...] = ()
     features: dict[str, float | str | None] | UnsetType = UNSET
+    explanation: Explanation | UnsetType = UNSET
 
 
 class BinaryPrediction(_Prediction, kw_only=True):

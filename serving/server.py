@@ -8,13 +8,16 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from mlops_assets.errors import PortTaken
+from serving import logs
 from serving.settings import Settings
 
 GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
@@ -50,8 +53,10 @@ def run(
     announce: called when the listener is about to be answered."""
     if settings.workers == 1:
         _answer(settings, listener, announce)
-    else:
-        _watch(settings, listener, announce)
+        return
+    with tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:  # in which all of them count
+        shared = settings if settings.metrics is not None else replace(settings, metrics=Path(folder))
+        _watch(shared, listener, announce)
 
 
 def worker_memory() -> dict[int, float]:
@@ -92,7 +97,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
 
 
 def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_form)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
     _answer(settings, listener, is_up.set)
 

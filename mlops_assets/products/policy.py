@@ -100,13 +100,16 @@ class Outage(StrEnum):
 
 @dataclass(frozen=True)
 class Serving:
-    """Limits of the product's prediction route, and what an answer may be worth without the stores.
+    """Limits of the product's prediction route, what an answer may be worth without the stores, what a challenger sees.
 
     outage: of the online store, and of the disk below the prediction log. STRICT refuses without that disk in any case.
+    shadow: share of the entities whose rows the challenger scores as well, unseen. canary: share that it answers.
     """
 
     max_rows: int = 10_000
     log_predictions: bool = True
+    shadow: float = 0.0
+    canary: float = 0.0
     durability: Durability = Durability.RELAXED
     flush_milliseconds: float = 100
     outage: Outage = Outage.SERVE
@@ -114,6 +117,11 @@ class Serving:
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise DeclarationError(f"serving: max_rows {self.max_rows} lets no request in. Give at least 1.")
+        if min(self.shadow, self.canary) < 0 or not self.shadow + self.canary <= 1:
+            raise DeclarationError(
+                f"serving: shadow {self.shadow} and canary {self.canary} are shares of the entities. Give numbers from 0 "
+                "that add up to at most 1."
+            )
         if not 1 <= self.flush_milliseconds <= 60_000:
             raise DeclarationError(
                 f"serving: flush_milliseconds {self.flush_milliseconds} is no use. Give 1 to 60,000, such as 100."

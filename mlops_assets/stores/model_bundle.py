@@ -47,7 +47,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """What a bundle is and what it was made from.
 
     metrics: of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
-    value. classes: names of the classes in code order, empty for regression.
+    value. classes: names of the classes in code order, empty for regression. typical: a row of the model's matrix as it
+    usually is, (inputs,), NaN for null; what explanations compare with, empty where the version has none.
     """
 
     product: str
@@ -72,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True):
     metrics: dict[str, float] = {}
     spread_percent: float = 0.0
     checksums: dict[str, str] = {}
+    typical: tuple[float | None, ...] = ()
 
 
 class Bundle:
@@ -131,6 +133,11 @@ class Bundle:
             for item, value in zip(self.manifest.inputs, row, strict=True)
             if item.kind is FeatureKind.CATEGORICAL and value is not None and value not in item.categories
         ]
+
+    def typical(self) -> NDArray[np.float32] | None:
+        """(inputs,), None where the version was made without."""
+        known = self.manifest.typical
+        return np.array([np.nan if value is None else value for value in known], np.float32) if known else None
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) probability of class 1 (binary) or prediction (regression); (n, classes) for multiclass."""

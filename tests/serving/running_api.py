@@ -70,7 +70,8 @@ def a_server(
         line = process.stdout.readline()
         found = re.search(r"http://\S+:\d+", line)
         assert found, f"no address in {line!r}"
-        address = found.group()
+        # a container listens on every address
+        address = found.group().replace("0.0.0.0", "127.0.0.1")
         eventually(lambda: httpx.get(f"{address}/health/ready").status_code == 200)
         yield RunningServer(address, process)
     finally:
