@@ -57,10 +57,11 @@ def train(
     told(f"fitting {candidate.name} on {rows.height:,} rows")
     fitted = fit(product, candidate, rows)
     told(f"fitted in {fitted.seconds:.1f} s; converting to ONNX")
+    model = to_onnx(fitted.estimator, product.task, len(fitted.inputs))  # first, for not everything has this form
     told("measuring how much the score varies from week to week")
     later = score_later_periods(product, candidate, rows)
     files = {
-        MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)),
+        MODEL: model,
         REFERENCE: msgspec.json.encode(profile_training_window(product, rows, later), order="deterministic"),
         ESTIMATOR: dumps(fitted.estimator),
     }
