@@ -19,7 +19,7 @@ ALPHA = 0.01
 def prototype_readings(reference: ReferenceProfile, current: pl.DataFrame) -> dict[str, float]:
     """Percent of rows that moved, by feature that acts (role input)."""
     profiles = [profile for profile in reference.features if profile.role is Role.INPUT]
-    assert not [p.name for p in profiles if what_is_wrong(current, p.name, p.kind)]
+    assert not [p.name for p in profiles if what_is_wrong(current.schema, p.name, p.kind)]
     found = {}
     for profile, counts in zip(profiles, count_bins(profiles, current.lazy()), strict=True):
         found[profile.name] = _reading(np.array(profile.counts), counts, len(reference.features))

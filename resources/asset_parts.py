@@ -56,7 +56,7 @@ def dep(product: ModelProduct, asset: str, *, first: int = 0, last: int = 0) -> 
 
 def periods_in(product: ModelProduct, window: timedelta) -> int:
     """How many periods it takes to cover `window`."""
-    return -(-window // product.period.length)
+    return product.period.covering(window)
 
 
 def product_asset(

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.dtypes import input_schema
 from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.stores.online_features import Missed, OnlineFeatures
 from mlops_assets.stores.online_store import OnlineStore
@@ -37,6 +37,7 @@ class Scorer:
 
     def __init__(self, product: ModelProduct, online: OnlineStore) -> None:
         self._product = product
+        self._schema = input_schema(product)
         self._features = OnlineFeatures(product, online)
 
     def score(self, bundle: Bundle, rows: Sequence[RowStruct]) -> Scored:
@@ -56,14 +57,8 @@ class Scorer:
     def _matrix(self, bundle: Bundle, values: list[dict[str, Value]]) -> NDArray[np.float32]:
         if len(values) <= FEW_ROWS:
             return np.array([bundle.encode_row(of_row) for of_row in values], dtype=np.float32)  # type: ignore[arg-type]
-        schema = {feature.name: _dtype(feature) for feature in self._product.inputs}
-        return bundle.encode(
-            pl.DataFrame({name: [of_row[name] for of_row in values] for name in schema}, schema=schema)
-        )
-
-
-def _dtype(feature: Feature) -> type[pl.DataType]:
-    return pl.String if feature.kind is FeatureKind.CATEGORICAL else pl.Float64
+        columns = {name: [of_row[name] for of_row in values] for name in self._schema}
+        return bundle.encode(pl.DataFrame(columns, schema=self._schema))
 
 
 def _unknown_categories(bundle: Bundle, values: dict[str, Value]) -> Iterator[RowWarning]:

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import polars as pl
 
 from mlops_assets.data.features import build_features, lookup_table, newest_by
-from mlops_assets.products.feature_view import CREATED_TIME, FeatureKind
+from mlops_assets.products.feature_view import CREATED_TIME
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.source import Table
+from mlops_assets.products.source import Table, tables_by_name
+from mlops_assets.stores.dtypes import input_schema
 from mlops_assets.stores.online_features import OnlineFeatures
 from mlops_assets.stores.online_store import OnlineStore
 
@@ -70,7 +71,7 @@ def guard_online_path(
             found.append(path.of([SimpleNamespace(**row)])[0].values)
             before = now
     values = pl.DataFrame(
-        [{name: row[name] for name in product.feature_names} for row in found], schema=_input_schema(product)
+        [{name: row[name] for name in product.feature_names} for row in found], schema=input_schema(product)
     )
     expected = sample.select(identity).join(
         stored, on=identity, how="left", maintain_order="left", nulls_equal=True, coalesce=True
@@ -87,7 +88,7 @@ def guard_future(
     rows: request columns; tables: the source tables that `stored` was built from."""
     clock = product.event_timestamp
     now = rows[clock].sort()[rows.height // 2]
-    declared = {table.name: table for table in (product.source.main, *product.source.side_tables)}
+    declared = tables_by_name(product.source)
     known = {name: product.request if name == product.source.main.name else declared[name].key for name in tables}
     altered = {
         name: with_another_future(declared[name], table.collect(), now, known[name], product.seed).lazy()
@@ -136,7 +137,3 @@ def _differences(names: Sequence[str], expected: pl.DataFrame, found: pl.DataFra
             first = int(same.not_().arg_true()[0])
             differences.append(Difference(name, int((~same).sum()), stored[first], again[first]))
     return tuple(differences)
-
-
-def _input_schema(product: ModelProduct) -> dict[str, type[pl.DataType]]:
-    return {item.name: pl.String if item.kind is FeatureKind.CATEGORICAL else pl.Float64 for item in product.inputs}

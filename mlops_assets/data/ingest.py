@@ -7,7 +7,7 @@ import polars as pl
 from mlops_assets.data.contract import ContractResult, check_contract, conform
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.source import Table
+from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.stores.offline_store import OfflineStore
 
 HISTORY_PERIODS = 8
@@ -37,7 +37,7 @@ def read_period(
     """The period as the source gives it now, held against its contract. stored: the table's name in the store.
 
     Raises SourceError: it cannot be read. Raises ContractBroken: columns are missing or of the wrong type."""
-    tables = {table.name: table for table in (product.source.main, *product.source.side_tables)}
+    tables = tables_by_name(product.source)
     frame = conform(declared, product.source.read(declared.name, period))
     referenced = {
         name: conform(tables[name], product.source.read(name, period))

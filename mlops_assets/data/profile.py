@@ -107,9 +107,8 @@ def build_profiles(windows: Windows, inputs: Sequence[Feature]) -> tuple[Feature
     )
 
 
-def what_is_wrong(table: pl.DataFrame | pl.Schema, name: str, kind: FeatureKind) -> str | None:
+def what_is_wrong(schema: pl.Schema, name: str, kind: FeatureKind) -> str | None:
     """What makes the column unreadable, None when nothing does. A column of nulls only has no type to be wrong."""
-    schema = table if isinstance(table, pl.Schema) else table.schema
     if name not in schema:
         return "is missing"
     dtype = schema[name]

@@ -32,7 +32,4 @@ def addresses_with_lookback(product: ModelProduct, store: "OfflineStore", key: s
 
 def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
     """The period and as many earlier ones as its features look back, oldest first."""
-    period = product.period.at(key)
-    back = -(-product.lookback // product.period.length)
-    reach = [product.period.shift(period, -by) for by in range(back, -1, -1)]
-    return [item.key for item in reach if product.period.has(item)]
+    return [period.key for period in product.period.up_to(key, product.period.covering(product.lookback) + 1)]

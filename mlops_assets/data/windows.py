@@ -17,14 +17,12 @@ YEAR = timedelta(weeks=52)  # whole weeks, so that a season is compared with the
 
 def periods_in_window(product: ModelProduct) -> int:
     """Periods that make a monitoring window: one, or as many as fill a week."""
-    return max(1, -(-WEEK // product.period.length))
+    return product.period.covering(WEEK)
 
 
 def current_keys(product: ModelProduct, key: str) -> list[str]:
     """The period and the ones before it that make its window, oldest first; fewer at the start of time."""
-    period = product.period.at(key)
-    reach = [product.period.shift(period, -back) for back in range(periods_in_window(product) - 1, -1, -1)]
-    return [item.key for item in reach if product.period.has(item)]
+    return [period.key for period in product.period.up_to(key, periods_in_window(product))]
 
 
 def reference_window(product: ModelProduct, rows: "pl.DataFrame") -> "pl.Series":

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.reference import build_reference
+from mlops_assets.data.profile import FeatureProfile
+from mlops_assets.data.reference import ReferenceProfile, build_reference
 from mlops_assets.data.windows import (
     current_keys,
     is_trained_on,
@@ -19,7 +20,13 @@ from mlops_assets.data.windows import (
 from mlops_assets.errors import NothingToLearnFrom, PartitionMissing
 from mlops_assets.inference.batch import SCORE, VERSION
 from mlops_assets.monitoring.decision import Decision, decide
-from mlops_assets.monitoring.drift import DriftReading, inconclusive, measure_distribution, measure_drift
+from mlops_assets.monitoring.drift import (
+    DriftReading,
+    FeatureReading,
+    inconclusive,
+    measure_distribution,
+    measure_drift,
+)
 from mlops_assets.monitoring.load import (
     earlier_scores,
     hardly_used,
@@ -49,7 +56,7 @@ from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle, Manifest, read_manifest
+from mlops_assets.stores.model_bundle import Bundle, read_manifest
 from mlops_assets.training.fit import PREDICTION, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
 from mlops_assets.training.recipe import recipe_to_train_by
@@ -91,26 +98,14 @@ def read_drift(product: ModelProduct, home: Home, key: str) -> DriftRecord:
         reason = f"{len(keys) - len(missing)} of the {periods_in_window(product)} periods that make a whole week"
         return DriftRecord(champion.version, inconclusive(0, reason))
     reference = reference_of(champion)
-    stored = home.offline.keys(table)
-    season = None
-    if seasonal_inputs(product) and (of_season := season_keys(product, key, stored)):
-        rows = home.offline.read(table, of_season)
-        season = build_reference(rows, seasonal_inputs(product), reference_window(product, rows))
     reading = measure_drift(
         reference,
         home.offline.scan(table, keys),
         min_rows=product.drift.min_rows,
         unused=hardly_used(product, home, champion),
-        season=season,
+        season=_season(product, home, key),
     )
-    prediction = None
-    predictions = [name for name in keys if home.offline.has(f"{product.name}/predictions", name)]
-    if reference.score is not None and predictions:
-        scores = home.offline.read(f"{product.name}/predictions", predictions).filter(
-            pl.col(VERSION) == champion.version
-        )
-        said = _predicted(product, scores, read_manifest(Path(champion.bundle)))
-        prediction = measure_distribution(reference.score, said, min_rows=product.drift.min_rows)
+    prediction = _prediction_drift(product, home, keys, champion, reference.score)
     return DriftRecord(champion.version, msgspec.structs.replace(reading, prediction=prediction))
 
 
@@ -165,7 +160,7 @@ def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessReco
     if served < every or served % every:
         due = every - served % every if served > 0 else every
         return record(without_reading(StalenessState.NOT_DUE, metric, f"compared every {every} periods, next in {due}"))
-    keys = [product.period.shift(period, -back).key for back in range(every - 1, -1, -1)]
+    keys = [item.key for item in product.period.up_to(key, every)]
     manifest = read_manifest(Path(champion.bundle))
     rows = labelled_features(product, home, keys)
     challenger = fit(product, recipe.as_candidate(), known_before(product, home, keys[0]))
@@ -254,9 +249,28 @@ def _overlap(champion: Deployment) -> str:
     )
 
 
-def _predicted(product: ModelProduct, scores: pl.DataFrame, champion: Manifest) -> pl.DataFrame:
+def _season(product: ModelProduct, home: Home, key: str) -> ReferenceProfile | None:
+    """The same season a year before; None without seasonal inputs or without that much history."""
+    inputs, table = seasonal_inputs(product), f"{product.name}/features"
+    keys = season_keys(product, key, home.offline.keys(table)) if inputs else []
+    if not keys:
+        return None
+    rows = home.offline.read(table, keys)
+    return build_reference(rows, inputs, reference_window(product, rows))
+
+
+def _prediction_drift(
+    product: ModelProduct, home: Home, keys: list[str], champion: Deployment, profile: FeatureProfile | None
+) -> FeatureReading | None:
+    """None where the reference knows no scores, or nothing was predicted."""
+    table = f"{product.name}/predictions"
+    stored = [key for key in keys if home.offline.has(table, key)]
+    if profile is None or not stored:
+        return None
+    scores = home.offline.read(table, stored).filter(pl.col(VERSION) == champion.version)
     values = np.array(scores[SCORE].to_list(), dtype=np.float64)
-    return pl.DataFrame({PREDICTION: predicted(product.task, values, champion.classes)})
+    said = predicted(product.task, values, read_manifest(Path(champion.bundle)).classes)
+    return measure_distribution(profile, pl.DataFrame({PREDICTION: said}), min_rows=product.drift.min_rows)
 
 
 def _score_alone(product: ModelProduct, rows: pl.DataFrame) -> float | None:

@@ -11,10 +11,11 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.task import METRICS, Task
-from mlops_assets.training.metrics import RESAMPLES, Array, score
+from mlops_assets.training.metrics import RESAMPLES, Array, draw_days, rows_by_day, score
 
 CONFIDENCE = 0.95
 MIN_RESAMPLES = RESAMPLES // 2  # fewer that can be scored make no interval
@@ -82,7 +83,7 @@ def measure_staleness(
             StalenessState.INCONCLUSIVE, metric, f"{rows} labelled rows to compare on, the policy asks for {min_rows}"
         )
     try:
-        champion, challenger = _mean_scores(periods, task, metric, None)
+        champion, challenger = _mean_scores(periods, task, metric, [slice(None)] * len(periods))
     except NothingToLearnFrom as nothing:
         return without_reading(StalenessState.INCONCLUSIVE, metric, str(nothing))
     if champion == 0:
@@ -91,9 +92,10 @@ def measure_staleness(
         )
     gains = []
     draw = np.random.default_rng(seed)
+    by_day = [rows_by_day(item.days) for item in periods]
     for _ in range(RESAMPLES):
         try:
-            old, new = _mean_scores(periods, task, metric, draw)
+            old, new = _mean_scores(periods, task, metric, [draw_days(of_days, draw) for of_days in by_day])
         except NothingToLearnFrom:
             continue  # a sample of days with one outcome only has no ranking
         gains.append(METRICS[metric].gain(new, old))
@@ -125,24 +127,15 @@ def measure_staleness(
 
 
 def _mean_scores(
-    periods: Sequence[PeriodScores], task: Task, metric: str, draw: np.random.Generator | None
+    periods: Sequence[PeriodScores], task: Task, metric: str, rows_of: Sequence[slice | NDArray[np.int64]]
 ) -> tuple[float, float]:
-    """Mean score of champion and challenger over the periods; of days drawn with replacement where `draw` is given."""
+    """Mean score of champion and challenger over the periods, each on its own `rows_of`."""
     found = []
-    for item in periods:
-        rows = slice(None) if draw is None else _drawn_days(item.days, draw)
+    for item, rows in zip(periods, rows_of, strict=True):
         labels = item.labels[rows]
         found.append([score(metric, task, labels, side[rows]) for side in (item.champion, item.challenger)])
     old, new = np.mean(found, axis=0)
     return float(old), float(new)
-
-
-def _drawn_days(days: pl.Series, draw: np.random.Generator) -> Array:
-    codes = days.rank("dense").to_numpy() - 1
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(int(codes.max()) + 2))
-    count = len(bounds) - 1
-    return np.concatenate([order[bounds[day] : bounds[day + 1]] for day in draw.integers(0, count, count)])
 
 
 def _reason(metric: str, percent: float, low: float, high: float, stale: float, periods: int) -> str:

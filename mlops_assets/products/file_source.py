@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.file_faults import broken_lines, explain
 from mlops_assets.products.files_found import find_files
-from mlops_assets.products.source import Table
+from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.products.typed_rows import typed
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Files:
         )
 
     def _table(self, name: str) -> Table:
-        known = {table.name: table for table in (self.main, *self.side_tables)}
+        known = tables_by_name(self)
         if name not in known:
             raise SourceError(f"these files hold no table {name!r}. {choices(name, known)}")
         return known[name]

@@ -66,6 +66,15 @@ class Periods:
         count = length // self.length
         return [period for by in range(-count, 0) if self.has(period := self.shift(last, by))]
 
+    def covering(self, window: timedelta) -> int:
+        """How many periods it takes to cover `window`."""
+        return -(-window // self.length)
+
+    def up_to(self, key: str, count: int) -> list[Period]:
+        """The period of `key` and the ones before it, `count` in all, oldest first; fewer at the start of time."""
+        last = self.at(key)
+        return [period for back in range(count - 1, -1, -1) if self.has(period := self.shift(last, -back))]
+
     def ended_by(self, now: datetime) -> Iterator[Period]:
         """Every period that is over at `now`, oldest first."""
         period = self.first

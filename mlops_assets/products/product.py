@@ -17,7 +17,7 @@ from mlops_assets.products.periods import Periods
 from mlops_assets.products.policy import Acceptance, DriftPolicy, Serving
 from mlops_assets.products.probation import Probation
 from mlops_assets.products.search import Search
-from mlops_assets.products.source import Column, Source
+from mlops_assets.products.source import Column, Source, tables_by_name
 from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
 
 DEFAULT_PARITY = 1e-5
@@ -135,7 +135,7 @@ class ModelProduct:
             for name in wanted:
                 if not main.has(name):
                     raise DeclarationError(f"{self.name}: {role} names {name!r}. {choices(name, names)}")
-        tables = {table.name: table for table in (main, *self.source.side_tables)}
+        tables = tables_by_name(self.source)
         for table in tables.values():
             for reference in table.references:
                 there = tables.get(reference.table)

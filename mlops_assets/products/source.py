@@ -141,3 +141,8 @@ class Source(Protocol):
     def has_arrived(self, period: Period, now: datetime) -> bool:
         """Is the whole period there to be read at `now`?"""
         ...
+
+
+def tables_by_name(source: Source) -> dict[str, Table]:
+    """Every table of a source, the main one first."""
+    return {table.name: table for table in (source.main, *source.side_tables)}

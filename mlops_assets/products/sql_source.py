@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from mlops_assets.errors import DeclarationError, SourceError, choices
-from mlops_assets.products.source import Kind, Table
+from mlops_assets.products.source import Kind, Table, tables_by_name
 from mlops_assets.products.typed_rows import typed
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Sql:
         """Streamed batch by batch when it is collected; only the period's rows leave the database.
 
         Raises SourceError, here or when it is collected: the database cannot be reached or refuses the query."""
-        known = {declared.name: declared for declared in (self.main, *self.side_tables)}
+        known = tables_by_name(self)
         if table not in known:
             raise SourceError(f"this database holds no table {table!r}. {choices(table, known)}")
         url = self._url()

@@ -21,6 +21,11 @@ class Metric:
     more_is_better: bool
     unit: str = ""
 
+    @property
+    def sign(self) -> int:
+        """1, or -1 where less is better: a value times it is better when it is more."""
+        return 1 if self.more_is_better else -1
+
     def gain(self, new: float, old: float) -> float:
         """How much better `new` is than `old`, in the metric's unit; negative when worse."""
         return new - old if self.more_is_better else old - new

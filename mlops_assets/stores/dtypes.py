@@ -1,9 +1,11 @@
-"""How declared kinds of columns are held: their Polars types, and timestamps as whole microseconds."""
+"""How declared kinds of columns and of model inputs are held: their Polars types, and timestamps as whole microseconds."""
 
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
 
 DTYPES: dict[Kind, pl.DataType] = {
@@ -15,6 +17,15 @@ DTYPES: dict[Kind, pl.DataType] = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def input_schema(product: ModelProduct) -> dict[str, pl.DataType]:
+    """Type of every model input, in the order of the model's columns."""
+    kinds: dict[FeatureKind, pl.DataType] = {
+        FeatureKind.NUMERIC: pl.Float64(),
+        FeatureKind.CATEGORICAL: pl.String(),
+    }
+    return {feature.name: kinds[feature.kind] for feature in product.inputs}
 
 
 def microseconds(moment: datetime) -> int:

@@ -1,6 +1,6 @@
 """The online path of features: what a row carries itself, computed, and what it cannot carry, looked up.
 
-The API scores what comes out of here, and the check `online_equals_offline_features` compares it with the stored rows:
+The API scores what comes out of here, and the check `online_path_agrees` compares it with the stored rows:
 both run this code, so neither can drift from the other.
 """
 
@@ -18,7 +18,7 @@ from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.dtypes import DTYPES, microseconds
+from mlops_assets.stores.dtypes import DTYPES, input_schema, microseconds
 from mlops_assets.stores.online_store import FOUND, Asked, LookedUp, OnlineStore
 
 Value = str | float | bool | datetime | None
@@ -51,8 +51,9 @@ class OnlineFeatures:
         self._online = online
         self._columns = product.request_columns()
         self._thread = threading.local()
+        held = input_schema(product)
         self._requested = [
-            pl.col(feature.name).cast(_dtype(feature))
+            pl.col(feature.name).cast(held[feature.name])
             for view in product.features
             if not view.is_lookup
             for feature in view.features
@@ -129,7 +130,3 @@ def _as_input(feature: Feature, value: Any) -> Value:
     if value is None or value is UNSET:
         return None
     return str(value) if feature.kind is FeatureKind.CATEGORICAL else float(value)
-
-
-def _dtype(feature: Feature) -> type[pl.DataType]:
-    return pl.String if feature.kind is FeatureKind.CATEGORICAL else pl.Float64

@@ -60,10 +60,9 @@ def validate(
 def fold_score(product: ModelProduct, labels: Array, scores: Array) -> float:
     """The primary metric, turned so that more is better; NaN where these rows cannot be scored."""
     try:
-        value = score(product.metric, product.task, labels, scores)
+        return product.primary_metric.sign * score(product.metric, product.task, labels, scores)
     except NothingToLearnFrom:
         return float("nan")
-    return value if product.primary_metric.more_is_better else -value
 
 
 def _aligned(scores: Array, fitted: tuple[str, ...], classes: tuple[str, ...]) -> Array:

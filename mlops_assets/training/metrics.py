@@ -1,6 +1,6 @@
 """Scores of predictions against labels, with bootstrap intervals over whole days."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,13 +78,19 @@ def paired_gain(
 
 def day_blocks(days: pl.Series, seed: int, resamples: int = RESAMPLES) -> list[NDArray[np.int64]]:
     """Row numbers of `resamples` samples that draw whole days with replacement."""
+    found, draw = rows_by_day(days), np.random.default_rng(seed)
+    return [draw_days(found, draw) for _ in range(resamples if found else 0)]
+
+
+def rows_by_day(days: pl.Series) -> list[NDArray[np.int64]]:
+    """Row numbers of every day, oldest day first."""
     codes = days.cast(pl.Categorical if days.dtype == pl.String else days.dtype).rank("dense").to_numpy() - 1
-    rows_of_day = [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)] if len(codes) else []
-    draw = np.random.default_rng(seed)
-    return [
-        np.concatenate([rows_of_day[day] for day in draw.integers(0, len(rows_of_day), len(rows_of_day))])
-        for _ in range(resamples if rows_of_day else 0)
-    ]
+    return [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)] if len(codes) else []
+
+
+def draw_days(of_days: Sequence[NDArray[np.int64]], draw: np.random.Generator) -> NDArray[np.int64]:
+    """Row numbers of as many days as there are, drawn with replacement."""
+    return np.concatenate([of_days[day] for day in draw.integers(0, len(of_days), len(of_days))])
 
 
 def _can_score(metric: str, labels: Array) -> bool:

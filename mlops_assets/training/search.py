@@ -105,7 +105,7 @@ def _ranked(
         name: score_with_interval(metric, task, labels, made.validated.scores, days)
         for name, made in tuned.best.items()
     }
-    sign = 1 if product.primary_metric.more_is_better else -1
+    sign = product.primary_metric.sign
     best = max(results, key=lambda name: sign * results[name].value)
     trials = []
     for name, made in tuned.best.items():

@@ -118,7 +118,7 @@ def _search(
         value = _try(trial, candidate, validated, score_of, keeper)
         study.tell(trial, value, optuna.trial.TrialState.PRUNED if value is None else None)
         spent += time.perf_counter() - started
-        sign = 1 if product.primary_metric.more_is_better else -1
+        sign = product.primary_metric.sign
         what = "left early" if value is None else f"{product.metric} {sign * value:.4f}"
         told(f"trial {count + 1} of {wanted}, {candidate.name}: {what}; {spent:.0f} s of {product.search.seconds:g} s")
     return f"{product.search.trials} trials" if wanted > declared else "what is declared"
@@ -173,7 +173,7 @@ def _spaces(product: ModelProduct) -> dict[str, Mapping[str, Range]]:
 
 
 def _searched(product: ModelProduct, trial: "optuna.trial.FrozenTrial") -> SearchedTrial:
-    sign = 1 if product.primary_metric.more_is_better else -1
+    sign = product.primary_metric.sign
     return SearchedTrial(
         trial.number,
         trial.user_attrs[CANDIDATE],
@@ -191,7 +191,7 @@ def _best(
     keeper: "_Keeper",
 ) -> dict[str, Best]:
     """Each candidate's best setting. What was validated before a kill is read back, or validated again."""
-    sign = 1 if product.primary_metric.more_is_better else -1
+    sign = product.primary_metric.sign
     best = {}
     for candidate in product.candidates:
         complete = [item for item in searched if item.candidate == candidate.name and item.score is not None]
