@@ -37,8 +37,8 @@ check: $(READY) ## lint, types, import contracts, definitions
 	@MLOPS_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
 
 lock: ## renew the lock files (hashes, no registry address)
-	@for name in bootstrap runtime dev; do \
-	  case $$name in bootstrap) from=requirements/bootstrap.in;; runtime) from=pyproject.toml;; dev) from="pyproject.toml --extra dev -c requirements/runtime.lock";; esac; \
+	@for name in bootstrap runtime dev serving; do \
+	  case $$name in bootstrap) from=requirements/bootstrap.in;; runtime) from=pyproject.toml;; dev) from="pyproject.toml --extra dev -c requirements/runtime.lock";; serving) from="requirements/serving.in -c requirements/dev.lock";; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$from -o requirements/$$name.lock || exit 1; done
 	@for from in benchmarks/peers/*.in; do \

@@ -116,6 +116,7 @@ def serve() -> None:
     """Start the prediction API on MLOPS_HOST and MLOPS_PORT (default 127.0.0.1:8000)."""
     import runpy
 
+    sys.argv = ["serving"]  # the word `serve` would tell it that SageMaker starts it
     runpy.run_module("serving", run_name="__main__")
 
 

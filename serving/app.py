@@ -1,75 +1,145 @@
 """The prediction API, composed: `create_app(settings)`."""
 
-from collections.abc import AsyncIterator, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from litestar import Litestar
+import msgspec
+from litestar import Litestar, get
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Tag
 from litestar.static_files import create_static_files_router
 
-from mlops_assets.errors import PlatformError, UnknownProduct
+from mlops_assets.errors import UnknownProduct
 from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.clock import WatchedClock
 from mlops_assets.stores.home import Home
+from mlops_assets.stores.label_log import LabelLog
 from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving import errors, routes
+from serving.access import Access
 from serving.answers import Predictor
 from serving.approvals import approvals_route
+from serving.challenged import ChallengedPredictor
+from serving.challengers import Challengers
 from serving.decoding import BodyDecoder
+from serving.documentation import refusals
+from serving.edge import Edge
+from serving.error_shapes import PROBLEM_JSON, Problem
+from serving.fast_path import Endpoint, FastPath
+from serving.gauges import Gauges
+from serving.labels import labels_route
+from serving.metrics import Metrics
 from serving.model_store import ModelStore
+from serving.observer import MetricsObserver, Observer
 from serving.openapi_page import OpenAPIPage
+from serving.protocols.catalog import error_shapes, protocol_routes
+from serving.protocols.scoring import Scoring
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
+from serving.telemetry import tracer_from
+from serving.versions import list_versions
 
 
-def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -> Litestar:
+def create_app(
+    settings: Settings, products: Sequence[ModelProduct] = CATALOG, observer: Observer | None = None
+) -> Litestar:
     """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
-    if settings.pinned is not None:
-        products = [_named(settings.pinned.product, products)]
+    wanted = settings.product if settings.pinned is None else settings.pinned.product
+    if wanted is not None:
+        products = [_named(wanted, products)]
     home = Home(settings.home, online_store=settings.online_store)
     online = home.online  # kept: it holds one connection per thread
-    log = PredictionLog(settings.prediction_log)
+    flush_seconds = min(product.serving.flush_milliseconds for product in products) / 1_000
+    log = PredictionLog(settings.prediction_log, flush_seconds=flush_seconds)
+    metrics_folder = settings.metrics or Path(tempfile.mkdtemp(prefix="serving-metrics-"))
+    metrics = Metrics(metrics_folder)
+    observer = observer or MetricsObserver(metrics)
+    clock = WatchedClock(home.clock_file)
     bodies = {product.name: body_schema(product) for product in products}
     scorers = {product.name: Scorer(product, online) for product in products}
 
     def warm_up(product: ModelProduct, bundle: Bundle) -> None:
         body = bodies[product.name]
-        scorers[product.name].score(bundle, BodyDecoder(body).decode(body.example_body(), {}).rows)
+        # a model can be taken up while the online store is away
+        looked_up = {name: None for view in product.lookups for name in view.names}
+        content = msgspec.json.encode({"rows": [{**looked_up, **body.example_row()}]})
+        scorers[product.name].score(bundle, BodyDecoder(body).decode_json(content).rows)
 
     models = ModelStore(products, home.ledger, warm_up, pinned=settings.pinned, poll_seconds=settings.poll_seconds)
-    served = routes.Served(products, models, online, log)
+    labels = LabelLog(home.label_log)
 
-    def predictor(product: ModelProduct) -> Predictor:
-        return Predictor(product, scorers[product.name], models, log, lambda: home.clock.now())
+    def dropped_by(product: ModelProduct) -> Callable[[int], None]:
+        return lambda rows: metrics.add(("mlops_shadow_dropped", product.name), rows)
+
+    def predictor(product: ModelProduct) -> ChallengedPredictor:
+        answering, unseen = (
+            Predictor(
+                product,
+                scorers[product.name],
+                models,
+                into,
+                clock.now,
+                observer=observer,
+                most_waiting_rows=settings.queue_rows,
+            )
+            for into in (log, shadow_log)
+        )
+        return ChallengedPredictor(product, answering, unseen, challengers, dropped_by(product))
+
+    challenged = () if settings.pinned is not None else products
+    challengers = Challengers(challenged, home, warm_up, poll_seconds=settings.poll_seconds)
+    shadow_log = PredictionLog(home.shadow_log, flush_seconds=flush_seconds)
+    predictors = {product.name: predictor(product) for product in products}
+    served = routes.Served(products, models, home, online, log, predictors, bodies)
+    gauges = Gauges(metrics, models, log, predictors)
+    scorings = [Scoring(bodies[name], predictor) for name, predictor in predictors.items()]
+    shapes = error_shapes(settings.platform)
+    tracer = tracer_from(os.environ)
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         models.start()
+        challengers.start()
         try:
-            yield
+            async with gauges.running():
+                yield
         finally:
             models.stop()
+            challengers.stop()
+            for challenged_predictor in predictors.values():
+                await challenged_predictor.close()
             log.close()
+            shadow_log.close()
+            labels.close()
+            tracer.close()
+            metrics.close()
+            if settings.metrics is None:
+                shutil.rmtree(metrics_folder, ignore_errors=True)
 
     home.reports.mkdir(parents=True, exist_ok=True)
-    return Litestar(
+    app = Litestar(
         [
-            *(routes.predict_route(bodies[product.name], predictor(product)) for product in products),
+            *(routes.predict_route(bodies[name], predictor) for name, predictor in predictors.items()),
+            *protocol_routes(scorings, models, settings.platform),
+            *(labels_route(product, models, labels, metrics, clock.now) for product in products),
             *routes.COMMON,
-            approvals_route(products, home.approvals(settings.approval_key), lambda: home.clock.now()),
+            approvals_route(products, home.approvals(settings.approval_key), clock.now, is_open=settings.needs_no_key),
+            list_versions,
+            metrics_route(metrics, gauges),
             create_static_files_router("/reports", [home.reports], html_mode=True, include_in_schema=False),
         ],
         dependencies={"served": Provide(lambda: served, sync_to_thread=False)},
-        exception_handlers={
-            PlatformError: errors.from_platform_error,
-            HTTPException: errors.from_http_exception,
-            Exception: errors.from_bug,
-        },
+        exception_handlers=errors.handlers(shapes),
         lifespan=[running],
         openapi_config=OpenAPIConfig(
             title="Predictions",
@@ -81,6 +151,31 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -
         ),
         logging_config=None,
     )
+    endpoints = {routes.predict_path(name): Endpoint(bodies[name], each) for name, each in predictors.items()}
+    app.asgi_handler = Edge(
+        FastPath(app.asgi_handler, endpoints, observer),
+        access=Access(
+            settings.keys,
+            is_open=settings.needs_no_key,
+            open_paths=settings.platform.open_paths if settings.platform else (),
+        ),
+        limits=replace(settings.limits, rate=settings.limits.rate / settings.workers),  # of each of them
+        shapes=shapes,
+        metrics=metrics,
+        tracer=tracer,
+        log_requests=settings.log_requests,
+    )
+    return app
+
+
+def metrics_route(metrics: Metrics, gauges: Gauges) -> HTTPRouteHandler:
+    @get("/metrics", summary="Metrics, for Prometheus", media_type="text/plain; version=0.0.4", sync_to_thread=True)
+    def read_metrics() -> bytes:
+        gauges.sample()  # of this worker, now; of the others, within the last second
+        return metrics.exposition()
+
+    read_metrics.responses = refusals(Problem, PROBLEM_JSON)
+    return read_metrics
 
 
 def _named(name: str, products: Sequence[ModelProduct]) -> ModelProduct:

@@ -14,6 +14,8 @@ from msgspec import Meta
 from mlops_assets.errors import UnknownProduct
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.approvals import Approval, ApprovalBook, Verdict
+from serving.documentation import refusals
+from serving.error_shapes import PROBLEM_JSON, Problem
 
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 
@@ -27,9 +29,10 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def approvals_route(
-    products: Sequence[ModelProduct], book: ApprovalBook, now: Callable[[], datetime]
+    products: Sequence[ModelProduct], book: ApprovalBook, now: Callable[[], datetime], *, is_open: bool
 ) -> HTTPRouteHandler:
-    """Who sends the key that answers are signed with may answer; nobody else, wherever the request comes from.
+    """Where requests need keys, the role approve was asked for before this is reached (`access.py`). Where they need none
+    (is_open), who sends the key that answers are signed with may answer, and nobody else.
 
     The answer is only kept: acceptance and deployment verify it and judge the gates again."""
     by_name = {product.name: product for product in products}
@@ -38,7 +41,9 @@ def approvals_route(
         "/v1/models/{product:str}/versions/{version:int}/approvals",
         operation_id="answer_version",
         sync_to_thread=True,
-        include_in_schema=False,  # the page of the API shows rows to predict, and takes every POST for one
+        summary="Approve or reject a version that waits",
+        tags=["approvals"],
+        responses=refusals(Problem, PROBLEM_JSON),
     )
     def answer(
         product: FromPath[str],
@@ -48,7 +53,7 @@ def approvals_route(
     ) -> Approval:
         if product not in by_name:
             raise UnknownProduct(product, by_name)
-        if not book.holds(key):
+        if is_open and not book.holds(key):
             raise NotAuthorizedException("this needs the approval key. Send it as 'X-Approval-Key'.")
         valid_for = by_name[product].acceptance.valid_for
         return book.answer_waiting(product, version, data.verdict, data.by, data.note, now(), valid_for)

@@ -10,7 +10,8 @@ import msgspec
 
 from mlops_assets.errors import choices
 from mlops_assets.products.source import Kind
-from serving.errors import Fault, InvalidRows, MalformedBody, TooManyRows, UnsupportedBody
+from serving.error_shapes import Fault
+from serving.errors import InvalidRows, MalformedBody, TooManyRows, UnsupportedBody
 from serving.schemas import PREDICTION_ID, BodySchema, Field, RequestStruct
 
 MOST_FAULTS = 20
@@ -27,7 +28,11 @@ class BodyDecoder:
 
     def decode(self, body: bytes, headers: Mapping[str, str]) -> RequestStruct:
         """Raises UnsupportedBody, MalformedBody, TooManyRows or InvalidRows."""
-        _refuse_other_encodings(headers)
+        refuse_other_encodings(headers)
+        return self.decode_json(body)
+
+    def decode_json(self, body: bytes) -> RequestStruct:
+        """Raises MalformedBody, TooManyRows or InvalidRows."""
         try:
             request = self._typed.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -38,7 +43,7 @@ class BodyDecoder:
 
     def _refuse_what_types_cannot_tell(self, request: RequestStruct) -> None:
         given = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
-        if len(given) != len(set(given)):
+        if len(given) > 1 and len(given) != len(set(given)):
             twice = next(name for name in given if given.count(name) > 1)
             raise _invalid(
                 [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined.")]
@@ -147,7 +152,7 @@ def _lenient(body: bytes) -> Any:
         raise MalformedBody(f"the body is JSON beyond any use: {error}.") from None
 
 
-def _refuse_other_encodings(headers: Mapping[str, str]) -> None:
+def refuse_other_encodings(headers: Mapping[str, str]) -> None:
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedBody(

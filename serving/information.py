@@ -49,6 +49,35 @@ class VersionInformation(msgspec.Struct):
     metrics: dict[str, float]
 
 
+class Serving(msgspec.Struct):
+    """A time in which a version was the champion. until: None while it is."""
+
+    since: datetime
+    until: datetime | None
+    reason: str
+    by: str
+
+
+class VersionEntry(msgspec.Struct):
+    """One version whose bundle is in the home. state: champion, challenger (newer than any deployed), former or passed over."""
+
+    version: int
+    state: str
+    partition: str
+    created_at: datetime
+    estimator: str
+    trained_rows: int
+    metrics: dict[str, float]
+    served: list[Serving]
+
+
+class VersionList(msgspec.Struct):
+    """Newest first."""
+
+    product: str
+    versions: list[VersionEntry]
+
+
 class ModelInformation(msgspec.Struct):
     """One product as it is served. last_swap_error: why the newest deployment is not the one that answers."""
 
@@ -77,8 +106,16 @@ class ModelSummary(msgspec.Struct):
     predict: str
 
 
+class WorkerInformation(msgspec.Struct):
+    """One process of this server."""
+
+    process_id: int
+    memory_mb: float
+
+
 class ModelList(msgspec.Struct):
     models: list[ModelSummary]
+    workers: list[WorkerInformation]
 
 
 class Liveness(msgspec.Struct):

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from litestar.concurrency import sync_to_thread
+
 from mlops_assets.errors import BundleError, NoChampion
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment, DeploymentLedger
 from mlops_assets.stores.model_bundle import Bundle
-from serving.errors import NotServing
+from serving.errors import NotServing, UnknownVersion
 from serving.settings import PinnedBundle
 
+FORMER_KEPT = 8  # earlier versions that stay open
 RETRY_POLLS = 10  # a bundle that cannot be opened is tried again every so many polls
 _log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class ModelStore:
         self._position: int | None = None
         self._polls_until_retry = 0
         self._poll_error: str | None = None
+        self._former: dict[tuple[str, int], ServedModel] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_polling, name="model-store", daemon=True)
 
@@ -81,6 +85,37 @@ class ModelStore:
         if state.swap_error is not None:
             raise NotServing(f"the champion of {product} cannot be taken up: {state.swap_error}")
         raise NotServing(f"{product} is being loaded. Try again in a moment; /health/ready tells when.")
+
+    async def version(self, product: str, version: int) -> ServedModel:
+        """A version that was deployed once, opened when it is first asked for. The newest asked for are kept open.
+
+        Raises UnknownVersion. Raises NotServing: its bundle cannot be opened."""
+        serving = self._states[product].model
+        if serving is not None and serving.bundle.manifest.version == version:
+            return serving
+        kept = self._former.get((product, version))
+        if kept is None:
+            kept = await sync_to_thread(self._open_former, product, version)
+        self._former.pop((product, version), None)
+        self._former[product, version] = kept
+        while len(self._former) > FORMER_KEPT:
+            self._former.pop(next(iter(self._former)))
+        return kept
+
+    def _open_former(self, name: str, version: int) -> ServedModel:
+        try:
+            history = [] if self._pinned is not None else self._ledger.history(name)
+        except (sqlite3.Error, OSError) as error:
+            raise NotServing(f"the deployment ledger cannot be read: {error}") from error
+        found = [deployment for deployment in history if deployment.version == version]
+        if not found:
+            known = ", ".join(str(number) for number in sorted({deployment.version for deployment in history}))
+            raise UnknownVersion(f"version {version} of {name} was never deployed here. Known: {known or 'none'}.")
+        product = next(product for product in self._products if product.name == name)
+        try:
+            return self._open(product, Path(found[-1].bundle), found[-1])
+        except Exception as error:  # (ONNX Runtime errors share no public base)
+            raise NotServing(f"version {version} of {name} cannot be opened: {error}") from error
 
     def state(self, product: str) -> ModelState:
         return self._states[product]
@@ -138,7 +173,6 @@ class ModelStore:
     def _take_up(self, product: ModelProduct, folder: Path, deployment: Deployment | None) -> None:
         before = self._states[product.name]
         deployed_at = deployment.deployed_at if deployment else None
-        reason = deployment.reason if deployment else "pinned"
         if (
             before.model is not None
             and before.model.deployed_at == deployed_at
@@ -147,9 +181,7 @@ class ModelStore:
             self._states[product.name] = ModelState("serving", before.model)
             return
         try:
-            bundle = Bundle.open(folder, product)
-            _refuse_another_model(bundle, product, deployment)
-            self._warm_up(product, bundle)
+            model = self._open(product, folder, deployment)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime errors share no public base, none may end the polling)
             self._polls_until_retry = RETRY_POLLS
             text = f"{folder}: {type(error).__name__}: {error}"
@@ -157,8 +189,17 @@ class ModelStore:
                 _log.error("%s: the new champion cannot be taken up: %s", product.name, text)
             self._states[product.name] = ModelState("serving" if before.model else "failed", before.model, text)
             return
-        self._states[product.name] = ModelState("serving", ServedModel(bundle, deployed_at, reason))
-        _log.info("%s: version %d serves", product.name, bundle.manifest.version)
+        self._states[product.name] = ModelState("serving", model)
+        _log.info("%s: version %d serves", product.name, model.bundle.manifest.version)
+
+    def _open(self, product: ModelProduct, folder: Path, deployment: Deployment | None) -> ServedModel:
+        """Open and warm. Raises BundleError, or whatever ONNX Runtime has to say."""
+        bundle = Bundle.open(folder, product)
+        _refuse_another_model(bundle, product, deployment)
+        self._warm_up(product, bundle)
+        if deployment is None:
+            return ServedModel(bundle, None, "pinned")
+        return ServedModel(bundle, deployment.deployed_at, deployment.reason)
 
 
 def _refuse_another_model(bundle: Bundle, product: ModelProduct, deployment: Deployment | None) -> None:

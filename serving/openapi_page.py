@@ -54,18 +54,26 @@ def _operation(document: Document, address: str, method: str, path: str, operati
     parts = [f"<details><summary>{summary}</summary><p>{escape(operation.get('description', ''))}</p>"]
     body = operation.get("requestBody")
     if body:
-        row = _row_schema(document, body["content"]["application/json"]["schema"])
-        example = json.dumps({"rows": [_example(row)]}, indent=2, ensure_ascii=False)
-        command = f"curl {address}{path} --json '{json.dumps({'rows': [_example(row)]})}'"
-        parts += [_table(row), f"<pre>{escape(command)}</pre><textarea>{escape(example)}</textarea>"]
+        listed = _listed(document, body["content"]["application/json"]["schema"])
+        content = {name: [_example(row)] for name, row in listed}
+        example = json.dumps(content, indent=2, ensure_ascii=False)
+        command = f"curl {address}{path} --json '{json.dumps(content)}'"
+        parts += [
+            *(_table(row) for _, row in listed),
+            f"<pre>{escape(command)}</pre><textarea>{escape(example)}</textarea>",
+        ]
     if "{" not in path:
         parts.append(f"<button data-method={method} data-path='{escape(path)}'>Send</button><pre></pre>")
     return "".join([*parts, "</details>"])
 
 
-def _row_schema(document: Document, schema: Document) -> Document:
-    request = _resolve(document, schema)
-    return _resolve(document, request["properties"]["rows"]["items"])
+def _listed(document: Document, schema: Document) -> list[tuple[str, Document]]:
+    """The list of rows, labels or columns in a body: its name, and what is in it. None where the body is freer."""
+    for name, of_property in _resolve(document, schema).get("properties", {}).items():
+        item = _resolve(document, of_property.get("items", {}))
+        if item.get("properties"):
+            return [(name, item)]
+    return []
 
 
 def _resolve(document: Document, schema: Document) -> Document:

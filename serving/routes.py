@@ -1,46 +1,56 @@
 """The routes: what is asked, who answers it, and nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import uuid4
 
 from litestar import Request, Response, get, post
-from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
-from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
-from litestar.typing import FieldDefinition
 
 from mlops_assets.errors import StoreError, UnknownProduct
 from mlops_assets.products.feature_view import FeatureView
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
 from mlops_assets.stores.online_store import OnlineStore
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving import information
-from serving.answers import ANSWERS, Predictor
+from serving.answers import ANSWERS
+from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
-from serving.errors import Problem, ready_status
+from serving.documentation import refusals, refusing, strict_body
+from serving.error_shapes import PROBLEM_JSON, Problem
+from serving.errors import ready_status
+from serving.fast_path import REFUSAL, most_bytes, trace_id_of
 from serving.model_store import ModelStore
-from serving.schemas import BodySchema, RequestStruct
+from serving.schemas import BodySchema, RequestStruct, RowStruct
+from serving.server import worker_memory
 
-INLINE_ROWS = 64  # more rows than this are scored in a thread, so that the event loop stays free
-BYTES_PER_ROW = 2_000
-REFUSALS = {400: "no JSON", 413: "too many rows", 415: "not JSON", 422: "rows that do not fit", 503: "no champion"}
+MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
 
 
 class Served:
     """What the routes talk to; no dataclass, or Litestar would check its fields at every request."""
 
     def __init__(
-        self, products: Sequence[ModelProduct], models: ModelStore, online: OnlineStore, log: PredictionLog
+        self,
+        products: Sequence[ModelProduct],
+        models: ModelStore,
+        home: Home,
+        online: OnlineStore,
+        log: PredictionLog,
+        predictors: Mapping[str, Predicting],
+        bodies: Mapping[str, BodySchema],
     ) -> None:
+        self.home = home
         self.products = {product.name: product for product in products}
         self.models = models
         self.online = online
         self.log = log
+        self.predictors = predictors
+        self.decoders = {name: BodyDecoder(schema) for name, schema in bodies.items()}
 
     def product(self, name: str) -> ModelProduct:
         """Raises UnknownProduct."""
@@ -49,42 +59,67 @@ class Served:
         return self.products[name]
 
 
-def predict_route(schema: BodySchema, predictor: Predictor) -> HTTPRouteHandler:
-    """`POST /v1/models/<product>/predict`, typed with the product's own fields."""
+def predict_path(product: str) -> str:
+    return f"/v1/models/{product}/predict"
+
+
+def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler:
+    """`POST /v1/models/<product>/predict`, typed with the product's own fields.
+
+    Requests without a query that can be answered are answered before they get here, by `fast_path.FastPath`."""
+
     product = schema.product
 
     async def predict(
         data: RequestStruct,
         request: Request[Any, Any, Any],
         features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
+        explain: Annotated[bool, QueryParameter(description="say how much each feature moved every row")] = False,
     ) -> Response[Any]:
-        request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
-        if len(data.rows) <= INLINE_ROWS:
-            answer = predictor.predict(data.rows, request_id, with_features=features)
-        else:
-            answer = await sync_to_thread(predictor.predict, data.rows, request_id, with_features=features)
-        return Response(answer, headers={"X-Request-ID": request_id})
+        if (refusal := request.scope.get(REFUSAL)) is not None:
+            raise refusal  # type: ignore[misc] # an exception, but a scope holds anything
+        return await _answer(predictor, request, data.rows, with_features=features, with_explanation=explain)
 
     # the types are made from the product, so they cannot be written down above
     predict.__annotations__ |= _types(schema.request, ANSWERS[product.task])
     return post(
-        f"/v1/models/{product.name}/predict",
+        predict_path(product.name),
         name=f"predict_{product.name}",
         operation_id=f"predict_{product.name}",
         summary=f"Predict {product.label.name}",
         description=product.description,
         tags=[product.name],
         status_code=200,
-        dto=_strict_dto(schema),
+        dto=strict_body(BodyDecoder(schema).decode),
         return_dto=None,
-        request_max_body_size=max(100_000, BYTES_PER_ROW * product.serving.max_rows),
-        responses={
-            status: ResponseSpec(
-                Problem, description=text, media_type="application/problem+json", generate_examples=False
-            )
-            for status, text in REFUSALS.items()
-        },
+        request_max_body_size=most_bytes(schema),
+        responses=refusals(Problem, PROBLEM_JSON),
     )(predict)
+
+
+@post(
+    "/v1/models/{product:str}/versions/{version:int}/predict",
+    tags=["models"],
+    summary="Predict by a version that was deployed once, whatever serves now",
+    description="Body and answer are those of the product's own predict route.",
+    status_code=200,
+    request_max_body_size=MOST_BYTES,
+)
+async def predict_version(
+    request: Request[Any, Any, Any], product: FromPath[str], version: FromPath[int], served: NamedDependency[Served]
+) -> Response[Any]:
+    served.product(product)
+    rows = served.decoders[product].decode(await request.body(), request.headers).rows
+    return await _answer(served.predictors[product], request, rows, version=version)
+
+
+async def _answer(
+    predictor: Predicting, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
+) -> Response[Any]:
+    request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
+    trace_id = trace_id_of(request.headers.get("traceparent", ""))
+    answer = await predictor.predict(rows, request_id, trace_id=trace_id, **options)
+    return Response(answer, headers={"X-Request-ID": request_id})
 
 
 @post("/v1/models/{product:str}/predict", include_in_schema=False)
@@ -103,7 +138,8 @@ def list_models(served: NamedDependency[Served]) -> information.ModelList:
         summaries.append(
             information.ModelSummary(name, product.description, state.name, version, address, f"{address}/predict")
         )
-    return information.ModelList(summaries)
+    workers = [information.WorkerInformation(process, round(mb, 1)) for process, mb in worker_memory().items()]
+    return information.ModelList(summaries, workers)
 
 
 @get("/v1/models/{product:str}", tags=["models"], summary="What serves a product", sync_to_thread=True)
@@ -130,7 +166,7 @@ def model_information(product: FromPath[str], served: NamedDependency[Served]) -
         state=state.name,
         label=declared.label.name,
         label_unit=declared.label.unit,
-        predict=f"/v1/models/{product}/predict",
+        predict=predict_path(product),
         version=version,
         last_swap_error=state.swap_error,
         ledger_error=served.models.poll_error,
@@ -160,7 +196,11 @@ def addresses() -> information.Addresses:
     )
 
 
-COMMON = (addresses, list_models, model_information, predict_unknown, live, ready)
+COMMON = (
+    addresses,
+    predict_unknown,
+    *refusing((list_models, model_information, predict_version, live, ready), refusals(Problem, PROBLEM_JSON)),
+)
 
 
 def _types(body: Any, answer: Any) -> dict[str, Any]:
@@ -186,30 +226,3 @@ def _view(served: Served, product: ModelProduct, view: FeatureView) -> informati
 
 def _log_information(served: NamedDependency[Served]) -> information.LogInformation:
     return information.LogInformation(**asdict(served.log.health))
-
-
-def _strict_dto(schema: BodySchema) -> type[AbstractDTO[Any]]:
-    """Litestar's own decoding turns texts into numbers and stops at the first fault; ours does neither."""
-    decoder = BodyDecoder(schema)
-
-    class StrictBody(AbstractDTO[Any]):
-        @classmethod
-        def create_for_field_definition(cls, *_: object, **__: object) -> None:
-            """Nothing to generate: the struct is the transfer type."""
-
-        @classmethod
-        def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
-            return schema_creator.for_field_definition(field_definition)
-
-        @classmethod
-        def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
-            yield from ()
-
-        @classmethod
-        def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-            return False
-
-        def decode_bytes(self, value: bytes) -> RequestStruct:
-            return decoder.decode(value, self.asgi_connection.headers)
-
-    return StrictBody

@@ -110,6 +110,7 @@ class BodySchema:
 
     product: ModelProduct
     fields: tuple[Field, ...]
+    row: type[RowStruct]
     request: type[RequestStruct]
 
     def example_row(self) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def body_schema(product: ModelProduct) -> BodySchema:
     request = msgspec.defstruct(
         f"{title}Request", [("rows", rows)], bases=(RequestStruct,), module=__name__, forbid_unknown_fields=True
     )
-    return BodySchema(product, (*fields, prediction_id), cast(type[RequestStruct], request))
+    return BodySchema(product, (*fields, prediction_id), row, cast(type[RequestStruct], request))
 
 
 class RowWarning(msgspec.Struct, frozen=True):
@@ -165,10 +166,18 @@ class RowWarning(msgspec.Struct, frozen=True):
     message: str
 
 
+class Explanation(msgspec.Struct, frozen=True):
+    """score = baseline + the sum of contributions. baseline: the score of the typical row. Of the most likely class."""
+
+    baseline: float
+    contributions: dict[str, float]
+
+
 class _Prediction(msgspec.Struct, kw_only=True):
     prediction_id: str
     warnings: tuple[RowWarning, ...] = ()
     features: dict[str, float | str | None] | UnsetType = UNSET
+    explanation: Explanation | UnsetType = UNSET
 
 
 class BinaryPrediction(_Prediction, kw_only=True):

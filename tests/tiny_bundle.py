@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -86,19 +87,32 @@ def tiny_manifest(product: ModelProduct, version: int = 1) -> Manifest:
 
 
 def write_tiny_bundle(
-    folder: Path, product: ModelProduct, version: int = 1, *, weight: float = 0.0, bias: float = 0.0
+    folder: Path,
+    product: ModelProduct,
+    version: int = 1,
+    *,
+    weight: float = 0.0,
+    bias: float = 0.0,
+    typical: tuple[float, ...] = (),
 ) -> Manifest:
     model = tiny_model(len(product.inputs), weight, bias, product.task)
-    return write_bundle(folder, tiny_manifest(product, version), {MODEL: model, REFERENCE: b"{}"})
+    manifest = msgspec.structs.replace(tiny_manifest(product, version), typical=typical)
+    return write_bundle(folder, manifest, {MODEL: model, REFERENCE: b"{}"})
 
 
 def deploy_tiny(
-    home: Home, product: ModelProduct, version: int = 1, *, weight: float = 0.0, bias: float = 0.0
+    home: Home,
+    product: ModelProduct,
+    version: int = 1,
+    *,
+    weight: float = 0.0,
+    bias: float = 0.0,
+    typical: tuple[float, ...] = (),
 ) -> Deployment:
     """Write the bundle of this version, where it is not there yet, and make it the champion."""
     folder = home.bundle(product.name, version)
     if not folder.exists():
-        write_tiny_bundle(folder, product, version, weight=weight, bias=bias)
+        write_tiny_bundle(folder, product, version, weight=weight, bias=bias, typical=typical)
     deployment = Deployment(
         product.name, version, "2013-04-22", datetime.now(UTC), str(folder), f"version {version}", "test", ""
     )

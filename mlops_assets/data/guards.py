@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from types import SimpleNamespace
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from mlops_assets.products.feature_view import CREATED_TIME
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.stores.dtypes import input_schema
-from mlops_assets.stores.online_features import OnlineFeatures
+from mlops_assets.stores.online_features import OnlineFeatures, Value, as_request
 from mlops_assets.stores.online_store import OnlineStore
 
 SAMPLE_ROWS = 12
@@ -60,7 +59,8 @@ def guard_online_path(
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
     sample = rows.sample(min(SAMPLE_ROWS, rows.height), seed=product.seed).sort(product.event_timestamp)
     lookups = [(view, lookup_table(view, tables).collect()) for view in product.lookups]
-    found, before = [], None
+    found: list[tuple[Value, ...]] = []
+    before = None
     with closing(OnlineStore(":memory:")) as online:
         path = OnlineFeatures(product, online)
         for row in sample.iter_rows(named=True):
@@ -68,11 +68,9 @@ def guard_online_path(
             since = pl.lit(True) if before is None else pl.col(CREATED_TIME) > before
             for view, lookup in lookups:
                 online.write(product.name, view, newest_by(view, lookup.lazy().filter(since), now))
-            found.append(path.of([SimpleNamespace(**row)])[0].values)
+            found += path.of([as_request(product, row)]).inputs
             before = now
-    values = pl.DataFrame(
-        [{name: row[name] for name in product.feature_names} for row in found], schema=input_schema(product)
-    )
+    values = pl.DataFrame(found, schema=input_schema(product), orient="row")
     expected = sample.select(identity).join(
         stored, on=identity, how="left", maintain_order="left", nulls_equal=True, coalesce=True
     )

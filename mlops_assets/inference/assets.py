@@ -62,15 +62,21 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_inference_assets,
         kinds={"onnx", "parquet"},
-        description="Every row of the period, scored by the champion that served when its event happened.",
+        description="Every row of the period, scored by the champion that served when its event happened; beside it what the "
+        "API answered, where it was asked.",
         deps=[dep(product, "features")],
     )
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.inference.batch import SCORE, VERSION, predict_period
+        from mlops_assets.inference.live import LIVE_SCORE, with_live_answers
+        from mlops_assets.stores.prediction_log import PredictionLog
 
         home = platform.open()
         features = home.offline.read(f"{product.name}/features", [context.partition_key])
         scored = predict_period(product, features, home.ledger.history(product.name))
+        period = product.period.at(context.partition_key)
+        logged = PredictionLog(home.prediction_log).read(product.name)
+        scored = with_live_answers(product, scored, logged, period.start, period.end)
         version = home.offline.write(f"{product.name}/predictions", context.partition_key, scored)
         by_version = scored.group_by(VERSION).len("rows").sort(VERSION).to_dicts()
         mean = scored[SCORE].mean() if scored[SCORE].dtype.is_numeric() else None
@@ -79,6 +85,7 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
                 **rows_metadata(scored),
                 "served by": table(by_version),
                 "rows before the first deployment": features.height - scored.height,
+                "rows answered live": scored.height - scored[LIVE_SCORE].null_count(),
                 **({f"mean prediction {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
             },
             data_version=dg.DataVersion(version),

@@ -92,13 +92,47 @@ def manual(valid_for: timedelta = timedelta(days=7)) -> Acceptance:
     return Acceptance("manual", valid_for)
 
 
+class Durability(StrEnum):
+    """When an answer may leave. STRICT: its rows are on disk. RELAXED: they are there `flush_milliseconds` later."""
+
+    RELAXED = "relaxed"
+    STRICT = "strict"
+
+
+class Outage(StrEnum):
+    """What a request gets while a store is down. SERVE: an answer with nulls, which says so. REFUSE: 503."""
+
+    SERVE = "serve"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True)
 class Serving:
-    """Limits of the product's prediction route."""
+    """Limits of the product's prediction route, what an answer may be worth without the stores, what a challenger sees.
+
+    outage: of the online store, and of the disk below the prediction log. STRICT refuses without that disk in any case.
+    shadow: share of the entities whose rows the challenger scores as well, unseen. canary: share that it answers.
+    """
 
     max_rows: int = 10_000
     log_predictions: bool = True
+    shadow: float = 0.0
+    canary: float = 0.0
+    durability: Durability = Durability.RELAXED
+    flush_milliseconds: float = 100
+    outage: Outage = Outage.SERVE
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise DeclarationError(f"serving: max_rows {self.max_rows} lets no request in. Give at least 1.")
+        if min(self.shadow, self.canary) < 0 or not self.shadow + self.canary <= 1:
+            raise DeclarationError(
+                f"serving: shadow {self.shadow} and canary {self.canary} are shares of the entities. Give numbers from 0 "
+                "that add up to at most 1."
+            )
+        if not 1 <= self.flush_milliseconds <= 60_000:
+            raise DeclarationError(
+                f"serving: flush_milliseconds {self.flush_milliseconds} is no use. Give 1 to 60,000, such as 100."
+            )
+        if self.durability is Durability.STRICT and not self.log_predictions:
+            raise DeclarationError("serving: strict durability without log_predictions. Log, or leave it relaxed.")

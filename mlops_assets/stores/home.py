@@ -1,9 +1,11 @@
 """Where everything the platform keeps lies, below one folder."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_assets.errors import BundleError
 from mlops_assets.stores.approvals import ApprovalBook
 from mlops_assets.stores.clock import Clock, clock_of
 from mlops_assets.stores.deployment_ledger import DeploymentLedger
@@ -11,6 +13,7 @@ from mlops_assets.stores.documents import Documents
 
 # the two stores that hold tables need Polars, which a code location that only lists its assets does not
 if TYPE_CHECKING:
+    from mlops_assets.stores.model_bundle import Manifest
     from mlops_assets.stores.offline_store import OfflineStore
     from mlops_assets.stores.online_store import OnlineStore
 
@@ -63,6 +66,14 @@ class Home:
         return self.root / "prediction_log"
 
     @property
+    def shadow_log(self) -> Path:
+        return self.root / "prediction_log_shadow"
+
+    @property
+    def label_log(self) -> Path:
+        return self.root / "label_log"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 
@@ -77,6 +88,18 @@ class Home:
     @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "mlflow_artifacts"
+
+    def manifests(self, product: str) -> "list[Manifest]":
+        """Of every bundle that can be read, newest version first; one that is being written or damaged is left out."""
+        from mlops_assets.stores.model_bundle import read_manifest
+
+        found = []
+        folder = self.bundle(product, 0).parent
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name.isdecimal():
+                with suppress(BundleError, OSError):
+                    found.append(read_manifest(path))
+        return sorted(found, key=lambda manifest: manifest.version, reverse=True)
 
     def bundle(self, product: str, version: int) -> Path:
         return self.root / "bundles" / product / str(version)

@@ -11,10 +11,10 @@ It needs neither MLflow nor scikit-learn to be read.
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MANIFEST, MODEL, REFERENCE, ESTIMATOR = "manifest.json", "model.onnx", "reference.json", "estimator.skops"
+_OUTPUTS = ["scores"]
 UNKNOWN = -1.0  # code of a category that the training window never held, and of null
 
 
@@ -48,7 +49,8 @@ class Manifest(msgspec.Struct, frozen=True):
     metrics: of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
     value. classes: names of the classes in code order, empty for regression. search: whether the hyperparameters are
     those of the version before. input_versions: content hash of every partition it was trained on. packages, lock:
-    versions it depends on to the bit, and a hash of all that were installed.
+    versions it depends on to the bit, and a hash of all that were installed. typical: a row of the model's matrix as it
+    usually is, (inputs,), NaN for null; what explanations compare with, empty where the version has none.
     """
 
     product: str
@@ -78,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True):
     packages: dict[str, str] = {}
     lock: str = ""
     checksums: dict[str, str] = {}
+    typical: tuple[float | None, ...] = ()
 
 
 class Bundle:
@@ -87,11 +90,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self._session = session
-        self._codes = {
-            item.name: {category: float(code) for code, category in enumerate(item.categories)}
-            for item in manifest.inputs
-            if item.kind is FeatureKind.CATEGORICAL
-        }
+        self._encode_rows = _row_encoder(manifest.inputs)
 
     @classmethod
     def open(cls, folder: Path, product: ModelProduct | None = None, *, threads: int = 1) -> "Bundle":
@@ -127,26 +126,31 @@ class Bundle:
         """Feature columns to the model's float32 matrix (n, inputs)."""
         return encode(features, self.manifest.inputs)
 
-    def encode_row(self, row: Mapping[str, float | str | None]) -> list[float]:
-        """One row of the model's matrix, without a data frame."""
+    def encode_rows(self, rows: Sequence[tuple[float | str | None, ...]]) -> tuple[NDArray[np.float32], list[int]]:
+        """Rows of inputs in the manifest's order, without a data frame; and the numbers of those in which a category
+        is null or unknown."""
+        strangers: list[int] = []
+        flat = self._encode_rows(rows, strangers)
+        return np.fromiter(flat, np.float32, len(flat)).reshape(len(rows), len(self.manifest.inputs)), strangers
+
+    def unknown_categories(self, row: Sequence[float | str | None]) -> list[str]:
+        """Names of inputs whose category the training window never held."""
         return [
-            self._codes[item.name].get(row[item.name], UNKNOWN)  # type: ignore[arg-type]
-            if item.kind is FeatureKind.CATEGORICAL
-            else float("nan")
-            if row[item.name] is None
-            else float(row[item.name])  # type: ignore[arg-type]
-            for item in self.manifest.inputs
+            item.name
+            for item, value in zip(self.manifest.inputs, row, strict=True)
+            if item.kind is FeatureKind.CATEGORICAL and value is not None and value not in item.categories
         ]
 
-    def unknown_categories(self, row: Mapping[str, float | str | None]) -> list[str]:
-        """Names of inputs whose category the training window never held."""
-        return [name for name, codes in self._codes.items() if row[name] is not None and row[name] not in codes]
+    def typical(self) -> NDArray[np.float32] | None:
+        """(inputs,), None where the version was made without."""
+        known = self.manifest.typical
+        return np.array([np.nan if value is None else value for value in known], np.float32) if known else None
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) probability of class 1 (binary) or prediction (regression); (n, classes) for multiclass."""
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        (raw,) = self._session.run(["scores"], {"inputs": matrix})
+        (raw,) = self._session.run(_OUTPUTS, {"inputs": matrix})
         scores = np.asarray(raw, dtype=np.float32)
         if self.manifest.task is Task.BINARY:
             return scores[:, 1]
@@ -154,6 +158,32 @@ class Bundle:
 
     def predict(self, features: pl.DataFrame) -> NDArray[np.float32]:
         return self.score(self.encode(features))
+
+
+def _row_encoder(inputs: tuple[Input, ...]) -> Callable[[Sequence[Any], list[int]], list[float]]:
+    """`encode` for rows, written out for these inputs: a loop over them costs five times as much."""
+    names = [f"a{position}" for position in range(len(inputs))]
+    codes = {
+        name: {category: float(code) for code, category in enumerate(item.categories)}.get
+        for name, item in zip(names, inputs, strict=True)
+        if item.kind is FeatureKind.CATEGORICAL
+    }
+    body = [f"{name} = code_{name}({name}, UNKNOWN)" for name in codes]
+    if codes:
+        body.append(f"if {' or '.join(f'{name} < 0' for name in codes)}: strangers.append(number)")
+    values = [name if name in codes else f"NAN if {name} is None else {name}" for name in names]
+    body.append(f"flat += ({''.join(f'{value}, ' for value in values)})")
+    source = [
+        "def encode_rows(rows, strangers):",
+        "    flat = []",
+        f"    for number, ({''.join(f'{name}, ' for name in names)}) in enumerate(rows):",
+        *(f"        {line}" for line in body),
+        "    return flat",
+    ]
+    namespace: dict[str, Any] = {f"code_{name}": code for name, code in codes.items()}
+    namespace |= {"UNKNOWN": UNKNOWN, "NAN": float("nan")}
+    exec("\n".join(source), namespace)  # made of positions only: no name or category of the manifest is in it
+    return namespace["encode_rows"]  # type: ignore[no-any-return]
 
 
 def encode(features: pl.DataFrame, inputs: tuple[Input, ...]) -> NDArray[np.float32]:

@@ -4,25 +4,32 @@ The API scores what comes out of here, and the check `online_path_agrees` compar
 both run this code, so neither can drift from the other.
 """
 
+import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from random import Random
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import polars as pl
 from msgspec import UNSET
 
 from mlops_assets.errors import StoreError
-from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView
+from mlops_assets.products.feature_view import FeatureKind, FeatureView
+from mlops_assets.products.policy import Outage
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
+from mlops_assets.products.row_features import RowFunction, Untranslatable, compile_row_features, edge_values
 from mlops_assets.products.source import Kind
 from mlops_assets.stores.dtypes import DTYPES, input_schema, microseconds
 from mlops_assets.stores.online_store import FOUND, Asked, LookedUp, OnlineStore
 
 Value = str | float | bool | datetime | None
 UNAVAILABLE = "unavailable"
+TRIED_ROWS = 500  # on which a translation has to answer what the plan answers, each time a path is made
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,18 @@ class Missed:
     state: str
 
 
-@dataclass(slots=True)
-class OnlineRow:
-    """values: request columns and every feature, as the model takes them."""
+class OnlineRows(NamedTuple):
+    """inputs: of each row, what the model takes, in the order of the product's features. missed: by row number."""
 
-    values: dict[str, Value]
-    missed: list[Missed] = field(default_factory=list)
+    inputs: list[tuple[Value, ...]]
+    missed: dict[int, list[Missed]]
+
+
+@dataclass(frozen=True)
+class _LookUp:
+    view: FeatureView
+    features: tuple[tuple[int, str, bool], ...]  # position among the inputs, name, whether it is a text
+    key: tuple[tuple[int | None, str], ...]  # position among the inputs (None: a request column alone), name
 
 
 class OnlineFeatures:
@@ -58,16 +71,40 @@ class OnlineFeatures:
             if not view.is_lookup
             for feature in view.features
         ]
+        positions = {name: position for position, name in enumerate(product.feature_names)}
+        self._look_ups = [
+            _LookUp(
+                view,
+                tuple(
+                    (positions[feature.name], feature.name, feature.kind is FeatureKind.CATEGORICAL)
+                    for feature in view.features
+                ),
+                tuple((positions.get(name), name) for name in view.key),
+            )
+            for view in product.lookups
+        ]
+        self._row_features: RowFunction = self.by_plan
+        try:
+            self._row_features = self._proven(compile_row_features(product))
+        except Untranslatable as reason:
+            _log.warning("%s: features of a request run as a plan, which is slower: %s", product.name, reason)
 
-    def of(self, rows: Sequence[Any]) -> list[OnlineRow]:
-        """rows: the request's columns as attributes, and with them any looked-up feature that the row brings along
-        (UNSET or absent: it is looked up). An outage of the online store costs features, not answers."""
-        found = [OnlineRow(values) for values in self._request_features(rows)]
-        self._look_up(rows, found)
-        return found
+    @property
+    def is_translated(self) -> bool:
+        """Whether request features are computed by the translated function rather than by the plan."""
+        return self._row_features != self.by_plan
 
-    def _request_features(self, rows: Sequence[Any]) -> list[dict[str, Value]]:
-        """The plan is made once a thread: that costs three times what running it does."""
+    def of(self, rows: Sequence[Any]) -> OnlineRows:
+        """rows: the request's columns as attributes, and with them every looked-up feature; UNSET: look it up.
+
+        Raises StoreError: the online store cannot be read, and the product is declared not to answer without it;
+        otherwise an outage costs features, not answers."""
+        absent: list[int] = []
+        inputs = self._row_features(rows, absent)
+        return OnlineRows(inputs, self._look_up(rows, inputs, absent) if absent else {})
+
+    def by_plan(self, rows: Sequence[Any], absent: list[int]) -> list[tuple[Value, ...]]:
+        """The definition as it is. The plan is made once a thread: that costs three times what running it does."""
         if not hasattr(self._thread, "plan"):
             slot: list[pl.DataFrame] = [pl.DataFrame()]
             schema = {column.name: DTYPES[column.kind] for column in self._columns}
@@ -76,7 +113,22 @@ class OnlineFeatures:
         self._thread.slot[0] = self._frame(rows)
         # optimising the plan anew costs more than it gains on a few rows
         featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
-        return featured.to_dicts()
+        columns: list[list[Any]] = [
+            [getattr(row, name) for row in rows] if view.is_lookup else featured[name].to_list()
+            for view in self._product.features
+            for name in view.names
+        ]
+        found = list(zip(*columns, strict=True))
+        absent += [number for number, values in enumerate(found) if any(value is UNSET for value in values)]
+        return found
+
+    def _proven(self, translated: RowFunction) -> RowFunction:
+        """The translation, if it answers what the plan answers. Raises Untranslatable."""
+        rows = _rows_to_try(self._product)
+        for row, mine, planned in zip(rows, translated(rows, []), self.by_plan(rows, []), strict=True):
+            if mine != planned or [type(value) for value in mine] != [type(value) for value in planned]:
+                raise Untranslatable(f"for {row} the translation answers {mine}, the plan {planned}")
+        return translated
 
     def _frame(self, rows: Sequence[Any]) -> pl.DataFrame:
         columns = []
@@ -90,43 +142,56 @@ class OnlineFeatures:
                 columns.append(pl.Series(column.name, values, DTYPES[column.kind]))
         return pl.DataFrame(columns)
 
-    def _look_up(self, rows: Sequence[Any], found: Sequence[OnlineRow]) -> None:
+    def _look_up(
+        self, rows: Sequence[Any], inputs: list[tuple[Value, ...]], absent: Sequence[int]
+    ) -> dict[int, list[Missed]]:
+        """Fill in what the online store held at each row's event; all of it in one round trip."""
         asked: list[Asked] = []
-        owed: list[tuple[OnlineRow, FeatureView, tuple[str, ...]]] = []
-        views = [(view, view.names, view.key) for view in self._product.lookups]
-        for row, online in zip(rows, found, strict=True):
-            at, values = getattr(row, self._product.event_timestamp), online.values
-            for view, names, key in views:
-                # a feature that shares its name with a request column has no field of its own
-                given = [getattr(row, name, UNSET) for name in names]
-                absent = names
-                if any(value is not UNSET for value in given):
-                    absent = tuple(name for name, value in zip(names, given, strict=True) if value is UNSET)
-                    for feature, value in zip(view.features, given, strict=True):
-                        values[feature.name] = _as_input(feature, value)
-                else:
-                    values.update(dict.fromkeys(names))
-                if absent:
-                    asked.append(Asked(view, tuple([values[name] for name in key]), at))
-                    owed.append((online, view, absent))
-        if not asked:
-            return
-        for (online, view, absent), each, answer in zip(owed, asked, self._read(asked), strict=True):
+        owed: list[tuple[int, list[Any], _LookUp, tuple[str, ...]]] = []
+        for number in absent:
+            row = rows[number]
+            values: list[Any] = list(inputs[number])
+            at = getattr(row, self._product.event_timestamp)
+            for look_up in self._look_ups:
+                names = tuple([name for position, name, _ in look_up.features if values[position] is UNSET])
+                if names:
+                    key = [getattr(row, name) if place is None else values[place] for place, name in look_up.key]
+                    asked.append(Asked(look_up.view, key, at))
+                    owed.append((number, values, look_up, names))
+        missed: dict[int, list[Missed]] = {}
+        for (number, values, look_up, names), each, answer in zip(owed, asked, self._read(asked), strict=True):
+            for position, name, is_text in look_up.features:
+                if name in names:
+                    value = answer.values.get(name) if answer.state == FOUND else None
+                    values[position] = None if value is None else str(value) if is_text else float(value)
             if answer.state != FOUND:
-                online.missed.append(Missed(view, tuple(each.key), absent, answer.state))
-                continue
-            for feature in view.features:
-                if feature.name in absent:
-                    online.values[feature.name] = _as_input(feature, answer.values.get(feature.name))
+                missed.setdefault(number, []).append(Missed(look_up.view, tuple(each.key), names, answer.state))
+            inputs[number] = tuple(values)
+        return missed
 
     def _read(self, asked: Sequence[Asked]) -> Sequence[LookedUp]:
         try:
             return self._online.read_many(self._product.name, asked)
         except StoreError:
+            if self._product.serving.outage is Outage.REFUSE:
+                raise
             return [LookedUp({}, UNAVAILABLE)] * len(asked)
 
 
-def _as_input(feature: Feature, value: Any) -> Value:
-    if value is None or value is UNSET:
-        return None
-    return str(value) if feature.kind is FeatureKind.CATEGORICAL else float(value)
+def as_request(product: ModelProduct, row: Mapping[str, object]) -> SimpleNamespace:
+    """A row as it would come in a request that leaves out what can be looked up."""
+    return SimpleNamespace(**{**{name: UNSET for view in product.lookups for name in view.names}, **row})
+
+
+def _rows_to_try(product: ModelProduct) -> list[SimpleNamespace]:
+    """Rows made of the edges of every column: each value of each, the others drawn."""
+    draw = Random(0)
+    values = {column.name: edge_values(column) for column in product.request_columns()}
+    if None in values[product.event_timestamp]:
+        values[product.event_timestamp].remove(None)
+    kept: list[dict[str, Any]] = []
+    for name, edges in values.items():
+        kept += [{**{other: draw.choice(found) for other, found in values.items()}, name: value} for value in edges]
+    while len(kept) < TRIED_ROWS:
+        kept.append({name: draw.choice(found) for name, found in values.items()})
+    return [as_request(product, fields) for fields in kept]

@@ -1,25 +1,26 @@
 """Prediction log: every answer of the API, append-only, one folder of segments per product.
 
-`append` only encodes into memory; a background thread has the lines on disk within `FLUSH_SECONDS`. What cannot be
-written stays in memory up to `MAX_BUFFERED_BYTES`, is tried again, and shows in `health`; beyond that it is dropped and
-counted. A killed process leaves its write-ahead file, which `read` takes up.
+`append` only encodes into memory; a background thread has the lines on disk within `flush_seconds`, or at once where
+somebody waits for it (`on_disk`): whatever comes while one write is being synced goes with the next (group commit).
+What cannot be written and nobody waits for stays in memory up to `MAX_BUFFERED_BYTES`, is tried again, and shows in
+`health`; beyond that it is dropped and counted. A killed process leaves its write-ahead file, which `read` takes up.
 """
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
-from mlops_assets.errors import DataError, DeclarationError
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, read_segments
 
 FLUSH_SECONDS = 0.1
@@ -27,40 +28,27 @@ RETRY_SECONDS = 1.0
 MAX_BUFFERED_BYTES = 64 * 2**20
 SEGMENT_ROWS = 50_000
 SEGMENT_SECONDS = 600.0
+QUIET_SECONDS = 0.5
 
-Value = str | float | bool | datetime | None
-
+# prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
+# class, null for regression. received_at, served_at: when the request was read, and when its answer was made
 _CORE = {
     "prediction_id": "string",
     "request_id": "string",
+    "trace_id": "string",
     "version": "integer",
     "event_time": "timestamp",
+    "received_at": "timestamp",
     "served_at": "timestamp",
     "prediction": "float",
     "label": "string",
     "probabilities": "floats",
 }
-_encoder = msgspec.json.Encoder()
+# a value for each of `log_columns`, in that order; timestamps as microseconds since 1970
+Row = tuple[object, ...]
+OnDisk = Callable[[str | None], None]  # told why not, or None
+_encode = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedPrediction:
-    """One answered row.
-
-    prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
-    class, None for regression. values: request columns and features as served; where both have one name, the feature.
-    """
-
-    prediction_id: str
-    request_id: str
-    version: int
-    event_time: datetime
-    served_at: datetime
-    prediction: float
-    label: str | None
-    values: Mapping[str, Value]
-    probabilities: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,88 +64,122 @@ class LogHealth:
 
 @dataclass
 class _Waiting:
-    """Lines of one product that are not on disk yet."""
+    """Lines of one product that are not on disk yet, and who waits for that: those are never kept after a failure."""
 
     columns: dict[str, str]
-    chunks: list[bytes] = field(default_factory=list)
-    rows: int = 0
+    lines: list[tuple[bytes, int, OnDisk | None]] = field(default_factory=list)
 
-    def add(self, chunks: list[bytes], rows: int) -> None:
-        self.chunks += chunks
-        self.rows += rows
+    @property
+    def rows(self) -> int:
+        return sum(rows for _, rows, _ in self.lines)
+
+    @property
+    def size(self) -> int:
+        return sum(len(line) for line, _, _ in self.lines)
 
 
 class PredictionLog:
     """Thread-safe; every process writes files of its own name, so any number of them share a root."""
 
     def __init__(
-        self, root: Path, *, max_buffered_bytes: int = MAX_BUFFERED_BYTES, segment_rows: int = SEGMENT_ROWS
+        self,
+        root: Path,
+        *,
+        max_buffered_bytes: int = MAX_BUFFERED_BYTES,
+        segment_rows: int = SEGMENT_ROWS,
+        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
         self._root = root
         self._max_buffered_bytes = max_buffered_bytes
         self._segment_rows = segment_rows
+        self._flush_seconds = flush_seconds
         self._memory = threading.Lock()  # guards what waits and the counters; held for microseconds
         self._disk = threading.Lock()  # guards the segments; held while writing
         self._waiting: dict[str, _Waiting] = {}
         self._buffered_bytes = 0
         self._segments: dict[str, WriteAheadFile] = {}
+        self._full: deque[WriteAheadFile] = deque()
+        self._last_write = 0.0
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._is_closed = False
+        self._wake = threading.Event()
         self._written = self._dropped = 0
         self._last_error: str | None = None
 
     @property
     def health(self) -> LogHealth:
         with self._memory:
-            has_died = self._thread is not None and not self._thread.is_alive() and not self._stop.is_set()
+            has_died = self._thread is not None and not self._thread.is_alive() and not self._is_closed
             error = self._last_error or ("the writing thread has ended" if has_died else None)
             waiting = sum(item.rows for item in self._waiting.values())
             return LogHealth(error is None, self._written, waiting, self._dropped, error)
 
-    def append(self, product: ModelProduct, rows: Sequence[LoggedPrediction]) -> None:
-        """Take the rows into memory; never waits for the disk."""
-        lines = _encoder.encode_lines([_flat(row) for row in rows])
+    @property
+    def last_error(self) -> str | None:
+        """Why the last write failed, None when it did not."""
+        return self._last_error
+
+    def append(self, product: ModelProduct, rows: Sequence[Row], on_disk: OnDisk | None = None) -> None:
+        """Take the rows into memory; never waits for the disk.
+
+        on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
+        never will be."""
+        count = len(rows)
+        line = _encode(rows) + b"\n"
         with self._memory:
-            if self._stop.is_set() or self._buffered_bytes + len(lines) > self._max_buffered_bytes:
+            if self._is_closed or self._buffered_bytes + len(line) > self._max_buffered_bytes:
+                reason = self._last_error or "closed, or the disk is slow"
                 if not self._dropped:
-                    _log.error(
-                        "prediction log: rows are dropped: %s", self._last_error or "closed, or the disk is slow"
-                    )
-                self._dropped += len(rows)
-                return
-            waiting = self._waiting.get(product.name)
-            if waiting is None:
-                waiting = self._waiting[product.name] = _Waiting(log_columns(product))
-            waiting.add([lines], len(rows))
-            self._buffered_bytes += len(lines)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_flushing, name="prediction-log", daemon=True)
-                self._thread.start()
+                    _log.error("prediction log: rows are dropped: %s", reason)
+                self._dropped += count
+            else:
+                reason = None
+                waiting = self._waiting.get(product.name)
+                if waiting is None:
+                    waiting = self._waiting[product.name] = _Waiting(log_columns(product))
+                waiting.lines.append((line, count, on_disk))
+                self._buffered_bytes += len(line)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._keep_flushing, name="prediction-log", daemon=True)
+                    self._thread.start()
+        if on_disk is not None:
+            if reason is None:
+                self._wake.set()
+            else:
+                on_disk(reason)
 
     def flush(self) -> None:
         """Have everything that waits on disk now, or see in `health` why not."""
+        told: list[tuple[OnDisk, str | None]] = []
         with self._disk:
             with self._memory:
                 pending, self._waiting = self._waiting, {}
             error = None
             for product, waiting in pending.items():
+                failed = None
                 try:
                     self._write(product, waiting)
-                except OSError as failure:
-                    error = f"{self._root / product}: {failure}"
+                except Exception as failure:  # noqa: BLE001 (whatever it is, who waits for the disk has to hear of it)
+                    failed = error = f"{self._root / product}: {failure}"
                     self._put_back(product, waiting)
+                told += [(on_disk, failed) for _, _, on_disk in waiting.lines if on_disk is not None]
             if pending:
                 self._report(error)
+        for on_disk, failed in told:
+            on_disk(failed)
 
     def close(self) -> None:
         """Flush and turn this process's write-ahead files into Parquet."""
-        self._stop.set()
+        self._is_closed = True
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self.flush()
         with self._disk:
-            for product in list(self._segments):
-                self._seal(product)
+            for segment in (*self._full, *self._segments.values()):
+                self._seal(segment)
+            self._full.clear()
+            self._segments.clear()
 
     def read(self, product: str) -> pl.DataFrame:
         """Every logged row, oldest first: sealed segments and what running or killed processes have written.
@@ -170,40 +192,53 @@ class PredictionLog:
         return pl.concat(frames, how="diagonal_relaxed").sort("served_at", maintain_order=True)
 
     def _keep_flushing(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS if self._last_error is None else RETRY_SECONDS):
+        while not self._is_closed:
+            self._wake.wait(self._flush_seconds if self._last_error is None else RETRY_SECONDS)
+            self._wake.clear()
             self.flush()
             with self._disk:
                 for product, segment in list(self._segments.items()):
                     if segment.rows >= self._segment_rows or segment.age_seconds > SEGMENT_SECONDS:
-                        self._seal(product)
+                        self._full.append(self._segments.pop(product))
+                # to read a segment and write Parquet costs more than all else here: that has time until it is quiet
+                if self._full and (self._is_quiet() or self._full[0].age_seconds > SEGMENT_SECONDS):
+                    self._seal(self._full.popleft())
 
     def _write(self, product: str, waiting: _Waiting) -> None:
         segment = self._segments.get(product)
         if segment is None:
             segment = self._segments[product] = WriteAheadFile(self._root / product, waiting.columns)
+        rows = waiting.rows
         try:
-            segment.append(b"".join(waiting.chunks), waiting.rows)
-        except OSError:
+            segment.append(b"".join(line for line, _, _ in waiting.lines), rows)
+        except Exception:
             # go on in a new file: a torn last line of this one would spoil the next
-            self._seal(product)
+            self._seal(self._segments.pop(product))
             raise
+        self._last_write = time.monotonic()
         with self._memory:
-            self._written += waiting.rows
-            self._buffered_bytes -= sum(map(len, waiting.chunks))
+            self._written += rows
+            self._buffered_bytes -= waiting.size
 
     def _put_back(self, product: str, waiting: _Waiting) -> None:
+        # rows that somebody waits for are refused, and must not turn up later as if they had been answered
+        kept = [line for line in waiting.lines if line[2] is None]
         with self._memory:
-            later = self._waiting.get(product)
-            if later is not None:
-                waiting.add(later.chunks, later.rows)
-            self._waiting[product] = waiting
+            self._buffered_bytes -= sum(len(line) for line, _, on_disk in waiting.lines if on_disk is not None)
+            if kept:
+                later = self._waiting.get(product)
+                lines = [*kept, *(later.lines if later is not None else ())]
+                self._waiting[product] = _Waiting(waiting.columns, lines)
 
-    def _seal(self, product: str) -> None:
-        segment = self._segments.pop(product)
+    def _is_quiet(self) -> bool:
+        """Nothing was written for a while."""
+        return time.monotonic() - self._last_write > QUIET_SECONDS
+
+    def _seal(self, segment: WriteAheadFile) -> None:
         try:
             segment.seal()
-        except (OSError, pl.exceptions.PolarsError, DataError) as failure:
-            # nothing is lost: the write-ahead file stays and is read as it is
+        except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live: others wait for it)
+            # the write-ahead file stays and is read as it is
             self._report(f"{segment.path} could not become Parquet: {failure}")
 
     def _report(self, error: str | None) -> None:
@@ -216,10 +251,13 @@ class PredictionLog:
 
 
 def log_columns(product: ModelProduct) -> dict[str, str]:
-    """Columns of the product's log and their kinds.
+    """Columns of the product's log and their kinds: its own, request columns (the event timestamp, other timestamps, the
+    rest), features. Where a request column and a feature have one name, the feature.
 
     Raises DeclarationError: the product has a column that the log needs for itself."""
-    kinds = {column.name: str(column.kind) for column in product.request_columns()}
+    requested = [column for column in product.request_columns() if column.name not in product.feature_names]
+    requested.sort(key=lambda column: (column.name != product.event_timestamp, column.kind is not Kind.TIMESTAMP))
+    kinds = {column.name: str(column.kind) for column in requested}
     for feature in product.inputs:
         kinds[feature.name] = str(Kind.STRING if feature.kind is FeatureKind.CATEGORICAL else Kind.FLOAT)
     taken = sorted(set(kinds) & set(_CORE))
@@ -228,20 +266,3 @@ def log_columns(product: ModelProduct) -> dict[str, str]:
             f"{product.name}: the prediction log itself has a column {', '.join(taken)}. Rename yours."
         )
     return {**_CORE, **kinds}
-
-
-def _flat(row: LoggedPrediction) -> dict[str, object]:
-    flat: dict[str, object] = {
-        name: microseconds(value) if isinstance(value, datetime) else value for name, value in row.values.items()
-    }
-    flat |= {
-        "prediction_id": row.prediction_id,
-        "request_id": row.request_id,
-        "version": row.version,
-        "event_time": microseconds(row.event_time),
-        "served_at": microseconds(row.served_at),
-        "prediction": row.prediction,
-        "label": row.label,
-        "probabilities": row.probabilities,
-    }
-    return flat

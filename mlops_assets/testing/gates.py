@@ -59,8 +59,11 @@ def _judge(gate: Gate, report: TestReport) -> GateResult:
             return _judge_slices(gate, report)
         case OnnxParity(tolerance):
             value = report.onnx_difference
-            passed = value <= tolerance
-            reason = f"largest difference of {report.rows:,} rows {value:.1e} {'<=' if passed else '>'} {tolerance:.0e}"
+            passed = value <= tolerance and not report.flipped_labels
+            reason = (
+                f"largest difference of {report.parity_rows:,} rows {value:.1e} {'<=' if value <= tolerance else '>'} "
+                f"{tolerance:.0e}, {report.flipped_labels} of them with another label"
+            )
             return GateResult(gate.name, passed, value, tolerance, reason)
         case BundleSize(megabytes):
             return _judge_size(gate.name, megabytes, report.bundle_bytes)

@@ -11,8 +11,8 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import OPERATING_THRESHOLD, Task, metrics_of
 from mlops_assets.stores.model_bundle import Bundle
 from mlops_assets.testing.leakage import Leakage, probe_leakage
+from mlops_assets.testing.parity import Parity
 from mlops_assets.testing.slices import Slice, WorstSlice, declared_slices, worst_slices
-from mlops_assets.training.conversion import largest_difference
 from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import Array, day_blocks, paired_gain, score, score_with_interval
 
@@ -57,7 +57,8 @@ class TestReport(msgspec.Struct, frozen=True):
     """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled.
 
     calibration_error: mean distance of predicted and observed share over the bins, weighted by rows (binary).
-    slices_examined: how many slices the search for the worst looked at. Reports of before these were measured lack them.
+    slices_examined: how many slices the search for the worst looked at. onnx_difference: the largest of `parity_rows`,
+    the test window and edge rows; flipped_labels: of the same rows. Reports of before these were measured lack them.
     """
 
     product: str
@@ -76,6 +77,8 @@ class TestReport(msgspec.Struct, frozen=True):
     slices_examined: int = 0
     leakage: Leakage | None = None
     bundle_bytes: int | None = None
+    parity_rows: int = 0
+    flipped_labels: int = 0
 
     def against_champion(self, metric: str) -> Comparison | None:
         """None while there is no champion to be compared with."""
@@ -88,13 +91,13 @@ class TestReport(msgspec.Struct, frozen=True):
 def test_model(
     product: ModelProduct,
     bundle: Bundle,
-    estimated: Array,
+    parity: Parity,
     champion: Bundle | None,
     rows: pl.DataFrame,
     fit_rows: pl.DataFrame | None,
 ) -> TestReport:
-    """Measure a challenger. rows: the test split; estimated: its scores by the estimator the bundle was made from;
-    fit_rows: what it was fitted on, without which leakage is not probed."""
+    """Measure a challenger. rows: the test split; parity: of the bundle with its estimator; fit_rows: what it was fitted
+    on, without which leakage is not probed."""
     task, metric = product.task, product.metric
     labels = label_codes(task, rows[LABEL], bundle.manifest.classes)
     days = rows[product.event_timestamp].dt.date()
@@ -118,7 +121,7 @@ def test_model(
         tuple(declared_slices(product, rows, labels, scores, overall)),
         tuple(_calibration(labels, scores)) if task is Task.BINARY else (),
         importance,
-        largest_difference(estimated, scores, task),
+        parity.difference,
         tuple(comparisons),
         calibration_error=_calibration_error(labels, scores, days) if task is Task.BINARY else None,
         confusion=None if task is Task.REGRESSION else _confusion(task, bundle.manifest.classes, labels, scores),
@@ -126,6 +129,8 @@ def test_model(
         slices_examined=examined,
         leakage=None if fit_rows is None else probe_leakage(product, fit_rows, rows, bundle.manifest.classes),
         bundle_bytes=sum(path.stat().st_size for path in bundle.folder.iterdir()),
+        parity_rows=parity.rows,
+        flipped_labels=parity.flipped,
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import numpy as np
 import polars as pl
 
 from mlops_assets.errors import ApprovalRefused, NoChampion, PartitionMissing
@@ -13,6 +12,7 @@ from mlops_assets.stores.model_bundle import ESTIMATOR, MANIFEST, Bundle, read_m
 from mlops_assets.testing.acceptance import AcceptanceRecord, AcceptanceState, accept
 from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
 from mlops_assets.testing.pages import page_path, render_test_report, save_card
+from mlops_assets.testing.parity import measure_parity
 from mlops_assets.testing.report import TestReport, test_model
 from mlops_assets.testing.staging import LARGEST_SKEW, StagingReport, stage
 from mlops_assets.training.fit import estimator_scores
@@ -42,8 +42,9 @@ def test_partition(product: ModelProduct, home: Home, key: str) -> TestReport:
     bundle = trained_bundle(product, home, key)
     training_set = home.offline.read(f"{product.name}/training_set", [key])
     rows, fit_rows = (training_set.filter(pl.col(SPLIT) == split) for split in (TEST, FIT))
-    estimated = estimator_scores(_estimator(bundle), product.task, bundle.encode(rows))
-    return test_model(product, bundle, np.asarray(estimated), champion_bundle(product, home), rows, fit_rows)
+    estimator = _estimator(bundle)
+    parity = measure_parity(bundle, lambda matrix: estimator_scores(estimator, product.task, matrix), rows)
+    return test_model(product, bundle, parity, champion_bundle(product, home), rows, fit_rows)
 
 
 def describe_partition(

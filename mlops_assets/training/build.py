@@ -16,7 +16,7 @@ from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task, metrics_of
-from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE
+from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE, Input, encode
 from mlops_assets.training.at_rest import dumps
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import PREDICTION, Fitted, fit, label_codes, predicted
@@ -29,13 +29,14 @@ class Trained:
     """A fitted candidate as the files of its bundle.
 
     metrics: on the test split. spread_percent: week-to-week standard deviation of the primary metric, in percent of
-    its mean."""
+    its mean. typical: see `Manifest`."""
 
     fitted: Fitted
     files: dict[str, bytes]
     rows: int
     metrics: dict[str, float]
     spread_percent: float
+    typical: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,22 @@ def train(
     test = training_set.filter(pl.col(SPLIT) == TEST)
     labels, scores = label_codes(product.task, test[LABEL], fitted.classes), fitted.scores(test)
     metrics = {name: score(name, product.task, labels, scores) for name in metrics_of(product.task)}
-    return Trained(fitted, files, rows.height, metrics, later.spread_percent)
+    return Trained(fitted, files, rows.height, metrics, later.spread_percent, typical_row(rows, fitted.inputs))
+
+
+def typical_row(rows: pl.DataFrame, inputs: tuple[Input, ...]) -> tuple[float | None, ...]:
+    """Median of each number, code of the most frequent category; None where every value is null. (inputs,)"""
+    typical: list[float | None] = []
+    for item, column in zip(inputs, encode(rows, inputs).T, strict=True):
+        known = column[np.isfinite(column)]
+        if not len(known):
+            typical.append(None)
+        elif item.kind is FeatureKind.NUMERIC:
+            typical.append(float(np.median(known)))
+        else:
+            codes, counts = np.unique(known, return_counts=True)
+            typical.append(float(codes[counts.argmax()]))
+    return tuple(typical)
 
 
 def profile_training_window(product: ModelProduct, rows: pl.DataFrame, later: LaterPeriods) -> ReferenceProfile:

@@ -125,4 +125,5 @@ def manifest_of(
         rows=trained.rows,
         metrics=trained.metrics,
         spread_percent=trained.spread_percent,
+        typical=trained.typical,
     )

@@ -1,20 +1,28 @@
 """A home of its own and a valid row for every test of the API."""
 
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
+from mlops_assets.products.air_time import air_time
+from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home
-from tests.serving.running_api import Json
+from tests.serving.running_api import Json, RunningServer, a_server
+from tests.tiny_bundle import deploy_tiny
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
 def row() -> Json:
+    return a_row()
+
+
+def a_row() -> Json:
     """A valid request row of both products."""
     return {
         "carrier": "UA",
@@ -26,3 +34,13 @@ def row() -> Json:
         "aircraft_year": 1999,
         "seats": 149,
     }
+
+
+@pytest.fixture(scope="session")
+def two_products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A process that serves version 4 of flight_delay and version 7 of air_time, whose answers follow their inputs."""
+    home = Home(tmp_path_factory.mktemp("two"))
+    deploy_tiny(home, flight_delay, 4, weight=1e-4)
+    deploy_tiny(home, air_time, 7, weight=1e-2, bias=30)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output) as server:
+        yield server

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -14,6 +14,8 @@ import httpx
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from mlops_assets.products.catalog import CATALOG
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
 from serving.app import create_app
 from serving.settings import Settings
@@ -31,9 +33,9 @@ def eventually(claim: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def a_client(home: Home, **settings: Any) -> Iterator[TestClient[Litestar]]:
+def a_client(home: Home, products: Sequence[ModelProduct] = CATALOG, **settings: Any) -> Iterator[TestClient[Litestar]]:
     """The API on this home, ready."""
-    app = create_app(Settings(home=home.root, **{"poll_seconds": 0.02, **settings}))
+    app = create_app(Settings(home=home.root, **{"poll_seconds": 0.02, **settings}), products)
     with TestClient(app, raise_server_exceptions=False) as client:
         eventually(lambda: client.get("/health/ready").status_code == 200)
         yield client
@@ -51,11 +53,13 @@ class RunningServer:
 
 
 @contextmanager
-def a_server(home: Home, output: IO[str], **environment: str) -> Iterator[RunningServer]:
+def a_server(
+    home: Home, output: IO[str], command: Sequence[str] = ("-m", "serving"), **environment: str
+) -> Iterator[RunningServer]:
     """`python -m serving` on a free port, ready; it never outlives the block."""
     variables = {**os.environ, "MLOPS_HOME": str(home.root), "MLOPS_PORT": "0", "MLOPS_POLL_SECONDS": "0.05"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving"],
+        [sys.executable, *command],
         env={**variables, **environment},
         stdout=subprocess.PIPE,
         stderr=output,
@@ -66,7 +70,8 @@ def a_server(home: Home, output: IO[str], **environment: str) -> Iterator[Runnin
         line = process.stdout.readline()
         found = re.search(r"http://\S+:\d+", line)
         assert found, f"no address in {line!r}"
-        address = found.group()
+        # a container listens on every address
+        address = found.group().replace("0.0.0.0", "127.0.0.1")
         eventually(lambda: httpx.get(f"{address}/health/ready").status_code == 200)
         yield RunningServer(address, process)
     finally:

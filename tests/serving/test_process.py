@@ -26,6 +26,7 @@ def test_settings_come_from_the_environment_with_defaults_on_loopback() -> None:
     assert from_environment(
         {"MLOPS_HOME": "/data", "MLOPS_PORT": "0", "MLOPS_PRODUCT": "air_time", "MLOPS_BUNDLE": "/b"}
     ) == Settings(Path("/data"), port=0, pinned=PinnedBundle("air_time", Path("/b")))
+    assert from_environment({"MLOPS_PRODUCT": "air_time"}) == Settings(product="air_time")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import queue
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,23 +14,33 @@ import pytest
 from mlops_assets.errors import DataError
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.prediction_log import LoggedPrediction, PredictionLog, log_columns
+from mlops_assets.stores.dtypes import microseconds
+from mlops_assets.stores.prediction_log import PredictionLog, log_columns
 from mlops_assets.stores.write_ahead_file import WriteAheadFile
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
 
-def an_answer(name: str = "a", minutes: int = 0) -> LoggedPrediction:
-    return LoggedPrediction(
-        prediction_id=name,
-        request_id="r",
-        version=3,
-        event_time=NOON - timedelta(hours=1),
-        served_at=NOON + timedelta(minutes=minutes),
-        prediction=0.25,
-        label="false",
-        values={"carrier": "UA", "flight": 1545, "scheduled_departure": NOON, "temperature": None, "humidity": 50.5},
-    )
+def answers(*names: str, minutes: tuple[int, ...] = ()) -> list[tuple[object, ...]]:
+    """One row per name, served so many minutes after noon."""
+    given = {
+        "request_id": "r",
+        "trace_id": "t",
+        "version": 3,
+        "event_time": microseconds(NOON - timedelta(hours=1)),
+        "prediction": 0.25,
+        "label": "false",
+        "carrier": "UA",
+        "flight": 1545,
+        "scheduled_departure": microseconds(NOON),
+        "humidity": 50.5,
+    }
+    rows = []
+    for name, late in zip(names, minutes or (0,) * len(names), strict=True):
+        served = microseconds(NOON + timedelta(minutes=late))
+        row = {**given, "prediction_id": name, "received_at": served, "served_at": served}
+        rows.append(tuple(row.get(column) for column in log_columns(flight_delay)))
+    return rows
 
 
 @pytest.fixture
@@ -40,7 +51,7 @@ def log(tmp_path: Path) -> Iterator[PredictionLog]:
 
 
 def test_what_is_appended_is_read_back_typed(log: PredictionLog) -> None:
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
 
     rows = log.read("flight_delay")
 
@@ -49,6 +60,7 @@ def test_what_is_appended_is_read_back_typed(log: PredictionLog) -> None:
     assert (row["served_at"], row["scheduled_departure"]) == (NOON, NOON)
     assert (row["prediction_id"], row["version"], row["prediction"], row["label"]) == ("a", 3, 0.25, "false")
     assert (row["flight"], row["temperature"], row["humidity"], row["dest"]) == (1545, None, 50.5, None)
+    assert (row["trace_id"], row["received_at"], row["probabilities"]) == ("t", NOON, None)
 
 
 def test_a_product_nothing_was_logged_for_reads_empty_with_the_core_columns(log: PredictionLog) -> None:
@@ -59,7 +71,7 @@ def test_a_product_nothing_was_logged_for_reads_empty_with_the_core_columns(log:
 
 
 def test_appended_rows_reach_the_disk_without_a_flush(log: PredictionLog, tmp_path: Path) -> None:
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
 
     written = threading.Event()
     for _ in range(100):
@@ -71,7 +83,7 @@ def test_appended_rows_reach_the_disk_without_a_flush(log: PredictionLog, tmp_pa
 
 
 def test_closing_turns_the_write_ahead_file_into_parquet(log: PredictionLog, tmp_path: Path) -> None:
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
 
     log.close()
 
@@ -81,8 +93,8 @@ def test_closing_turns_the_write_ahead_file_into_parquet(log: PredictionLog, tmp
 
 
 def test_products_have_folders_of_their_own(log: PredictionLog) -> None:
-    log.append(flight_delay, [an_answer("a")])
-    log.append(air_time, [an_answer("b")])
+    log.append(flight_delay, answers("a"))
+    log.append(air_time, [row[: len(log_columns(air_time))] for row in answers("b")])
 
     assert log.read("flight_delay")["prediction_id"].to_list() == ["a"]
     assert log.read("air_time")["prediction_id"].to_list() == ["b"]
@@ -90,9 +102,9 @@ def test_products_have_folders_of_their_own(log: PredictionLog) -> None:
 
 def test_rows_of_several_segments_and_writers_come_oldest_first(tmp_path: Path) -> None:
     closed, running = PredictionLog(tmp_path), PredictionLog(tmp_path)
-    closed.append(flight_delay, [an_answer("second", minutes=2)])
+    closed.append(flight_delay, answers("second", minutes=(2,)))
     closed.close()
-    running.append(flight_delay, [an_answer("third", minutes=3), an_answer("first", minutes=1)])
+    running.append(flight_delay, answers("third", "first", minutes=(3, 1)))
     running.flush()
 
     names = PredictionLog(tmp_path).read("flight_delay")["prediction_id"].to_list()
@@ -104,7 +116,7 @@ def test_rows_of_several_segments_and_writers_come_oldest_first(tmp_path: Path) 
 def test_a_full_segment_is_sealed_and_a_new_one_begun(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, segment_rows=2)
     for name in "abcde":
-        log.append(flight_delay, [an_answer(name)])
+        log.append(flight_delay, answers(name))
         log.flush()
         for _ in range(100):
             if len(list((tmp_path / "flight_delay").glob("*.parquet"))) * 2 >= log.health.written_rows - 1:
@@ -118,7 +130,8 @@ def test_a_full_segment_is_sealed_and_a_new_one_begun(tmp_path: Path) -> None:
 
 def test_the_write_ahead_file_of_a_killed_process_is_read_up_to_its_torn_line(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
-    log.append(flight_delay, [an_answer("a"), an_answer("b")])
+    log.append(flight_delay, answers("a"))
+    log.append(flight_delay, answers("b"))
     log.flush()
     (path,) = (tmp_path / "flight_delay").glob("*.wal")
     torn = tmp_path / "flight_delay" / "20130101T000000-1-torn.wal"
@@ -130,7 +143,7 @@ def test_the_write_ahead_file_of_a_killed_process_is_read_up_to_its_torn_line(tm
 
 def test_a_segment_that_was_sealed_but_whose_write_ahead_file_remained_counts_once(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
     log.flush()
     (path,) = (tmp_path / "flight_delay").glob("*.wal")
     content = path.read_bytes()
@@ -155,7 +168,7 @@ def test_a_file_in_the_way_of_the_folder_is_never_silent_and_heals(
     root = tmp_path / "log"
     root.write_text("a file where the folder should be")
     log = PredictionLog(root)
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
     log.flush()
 
     sick = log.health
@@ -182,11 +195,11 @@ class FullDisk(WriteAheadFile):
 def test_a_full_disk_keeps_the_rows_bounds_them_and_counts_what_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = PredictionLog(tmp_path, max_buffered_bytes=1_000)
+    log = PredictionLog(tmp_path, max_buffered_bytes=1_500)
     with monkeypatch.context() as patched:
         patched.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", FullDisk)
         for number in range(10):
-            log.append(flight_delay, [an_answer(str(number))])
+            log.append(flight_delay, answers(str(number)))
             log.flush()
         full = log.health
     log.flush()
@@ -206,7 +219,7 @@ def test_many_threads_lose_no_row(tmp_path: Path) -> None:
 
     def write(thread: int) -> None:
         for number in range(50):
-            log.append(flight_delay, [an_answer(f"{thread}-{number}")])
+            log.append(flight_delay, answers(f"{thread}-{number}"))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -222,7 +235,7 @@ def test_what_comes_after_closing_is_counted_as_dropped(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
     log.close()
 
-    log.append(flight_delay, [an_answer()])
+    log.append(flight_delay, answers("a"))
 
     assert log.health.dropped_rows == 1
 
@@ -232,3 +245,51 @@ def test_the_columns_are_the_request_and_the_features() -> None:
 
     assert {*flight_delay.request, *flight_delay.feature_names} <= set(columns)
     assert (columns["carrier"], columns["flight"], columns["distance"]) == ("string", "integer", "float")
+
+
+def test_who_waits_for_the_disk_is_told_when_the_row_is_there(log: PredictionLog, tmp_path: Path) -> None:
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    log.append(flight_delay, answers("a"), told.put)
+
+    assert told.get(timeout=10) is None
+    assert PredictionLog(tmp_path).read("flight_delay")["prediction_id"].to_list() == ["a"]
+
+
+def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(tmp_path: Path) -> None:
+    root = tmp_path / "log"
+    root.write_text("a file where the folder should be")
+    log = PredictionLog(root)
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    log.append(flight_delay, answers("refused"), told.put)
+    reason = told.get(timeout=10)
+    root.unlink()
+    log.append(flight_delay, answers("answered"), told.put)
+
+    assert "log" in str(reason)
+    assert told.get(timeout=10) is None
+    assert log.read("flight_delay")["prediction_id"].to_list() == ["answered"]
+    log.close()
+
+
+class Unsealable(WriteAheadFile):
+    """Cannot become Parquet, for a reason that nobody foresaw."""
+
+    def seal(self) -> None:
+        raise ModuleNotFoundError("an environment that was replaced under the process")
+
+
+def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", Unsealable)
+    log = PredictionLog(tmp_path, segment_rows=1)
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    log.append(flight_delay, answers("a"), told.put)
+    while log.health.is_writing:  # half a second of quiet, then it is tried
+        pass
+
+    log.append(flight_delay, answers("b"), told.put)
+
+    assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
+    assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    log.close()

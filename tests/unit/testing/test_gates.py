@@ -30,6 +30,7 @@ REPORT = reports.TestReport(
     importance={},
     onnx_difference=1e-5,
     comparisons=(),
+    parity_rows=1_230,
 )
 
 
@@ -55,14 +56,18 @@ def a_slice(category: str, gap: float | None, *, rows: int = 200, feature="origi
         (at_least("roc_auc", 0.7501), False, "roc_auc 0.75 < 0.7501"),
         (AtMost("log_loss", 0.5), True, "log_loss 0.5 <= 0.5"),
         (AtMost("log_loss", 0.4999), False, "log_loss 0.5 > 0.4999"),
-        (onnx_parity(1e-5), True, "largest difference of 1,200 rows 1.0e-05 <= 1e-05"),
-        (onnx_parity(9e-6), False, "largest difference of 1,200 rows 1.0e-05 > 9e-06"),
+        (onnx_parity(1e-5), True, "largest difference of 1,230 rows 1.0e-05 <= 1e-05, 0 of them with another label"),
+        (onnx_parity(9e-6), False, "largest difference of 1,230 rows 1.0e-05 > 9e-06, 0 of them with another label"),
     ],
 )
 def test_a_value_exactly_on_the_limit_passes(gate, passed, reason):
     result = judged(gate)
 
     assert (result.passed, result.reason) == (passed, reason)
+
+
+def test_one_flipped_label_does_not_pass():
+    assert not judged(onnx_parity(1e-5), onnx_difference=1e-9, flipped_labels=1).passed
 
 
 def test_a_difference_that_is_no_number_does_not_pass():

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from mlops_assets.data.labels import LABEL
 from mlops_assets.stores.home import Home
 from mlops_assets.testing.gates import judge_report
 from mlops_assets.testing.model_card import write_card
 from mlops_assets.testing.pages import card_path, page_path, render_test_report, save_card
+from mlops_assets.testing.parity import Parity
 from mlops_assets.testing.report import test_model as measure
 from mlops_assets.testing.slices import WorstSlice
 from tests.unit.testing.builders import a_bundle, a_test_report
@@ -58,8 +57,7 @@ def test_evidently_draws_the_challenger_beside_the_champion(tmp_path: Path):
     home = Home(tmp_path)
     rows = a_training_set(PRODUCT).drop_nulls()
     challenger, champion = a_bundle(home, PRODUCT, 2, weight=0.5), a_bundle(home, PRODUCT, 1)
-    scores = challenger.predict(rows).astype(np.float64)
-    report = measure(PRODUCT, challenger, scores, champion, rows, None)
+    report = measure(PRODUCT, challenger, Parity(rows.height, 0.0, 0), champion, rows, None)
     path = page_path(home, "taxi", "2020-01-09")
 
     render_test_report(PRODUCT, report, judge_report(PRODUCT, report), challenger, champion, rows, path)

@@ -12,6 +12,7 @@ from mlops_assets.products.gates import not_worse_than_champion, slice_gap
 from mlops_assets.products.task import metrics_of
 from mlops_assets.stores.home import Home
 from mlops_assets.testing import report as reports
+from mlops_assets.testing.parity import Parity
 from tests.unit.testing.builders import a_bundle
 from tests.unit.training.builders import a_product, a_regression, january
 
@@ -29,8 +30,7 @@ def rows(labels=LATE, distances=DISTANCES, origins=("EWR",) * 20) -> pl.DataFram
 def report_on(home: Home, frame: pl.DataFrame, product=None, champion=None, **model: float) -> reports.TestReport:
     product = product or a_product()
     bundle = a_bundle(home, product, 7, **{"weight": 1.0, **model})
-    estimated = bundle.predict(frame).astype(np.float64)
-    return reports.test_model(product, bundle, estimated, champion, frame, None)
+    return reports.test_model(product, bundle, Parity(frame.height, 0.0, 0), champion, frame, None)
 
 
 @pytest.fixture
@@ -49,13 +49,12 @@ def test_a_model_that_orders_every_pair_has_a_roc_auc_of_one(home):
     assert report.comparisons == ()
 
 
-def test_the_difference_is_measured_between_the_estimator_and_the_bundle(home):
-    frame = rows()
+def test_the_report_holds_the_parity_of_the_bundle(home):
     bundle = a_bundle(home, a_product(), 7, weight=1.0)
-    estimated = bundle.predict(frame).astype(np.float64)
-    estimated[3] += 0.25
 
-    assert reports.test_model(a_product(), bundle, estimated, None, frame, None).onnx_difference == pytest.approx(0.25)
+    report = reports.test_model(a_product(), bundle, Parity(31, 0.25, 2), None, rows(), None)
+
+    assert (report.parity_rows, report.onnx_difference, report.flipped_labels) == (31, 0.25, 2)
 
 
 def test_a_champion_is_compared_on_the_same_rows(home):

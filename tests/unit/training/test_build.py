@@ -13,9 +13,10 @@ from mlops_assets.data.labels import LABEL
 from mlops_assets.data.reference import ReferenceProfile
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.candidates import Candidate, lightgbm, linear
+from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import metrics_of
-from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE, Bundle, write_bundle
-from mlops_assets.training.build import score_later_periods, train
+from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE, Bundle, Input, write_bundle
+from mlops_assets.training.build import score_later_periods, train, typical_row
 from mlops_assets.training.fit import estimator_scores, label_codes
 from mlops_assets.training.metrics import score
 from mlops_assets.training.split import FIT, SPLIT, TEST
@@ -127,3 +128,20 @@ def test_a_seed_of_ones_own_is_kept():
     trained = train(product, lightgbm(n_estimators=3), a_training_set(product))
 
     assert trained.fitted.estimator.get_params()["random_state"] == 8
+
+
+def test_the_typical_row_holds_medians_and_the_code_of_the_most_frequent_category() -> None:
+    inputs = (
+        Input("distance", FeatureKind.NUMERIC),
+        Input("origin", FeatureKind.CATEGORICAL, "", ("EWR", "JFK")),
+        Input("gone", FeatureKind.NUMERIC),
+    )
+    rows = pl.DataFrame(
+        {
+            "distance": [1.0, 5.0, None, 100.0],
+            "origin": ["JFK", "EWR", "JFK", None],
+            "gone": pl.Series([None] * 4, dtype=pl.Float64),
+        }
+    )
+
+    assert typical_row(rows, inputs) == (5.0, 1.0, None)

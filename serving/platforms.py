@@ -1,0 +1,83 @@
+"""Hosted platforms that run this server as a container: what each says in its variables, and which paths it calls.
+
+All of them call the container over a network of their own and cannot send our keys, so the paths of a platform's
+contract are open there, and only those.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlops_assets.errors import BundleError, DeclarationError
+from mlops_assets.stores.model_bundle import MANIFEST, read_manifest
+
+SAGEMAKER_MODEL = "/opt/ml/model"
+AZURE_SCORE, AZURE_LIVE, AZURE_READY = "/score", "/livez", "/readyz"  # as the deployment's inference_config names them
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Who called this container into being. open_paths: answered without a key."""
+
+    name: str
+    port: int
+    bundle: Path
+    open_paths: tuple[str, ...]
+    predict_route: str = ""
+    health_route: str = ""
+
+    @property
+    def product(self) -> str:
+        """Raises BundleError: what the platform mounted holds no bundle."""
+        return read_manifest(self.bundle).product
+
+
+def platform_of(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> Platform | None:
+    """The platform that these variables and arguments are of, None on a machine of one's own.
+
+    Raises DeclarationError: a variable cannot be used. BundleError: there is no bundle where the platform puts it."""
+    baked = environment.get("MLOPS_BUNDLE")
+    if "AIP_HTTP_PORT" in environment:
+        routes = (environment.get("AIP_PREDICT_ROUTE") or "/predict", environment.get("AIP_HEALTH_ROUTE") or "/health")
+        folder = Path(baked) if baked else _local(environment.get("AIP_STORAGE_URI", ""))
+        port = _port(environment, "AIP_HTTP_PORT", "8080")
+        return Platform("vertex ai", port, find_bundle(folder), routes, *routes)
+    if "AZUREML_MODEL_DIR" in environment:
+        folder = Path(baked or environment["AZUREML_MODEL_DIR"])
+        port = _port(environment, "MLOPS_PORT", "5001")
+        return Platform("azure ml", port, find_bundle(folder), (AZURE_SCORE, AZURE_LIVE, AZURE_READY))
+    if list(arguments[:1]) == ["serve"]:  # `docker run <image> serve` is how SageMaker starts a container
+        folder = Path(baked or environment.get("SM_MODEL_DIR") or SAGEMAKER_MODEL)
+        port = _port(environment, "SAGEMAKER_BIND_TO_PORT", "8080")
+        return Platform("sagemaker", port, find_bundle(folder), ("/ping", "/invocations"))
+    if arguments:
+        raise DeclarationError(f"no argument {arguments[0]!r}. Known: serve, which SageMaker gives; else leave it out.")
+    return None
+
+
+def find_bundle(folder: Path) -> Path:
+    """The folder itself, or the one folder in it that holds a bundle. Raises BundleError: none does, or several do."""
+    found = [folder] if (folder / MANIFEST).exists() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if len(found) != 1:
+        raise BundleError(
+            f"{folder} holds {len(found) or 'no'} bundles. Put there the folder of one version, with its {MANIFEST}."
+        )
+    return found[0]
+
+
+def _local(address: str) -> Path:
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "file") or not parts.path:
+        raise DeclarationError(
+            f"AIP_STORAGE_URI is {address!r}, which needs Google's own client to be read. Put the bundle into the image "
+            "or mount it, and name its folder in MLOPS_BUNDLE."
+        )
+    return Path(parts.path)
+
+
+def _port(environment: Mapping[str, str], name: str, default: str) -> int:
+    text = environment.get(name) or default
+    if not text.isdecimal() or int(text) > 65_535:
+        raise DeclarationError(f"{name} is {text!r}. Give a port from 0 to 65535 (0: a free one).")
+    return int(text)

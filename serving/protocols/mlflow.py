@@ -1,0 +1,117 @@
+"""MLflow's scoring protocol: /ping, /health, /version, /invocations; what `mlflow models serve` answers to.
+
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/#local-inference-server-spec. It names no model, so it
+needs a server with one product. SageMaker's containers have the same paths; its bodies are read here too.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import UNSET, UnsetType
+
+from serving.documentation import RawBody, raw, refusals, refusing
+from serving.error_shapes import Refusal, Shaped
+from serving.errors import MalformedBody, UnsupportedBody, ready_status
+from serving.model_store import ModelStore
+from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
+from serving.protocols.tables import Row, from_columns, from_csv, from_records, from_split, read_json
+
+PATHS = ("/ping", "/health", "/version", "/invocations")
+PROTOCOL_VERSION = "3.17.0"  # of the MLflow whose protocol this is; its clients compare
+FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
+JSON, CSV = "application/json", "text/csv"
+_CODES = {
+    HTTPStatus.BAD_REQUEST: "BAD_REQUEST",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "INVALID_PARAMETER_VALUE",
+    HTTPStatus.UNAUTHORIZED: "UNAUTHENTICATED",
+    HTTPStatus.FORBIDDEN: "PERMISSION_DENIED",
+    HTTPStatus.NOT_FOUND: "ENDPOINT_NOT_FOUND",
+    HTTPStatus.TOO_MANY_REQUESTS: "REQUEST_LIMIT_EXCEEDED",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "MAX_BLOCK_SIZE_EXCEEDED",
+    HTTPStatus.SERVICE_UNAVAILABLE: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+class MlflowError(msgspec.Struct):
+    error_code: str
+    message: str
+
+
+class Invocations(msgspec.Struct, omit_defaults=True):
+    """Exactly one of them."""
+
+    dataframe_split: dict[str, list[Any]] | UnsetType = UNSET
+    dataframe_records: list[dict[str, Any]] | UnsetType = UNSET
+    inputs: dict[str, list[Any]] | list[dict[str, Any]] | UnsetType = UNSET
+    instances: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class Predictions(msgspec.Struct):
+    """One object per row, as the native route answers it."""
+
+    predictions: list[dict[str, Any]]
+
+
+def error_shape(refusal: Refusal) -> Shaped:
+    """As an MlflowException is written; 415 is plain text there, and a row that does not fit is a 400."""
+    if refusal.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return Shaped(refusal.detail, refusal.status, "text/plain")
+    status = HTTPStatus(refusal.status)
+    code = _CODES.get(status, "INTERNAL_ERROR" if status >= 500 else "BAD_REQUEST")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST
+    return Shaped(MlflowError(code, refusal.detail), status)
+
+
+def routes(scorings: Scorings, models: ModelStore) -> Router:
+    @get(["/ping", "/health"], summary="Every champion is open and warm", media_type=JSON, sync_to_thread=False)
+    def ping() -> Response[dict[str, str]]:
+        return Response(
+            {"status": "ready" if models.is_ready else "not ready"},
+            status_code=ready_status(models.is_ready),
+            media_type=JSON,
+        )
+
+    @get("/version", summary="MLflow's version, for its clients", media_type="text/plain", sync_to_thread=False)
+    def version() -> str:
+        return PROTOCOL_VERSION
+
+    async def invocations(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
+        scoring = scorings.only()
+        kind = media_type_of(request)
+        rows = read_rows(scoring, kind, data)
+        answer = await scoring.answer(rows, request_id_of(request, "x-request-id"))
+        return Response(msgspec.json.encode({"predictions": records(answer)}), media_type=JSON)
+
+    invocations_route = post(
+        "/invocations", summary="Predict, in MLflow's formats", status_code=200, dto=RawBody, return_dto=None
+    )(raw(invocations, Invocations, Predictions))
+    documented = refusals(MlflowError) | {
+        415: ResponseSpec(str, description="neither JSON nor CSV", media_type="text/plain", generate_examples=False)
+    }
+    handlers = [ping, version, invocations_route]
+    return Router("/", route_handlers=refusing(handlers, documented), tags=["mlflow"])
+
+
+def read_rows(scoring: Scoring, kind: str, body: bytes) -> list[Row]:
+    """Raises UnsupportedBody: neither JSON nor CSV. Raises MalformedBody: not exactly one of the formats."""
+    if kind == CSV:
+        return from_csv(scoring.schema, body)
+    if kind != JSON:
+        raise UnsupportedBody(f"This predictor only supports the content types {JSON} and {CSV}. Got {kind[:100]!r}.")
+    content = read_json(body)
+    given = [name for name in FORMATS if isinstance(content, dict) and name in content]
+    if len(given) != 1:
+        held = f"keys {', '.join(sorted(map(str, content)))[:200]}" if isinstance(content, dict) else "no object"
+        raise MalformedBody(
+            f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}; it has {held}."
+        )
+    table = content[given[0]]
+    if given[0] == "dataframe_split":
+        parts = table if isinstance(table, dict) else {}
+        return from_split(parts.get("columns"), parts.get("data"))
+    # `inputs` of a table are its columns, or its rows
+    return from_columns(table) if isinstance(table, dict) else from_records(scoring.schema, table)

@@ -1,0 +1,107 @@
+"""SageMaker: the container's side is /ping and /invocations on port 8080; boto3's side is /endpoints/<name>/invocations.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html. In an endpoint, SageMaker calls the
+container. Without one, `boto3.client("sagemaker-runtime", endpoint_url=…)` reaches this server itself, the endpoint's
+name being the product's. Bodies are those of `/invocations`, or JSON lines; answers are JSON, JSON lines or CSV, as
+`Accept` asks.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, post
+from litestar.params import FromPath
+
+from serving.documentation import RawBody, raw, refusals
+from serving.error_shapes import Refusal, Shaped
+from serving.protocols import mlflow
+from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
+from serving.protocols.tables import Row, from_records, read_json
+from serving.schemas import Answer
+
+PATH = "/endpoints"
+JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/jsonl")
+CSV = "text/csv"
+_VALIDATION = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+
+class SageMakerError(msgspec.Struct):
+    Message: str
+    OriginalStatusCode: int
+
+
+def error_shape(refusal: Refusal) -> Shaped:
+    """As the SageMaker runtime writes its errors: the type in a header, the words in `Message`."""
+    kind, status = {
+        HTTPStatus.SERVICE_UNAVAILABLE: ("ServiceUnavailable", 503),
+        HTTPStatus.TOO_MANY_REQUESTS: ("ThrottlingException", 429),
+        HTTPStatus.UNAUTHORIZED: ("AccessDeniedException", 403),
+        HTTPStatus.FORBIDDEN: ("AccessDeniedException", 403),
+    }.get(HTTPStatus(refusal.status), ("InternalFailure", 500))
+    if refusal.status in _VALIDATION:
+        kind, status = "ValidationError", 400
+    return Shaped(SageMakerError(refusal.detail, refusal.status), status, headers={"x-amzn-errortype": kind})
+
+
+def routes(scorings: Scorings) -> Router:
+    async def invoke_endpoint(data: bytes, endpoint: FromPath[str], request: Request[Any, Any, Any]) -> Response[bytes]:
+        scoring = scorings.named(endpoint)
+        rows = read_rows(scoring, media_type_of(request), data)
+        answer = await scoring.answer(rows, request_id_of(request, "x-amzn-sagemaker-inference-id", "x-request-id"))
+        accepted = request.headers.get("x-amzn-sagemaker-accept") or request.headers.get("accept") or ""
+        content, media_type = write(answer, accepted)
+        headers = {
+            "x-amzn-invoked-production-variant": f"version-{answer.version}",
+            "x-amzn-requestid": answer.request_id,
+        }
+        return Response(content, media_type=media_type, headers=headers)
+
+    route = post(
+        "/{endpoint:str}/invocations",
+        summary="Predict, as boto3 asks",
+        status_code=200,
+        dto=RawBody,
+        return_dto=None,
+        responses=refusals(SageMakerError),
+    )(raw(invoke_endpoint, mlflow.Invocations, mlflow.Predictions))
+    return Router(PATH, route_handlers=[route], tags=["sagemaker"])
+
+
+def read_rows(scoring: Scoring, kind: str, body: bytes) -> list[Row]:
+    if kind in JSON_LINES:
+        return from_records(scoring.schema, [read_json(line) for line in body.splitlines() if line.strip()])
+    return mlflow.read_rows(scoring, kind, body)
+
+
+def write(answer: Answer, accepted: str) -> tuple[bytes, str]:
+    """The predictions in the first of the accepted forms that is known; JSON where none is."""
+    for kind in (part.partition(";")[0].strip().lower() for part in accepted.split(",")):
+        if kind in JSON_LINES:
+            return b"".join(msgspec.json.encode(item) + b"\n" for item in answer.predictions), kind
+        if kind == CSV:
+            return _csv([msgspec.to_builtins(item) for item in answer.predictions]), CSV
+    return msgspec.json.encode({"predictions": records(answer)}), "application/json"
+
+
+def _csv(predictions: Sequence[dict[str, Any]]) -> bytes:
+    """A header and one line per row; warnings stay out, probabilities become a column per class."""
+    flat = [
+        {name: value for name, value in item.items() if name not in ("warnings", "features", "probabilities")}
+        | item.get("probabilities", {})
+        for item in predictions
+    ]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(flat[0]))
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue().encode()

@@ -1,0 +1,142 @@
+"""The API's processes: one that answers, or several on one port with one that watches them."""
+
+import contextlib
+import errno
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from mlops_assets.errors import PortTaken
+from serving import logs
+from serving.settings import Settings
+
+GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
+RESTART_SECONDS = 1.0  # a worker that ends at once is not started faster than this
+_log = logging.getLogger(__name__)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Raises PortTaken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise PortTaken(
+            f"{settings.host}:{settings.port} is in use. Set MLOPS_PORT to another port, or to 0 for a free one."
+        ) from error
+    listener.listen(2_048)
+    return listener
+
+
+def run(
+    settings: Settings,
+    listener: socket.socket,
+    announce: Callable[[], None],
+) -> None:
+    """Answer on the listener until SIGTERM or Ctrl-C: in this process, or in `settings.workers` of their own.
+
+    announce: called when the listener is about to be answered."""
+    if settings.workers == 1:
+        _answer(settings, listener, announce)
+        return
+    with tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:  # in which all of them count
+        shared = settings if settings.metrics is not None else replace(settings, metrics=Path(folder))
+        _watch(shared, listener, announce)
+
+
+def worker_memory() -> dict[int, float]:
+    """Resident megabytes of this process and of the workers beside it, by process id; empty where /proc is missing."""
+    ids = [os.getpid()]
+    if multiprocessing.parent_process() is not None:
+        with contextlib.suppress(OSError):
+            ids = [int(name) for name in Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()]
+    found = {}
+    for process in ids:
+        # a worker may end while it is looked at
+        with contextlib.suppress(OSError):
+            name, pages = Path(f"/proc/{process}/cmdline").read_bytes(), Path(f"/proc/{process}/statm").read_text()
+            if b"resource_tracker" not in name:
+                found[process] = int(pages.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return found
+
+
+def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+    import uvicorn
+
+    from serving.app import create_app
+
+    app = create_app(settings)
+    announce()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        server_header=False,
+        date_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
+    logs.configure(settings.log_form)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
+    _answer(settings, listener, is_up.set)
+
+
+def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Keep the workers running. They accept from one listener: whoever is free takes the next connection."""
+    # a fresh interpreter for each: threads of ONNX Runtime and Polars do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    is_up = context.Event()
+    is_ending = is_announced = False
+
+    def end(*_: object) -> None:
+        nonlocal is_ending
+        is_ending = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+
+    def started() -> tuple[BaseProcess, float]:
+        process = context.Process(target=_worker, args=(settings, listener, is_up), name="worker")
+        process.start()
+        return process, time.monotonic()
+
+    workers = [started() for _ in range(settings.workers)]
+    try:
+        while not is_ending:
+            if not is_announced and is_up.is_set():
+                is_announced = True
+                announce()
+            multiprocessing.connection.wait([process.sentinel for process, _ in workers], timeout=0.2)
+            for place, (process, since) in enumerate(workers):
+                if process.is_alive() or is_ending or time.monotonic() - since < RESTART_SECONDS:
+                    continue
+                _log.error("worker %s ended with code %s; another takes its place", process.pid, process.exitcode)
+                workers[place] = started()
+    finally:
+        for process, _ in workers:
+            process.terminate()
+        for process, _ in workers:
+            process.join(GRACE_SECONDS + 5)
+            if process.is_alive():
+                process.kill()

@@ -1,0 +1,98 @@
+"""Traces, where OpenTelemetry is configured: one server span per request, continuing the caller's trace.
+
+OTEL_EXPORTER_OTLP_ENDPOINT (or _TRACES_ENDPOINT) turns it on and its other variables are OpenTelemetry's own; the
+packages are the extra `telemetry`. Without it a request pays one method call.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from litestar.types import HTTPScope
+
+from mlops_assets.errors import DeclarationError
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+class Span(Protocol):
+    def end(self, scope: HTTPScope, status: int) -> None: ...
+
+
+class Tracer(Protocol):
+    def request(self, scope: HTTPScope) -> AbstractContextManager[Span]: ...
+
+    def close(self) -> None: ...
+
+
+class _NoSpan:
+    def end(self, scope: HTTPScope, status: int) -> None:
+        """Nothing was begun."""
+
+
+class NoTracer:
+    """Does nothing, for a server without OpenTelemetry."""
+
+    _nothing: AbstractContextManager[Span] = nullcontext(_NoSpan())
+
+    def request(self, scope: HTTPScope) -> AbstractContextManager[Span]:
+        return self._nothing
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _OpenSpan:
+    def __init__(self, span: Any) -> None:
+        self._span = span
+
+    def end(self, scope: HTTPScope, status: int) -> None:
+        route = str(scope.get("path_template") or "unmatched")
+        self._span.update_name(f"{scope['method']} {route}")
+        self._span.set_attribute("http.route", route)
+        self._span.set_attribute("http.response.status_code", status)
+
+
+class OpenTelemetryTracer:
+    """Spans to an OTLP collector over HTTP, in batches from a thread of their own."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("mlops-assets.serving")
+
+    @contextmanager
+    def request(self, scope: HTTPScope) -> Iterator[Span]:
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with self._tracer.start_as_current_span(
+            scope["method"],
+            context=TraceContextTextMapPropagator().extract(carrier),
+            kind=trace.SpanKind.SERVER,
+            attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
+        ) as span:
+            yield _OpenSpan(span)
+
+    def close(self) -> None:
+        """Sends what is not sent yet."""
+        self._provider.shutdown()
+
+
+def tracer_from(environment: Mapping[str, str]) -> Tracer:
+    """Raises DeclarationError: an endpoint is named, and the packages are not installed."""
+    if not any(environment.get(name) for name in ENDPOINTS):
+        return NoTracer()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise DeclarationError(
+            f"{' or '.join(ENDPOINTS)} is set, and {error.name} is not installed. Install mlops-assets[telemetry]."
+        ) from None
+    name = environment.get("OTEL_SERVICE_NAME") or "mlops-assets"
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return OpenTelemetryTracer(provider)

@@ -1,0 +1,61 @@
+"""`GET /v1/models/<product>/versions`: every version of a product, and when each of them served."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from mlops_assets.stores.deployment_ledger import Deployment
+from mlops_assets.stores.model_bundle import Manifest
+from serving.documentation import refusals
+from serving.error_shapes import PROBLEM_JSON, Problem
+from serving.errors import NotServing
+from serving.information import Serving, VersionEntry, VersionList
+from serving.routes import Served
+
+
+@get(
+    "/v1/models/{product:str}/versions",
+    tags=["models"],
+    summary="Every version of a product",
+    sync_to_thread=True,
+    responses=refusals(Problem, PROBLEM_JSON),
+)
+def list_versions(product: FromPath[str], served: NamedDependency[Served]) -> VersionList:
+    served.product(product)
+    try:
+        history = served.home.ledger.history(product)
+    except sqlite3.Error as error:
+        raise NotServing(f"the deployment ledger cannot be read: {error}.") from None
+    return VersionList(product, list(version_entries(served.home.manifests(product), history)))
+
+
+def version_entries(known: Sequence[Manifest], history: Sequence[Deployment]) -> Iterator[VersionEntry]:
+    newest_deployed = max((deployment.version for deployment in history), default=0)
+    for manifest in known:
+        served = list(_served(manifest.version, history))
+        if history and history[-1].version == manifest.version:
+            state = "champion"
+        elif served:
+            state = "former"
+        else:
+            state = "challenger" if manifest.version > newest_deployed else "passed over"
+        yield VersionEntry(
+            manifest.version,
+            state,
+            manifest.partition,
+            manifest.created_at,
+            manifest.estimator,
+            manifest.rows,
+            manifest.metrics,
+            served,
+        )
+
+
+def _served(version: int, history: Sequence[Deployment]) -> Iterator[Serving]:
+    ends = [*(deployment.deployed_at for deployment in history[1:]), None]
+    for deployment, end in zip(history, ends, strict=False):
+        if deployment.version == version:
+            yield Serving(deployment.deployed_at, end, deployment.reason, deployment.by)

@@ -1,0 +1,193 @@
+"""What an answer promises of the prediction log, and what is answered while the disk or a store is away."""
+
+import dataclasses
+import json
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import httpx
+import pytest
+
+from mlops_assets.errors import DeclarationError
+from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.policy import Durability, Outage, Serving
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.stores.home import Home
+from mlops_assets.stores.prediction_log import PredictionLog
+from tests.serving.running_api import Json, a_client, a_server
+from tests.tiny_bundle import deploy_tiny
+
+PREDICT = "/v1/models/flight_delay/predict"
+SERVER = ("-m", "tests.serving.product_server", "0")
+
+
+def serving(**declared: object) -> ModelProduct:
+    return dataclasses.replace(flight_delay, serving=Serving(**declared))  # type: ignore[arg-type]
+
+
+def test_kill_9_under_load_loses_no_acknowledged_row_in_strict_durability(home: Home, row: Json) -> None:
+    deploy_tiny(home, flight_delay)
+    acknowledged: list[str] = []
+
+    def ask(address: str) -> None:
+        with httpx.Client(base_url=address) as client:
+            while True:
+                try:
+                    answer = client.post(PREDICT, json={"rows": [row, row]}).json()
+                except httpx.TransportError:
+                    return  # it was killed
+                acknowledged.extend(prediction["prediction_id"] for prediction in answer["predictions"])
+
+    command = (*SERVER, str(home.root), json.dumps({"durability": "strict"}))
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, command) as server:
+        clients = [threading.Thread(target=ask, args=(server.address,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        while len(acknowledged) < 400:
+            assert server.process.poll() is None
+        server.process.send_signal(signal.SIGKILL)
+        for client in clients:
+            client.join()
+
+    logged = PredictionLog(home.prediction_log).read("flight_delay")["prediction_id"].to_list()
+    assert set(acknowledged) <= set(logged)
+    assert len(logged) == len(set(logged))
+
+
+def test_a_strict_answer_is_on_disk_when_it_arrives(home: Home, row: Json) -> None:
+    deploy_tiny(home, flight_delay)
+    with a_client(home, [serving(durability=Durability.STRICT)]) as client:
+        trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+        answer = client.post(PREDICT, json={"rows": [row]}, headers=trace).json()
+        logged = PredictionLog(home.prediction_log).read("flight_delay").to_dicts()
+
+    assert [one["prediction_id"] for one in logged] == [answer["predictions"][0]["prediction_id"]]
+    assert logged[0]["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert logged[0]["received_at"] <= logged[0]["served_at"]
+
+
+def a_file_where_the_log_should_be(home: Home) -> None:
+    home.root.mkdir(parents=True, exist_ok=True)
+    home.prediction_log.write_text("a disk that takes nothing")
+
+
+def test_strict_durability_refuses_while_the_disk_takes_nothing_and_answers_again_afterwards(
+    home: Home, row: Json
+) -> None:
+    deploy_tiny(home, flight_delay)
+    a_file_where_the_log_should_be(home)
+    with a_client(home, [serving(durability=Durability.STRICT)]) as client:
+        refused = client.post(PREDICT, json={"rows": [{**row, "prediction_id": "refused"}]})
+        home.prediction_log.unlink()
+        answered = client.post(PREDICT, json={"rows": [{**row, "prediction_id": "answered"}]})
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["type"] == "urn:mlops-assets:problem:not-logged"
+    assert answered.status_code == 200
+    assert PredictionLog(home.prediction_log).read("flight_delay")["prediction_id"].to_list() == ["answered"]
+
+
+@pytest.mark.parametrize(("outage", "status"), [(Outage.SERVE, 200), (Outage.REFUSE, 503)])
+def test_relaxed_durability_answers_or_refuses_without_its_log_as_declared(
+    home: Home, row: Json, outage: Outage, status: int
+) -> None:
+    deploy_tiny(home, flight_delay)
+    a_file_where_the_log_should_be(home)
+    with a_client(home, [serving(flush_milliseconds=1, outage=outage)]) as client:
+        client.post(PREDICT, json={"rows": [row]})  # with it the log learns of the disk
+        while client.get("/health/ready").json()["prediction_log"]["is_writing"]:
+            pass
+        answer = client.post(PREDICT, json={"rows": [row]})
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("outage", "status"), [(Outage.SERVE, 200), (Outage.REFUSE, 503)])
+def test_an_online_store_that_is_down_costs_features_or_the_answer_as_declared(
+    home: Home, row: Json, outage: Outage, status: int
+) -> None:
+    deploy_tiny(home, flight_delay)
+    (home.root / "online.sqlite").write_bytes(b"this is no database, and long enough to be told apart" * 100)
+    everything = dict.fromkeys((name for view in flight_delay.lookups for name in view.names), 1.0)
+    with a_client(home, [serving(outage=outage)]) as client:
+        answer = client.post(PREDICT, json={"rows": [row]})
+        complete = client.post(PREDICT, json={"rows": [{**row, **everything}]})
+
+    assert answer.status_code == status
+    assert "online store" in answer.text
+    assert complete.status_code == 200  # needs no store
+
+
+def test_a_disk_that_is_full_is_told_and_the_answers_go_on(home: Home, row: Json) -> None:
+    deploy_tiny(home, flight_delay)
+    limit = 200_000  # bytes a file of this process may have: the write-ahead file meets it
+    code = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {resource.RLIM_INFINITY}));"
+        f"sys.argv = {['product_server', '0', str(home.root), '{}']!r};"
+        "runpy.run_module('tests.serving.product_server', run_name='__main__')"
+    )
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        a_server(home, output, ("-c", code)) as server,
+        httpx.Client(base_url=server.address, timeout=30) as client,
+    ):
+        codes = [client.post(PREDICT, json={"rows": [row] * 1_000}).status_code for _ in range(3)]
+        while (log := client.get("/health/ready").json()["prediction_log"])["last_error"] is None:
+            pass
+        alive = client.post(PREDICT, json={"rows": [row]}).status_code
+
+    assert set(codes) == {200} == {alive}
+    assert "File too large" in log["last_error"]
+    assert not log["is_writing"]
+
+
+def test_settings_of_serving_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(DeclarationError, match="flush_milliseconds 0 is no use"):
+        Serving(flush_milliseconds=0)
+    with pytest.raises(DeclarationError, match="strict durability without log_predictions"):
+        Serving(durability=Durability.STRICT, log_predictions=False)
+
+
+def test_two_workers_share_a_port_and_a_log_and_show_their_memory(home: Home, row: Json) -> None:
+    deploy_tiny(home, flight_delay)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_WORKERS="2") as server:
+        workers = httpx.get(f"{server.address}/v1/models").json()["workers"]
+        ids = []
+        while len({path.name.split("-")[1] for path in home.prediction_log.rglob("*.wal")}) < 2:
+            answer = httpx.post(server.address + PREDICT, json={"rows": [row]}, timeout=30)  # a new connection each
+            ids.append(answer.json()["predictions"][0]["prediction_id"])
+        server.process.terminate()
+        code = server.process.wait(20)
+
+    assert len(workers) == 2
+    assert all(worker["memory_mb"] > 10 for worker in workers)
+    assert code == 0
+    assert sorted(PredictionLog(home.prediction_log).read("flight_delay")["prediction_id"]) == sorted(ids)
+
+
+def test_an_earlier_version_answers_when_it_is_named_and_unknown_ones_are_told(home: Home, row: Json) -> None:
+    for version in (1, 2):
+        deploy_tiny(home, flight_delay, version, bias=version)
+    with a_client(home) as client:
+        now = client.post(PREDICT, json={"rows": [row]}).json()
+        former = client.post("/v1/models/flight_delay/versions/1/predict", json={"rows": [row]})
+        unknown = client.post("/v1/models/flight_delay/versions/7/predict", json={"rows": [row]})
+        wrong = client.post("/v1/models/flight_delay/versions/1/predict", json={"rows": [{}]})
+
+    assert (now["version"], former.json()["version"]) == (2, 1)
+    assert former.json()["predictions"][0]["probability"] < now["predictions"][0]["probability"]
+    assert (unknown.status_code, wrong.status_code) == (404, 422)
+    assert "Known: 1, 2" in unknown.json()["detail"]
+
+
+def test_the_server_starts_without_what_only_training_needs() -> None:
+    names = ("sklearn", "mlflow", "skops", "dagster", "pandas", "lightgbm", "onnx")
+    code = f"import serving.app, serving.server, sys; print([name for name in {names} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "[]"
