@@ -3,8 +3,9 @@
 Every measurement runs in a process of its own, which reports its seconds and its peak memory; ours and the scan are
 interleaved. The scan reads the same columns of the same file and sums them (lengths of texts), which is the least that has
 to be done. Ours is the whole reading: profile of the reference, counts of the current window, decision-ready percent.
-In operation the profile is made once per model; its share is printed apart. Evidently is given 1M rows a side (with
-`--quick` 50,000, which flatters it: its cost per row grows with the rows).
+In operation the profile is made once per model, and every period is read against it; so the speed-up is that of a
+reading, and the one with the profile made anew stands beside it; Evidently reads both sides each time. It is given 1M
+rows a side (with `--quick` 50,000).
 
 Last line: one JSON object. `--quick` ends within 50 s.
 """
@@ -121,7 +122,7 @@ def main() -> None:
         child(*sys.argv[2:])
         return
     is_quick = "--quick" in sys.argv
-    sizes, rounds, peer_rows = ((1_000_000,), 3, 50_000) if is_quick else ((1_000_000, 10_000_000), 5, 1_000_000)
+    sizes, rounds, peer_rows = ((1_000_000,), 2, 50_000) if is_quick else ((1_000_000, 10_000_000), 5, 1_000_000)
     table, figures = [], {}
     for rows in sizes:
         reference, current = make(rows)
@@ -136,7 +137,7 @@ def main() -> None:
             (f"ours, current window of {rows:,} rows", one, peak),
             (f"ours, with the profile of {rows:,} rows", both, peak),
         ]
-        figures[rows] = (both, one / floor, peak)
+        figures[rows] = (both, one, one / floor, peak)
     reference, current = make(1_000_000)
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     ran = subprocess.run(
@@ -150,13 +151,15 @@ def main() -> None:
     table.append((f"Evidently's drift preset, {peer_rows:,} rows a side", peer["seconds"], peer["peak_mb"]))
     for name, seconds, peak in table:
         print(f"{name:55}{seconds:>9.2f} s{peak:>9.0f} MB")
-    largest = max(sizes)
+    largest, per_row = max(sizes), peer["seconds"] / peer_rows
     print(
         json.dumps(
             {
-                "speedup_vs_evidently": (peer["seconds"] / peer_rows) / (figures[1_000_000][0] / 1_000_000),
-                "ratio_to_parquet_scan": figures[largest][1],
-                "peak_mb": figures[largest][2],
+                "speedup_vs_evidently": per_row / (figures[1_000_000][1] / 1_000_000),
+                "speedup_with_profile_made_anew": per_row / (figures[1_000_000][0] / 1_000_000),
+                "ratio_to_parquet_scan": figures[largest][2],
+                "peak_mb": figures[largest][3],
+                "peak_mb_at_1m": figures[1_000_000][3],
                 "evidently_rows": peer_rows,
             }
         )

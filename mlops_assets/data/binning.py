@@ -29,18 +29,15 @@ def count_bins_by_window(profiles: Sequence["FeatureProfile"], windows: Sequence
     numeric = [profile for profile in profiles if profile.kind is FeatureKind.NUMERIC]
     categorical = [profile for profile in profiles if profile.kind is FeatureKind.CATEGORICAL]
     asked = [expression for profile in numeric for expression in _comparisons(profile)]
-    queries = []
-    for rows in windows:
-        queries.append(as_numbers(rows, [profile.name for profile in numeric]).select(pl.len(), *asked))
-        queries += [values_of(rows, profile.name) for profile in categorical]
-    found = pl.collect_all(queries, engine="streaming")
     counts: dict[str, list[Counts]] = {profile.name: [] for profile in profiles}
-    for start in range(0, len(found), 1 + len(categorical)):
-        compared = found[start].to_dicts()[0]
+    for rows in windows:  # one after the other: all at once, their buffers would be held together
+        numbers = as_numbers(rows, [profile.name for profile in numeric]).select(pl.len(), *asked)
+        queries = [numbers, *(values_of(rows, profile.name) for profile in categorical)]
+        compared, *tables = pl.collect_all(queries, engine="streaming")
         for profile in numeric:
-            counts[profile.name].append(_numeric_bins(profile, compared))
-        for profile, table in zip(categorical, found[start + 1 :], strict=False):
-            counts[profile.name].append(_categorical_bins(profile, table))
+            counts[profile.name].append(_numeric_bins(profile, compared.to_dicts()[0]))
+        for profile, table in zip(categorical, tables, strict=True):
+            counts[profile.name].append(categorical_bins(profile, table))
     return [np.stack(counts[profile.name]) for profile in profiles]
 
 
@@ -88,8 +85,8 @@ def _numeric_bins(profile: "FeatureProfile", row: Mapping[str, int]) -> Counts:
     return counts
 
 
-def _categorical_bins(profile: "FeatureProfile", table: pl.DataFrame) -> Counts:
-    """Categories, other, unseen, null: see FeatureProfile."""
+def categorical_bins(profile: "FeatureProfile", table: pl.DataFrame) -> Counts:
+    """Rows in each bin of one categorical column, from its `values_of`: categories, other, unseen, null."""
     kept = len(profile.categories)
     bin_of = {name: index for index, name in enumerate(profile.categories)} | dict.fromkeys(profile.rare, kept)
     counts = np.zeros(kept + 3, dtype=np.int64)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.data.binning import Counts, as_numbers, count_bins_by_window, values_of
+from mlops_assets.data.binning import Counts, as_numbers, categorical_bins, count_bins_by_window, values_of
 from mlops_assets.errors import ContractBroken, NothingToLearnFrom
 from mlops_assets.products.feature_view import Feature, FeatureKind, Role
 
@@ -73,38 +73,53 @@ def build_profiles(windows: Windows, inputs: Sequence[Feature]) -> tuple[Feature
             raise ContractBroken(f"reference column {feature.name!r} {broken}. Build it with the product's features.")
     names = [feature.name for feature in inputs if feature.kind is FeatureKind.NUMERIC]
     texts = [feature.name for feature in inputs if feature.kind is FeatureKind.CATEGORICAL]
-    every = -(-sum(rows) // EDGE_ROWS)
-    queries = []
-    for table in tables:
-        finite = table.select(
-            pl.when(pl.col(name).cast(pl.Float64).is_finite()).then(name).alias(name) for name in names
-        )
-        queries += [
-            finite.select(pl.col(names).min().name.suffix("|min"), pl.col(names).max().name.suffix("|max")),
-            as_numbers(table, names).gather_every(every),
-            *(values_of(table, name) for name in texts),
-        ]
-    found = pl.collect_all(queries, engine="streaming")
-    step = 2 + len(texts)
-    extremes = pl.concat(found[0::step], how="vertical_relaxed")
-    sample = pl.concat(found[1::step])
-    values = {name: found[2 + place :: step] for place, name in enumerate(texts)}
+    extremes, sample, values = _look_at(tables, names, texts, every=-(-sum(rows) // EDGE_ROWS))
     bare = [
         _place_edges(feature, sample[feature.name], extremes)
         if feature.kind is FeatureKind.NUMERIC
         else _keep_categories(feature, values[feature.name], sum(rows))
         for feature in inputs
     ]
-    counts = count_bins_by_window(bare, tables)
+    numeric = [profile for profile in bare if profile.kind is FeatureKind.NUMERIC]
+    counts = dict(zip(names, count_bins_by_window(numeric, tables), strict=True))
+    counts |= {
+        profile.name: np.stack([categorical_bins(profile, table) for table in values[profile.name]])
+        for profile in bare
+        if profile.kind is FeatureKind.CATEGORICAL
+    }
     beyond = _count_beyond(tables, names, extremes)
     return tuple(
         msgspec.structs.replace(
             profile,
-            counts=_rows(counted),
+            counts=_rows(counts[profile.name]),
             alone=_rows(beyond[profile.name]) if profile.name in beyond else profile.alone,
         )
-        for profile, counted in zip(bare, counts, strict=True)
+        for profile in bare
     )
+
+
+def _look_at(
+    tables: Sequence[pl.LazyFrame], names: Sequence[str], texts: Sequence[str], *, every: int
+) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, list[pl.DataFrame]]]:
+    """Smallest and largest finite number of each window, a sample of the numbers, and how often each text occurs.
+
+    Window by window: read all at once, their buffers would be held together."""
+    seen: list[pl.DataFrame] = []
+    values: dict[str, list[pl.DataFrame]] = {name: [] for name in texts}
+    for table in tables:
+        finite = [pl.when(pl.col(name).is_finite()).then(name) for name in names]
+        asked = [
+            *(value.min().alias(f"{name}|min") for name, value in zip(names, finite, strict=True)),
+            *(value.max().alias(f"{name}|max") for name, value in zip(names, finite, strict=True)),
+            *(pl.col(name).gather_every(every).implode() for name in names),
+        ]
+        queries = [as_numbers(table, names).select(asked), *(values_of(table, name) for name in texts)]
+        numbers, *by_value = pl.collect_all(queries, engine="streaming")
+        seen.append(numbers)
+        for name, found in zip(texts, by_value, strict=True):
+            values[name].append(found)
+    sample = {name: pl.concat([part[name].item() for part in seen]) for name in names}
+    return pl.concat(seen).drop(names), sample, values
 
 
 def what_is_wrong(schema: pl.Schema, name: str, kind: FeatureKind) -> str | None:
