@@ -11,7 +11,7 @@ from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.training.fit import fit
+from mlops_assets.training.fit import Fitted, fit
 from mlops_assets.training.metrics import Array, score
 from mlops_assets.training.split import PERIOD
 
@@ -20,11 +20,14 @@ FOLDS = 3
 
 @dataclass(frozen=True)
 class Validated:
-    """Scores of the folds so far, (n,) or (n, classes), in the order of the folds; and what they cost."""
+    """Scores of the folds so far, (n,) or (n, classes), in the order of the folds; and what they cost.
+
+    fitted: on the rows before the last of them; None where only the scores were kept."""
 
     scores: Array
     fit_seconds: float
     predict_seconds: float
+    fitted: Fitted | None = None
 
 
 def validation_folds(periods: list[str]) -> list[list[str]]:
@@ -54,7 +57,7 @@ def validate(
         found = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
         scores.append(_aligned(found, fitted.classes, classes) if product.task is Task.MULTICLASS else found)
         predict_seconds += time.perf_counter() - started
-        yield Validated(np.concatenate(scores), fit_seconds, predict_seconds)
+        yield Validated(np.concatenate(scores), fit_seconds, predict_seconds, fitted)
 
 
 def fold_score(product: ModelProduct, labels: Array, scores: Array) -> float:

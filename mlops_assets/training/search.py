@@ -16,7 +16,7 @@ from mlops_assets.training.fit import class_names, fit, label_codes
 from mlops_assets.training.folds import FOLDS, Validated, fold_score, validate, validation_folds
 from mlops_assets.training.metrics import Array, paired_gain, score_with_interval
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
-from mlops_assets.training.tuning import SearchedTrial, Tuned, study_name, tune
+from mlops_assets.training.tuning import Best, SearchedTrial, Tuned, study_name, tune
 
 __all__ = ["FOLDS", "Leaderboard", "Trial", "run_experiment", "validation_folds"]
 
@@ -90,7 +90,7 @@ def run_experiment(
 
     data = str(rows.hash_rows(seed=0).sum())
     tuned = tune(product, validated, score_of, told, study_name(product, as_of, data), folder)
-    sizes = {name: _size(product, made.candidate, rows, folds) for name, made in tuned.best.items()}
+    sizes = {name: _size(product, made, rows, folds) for name, made in tuned.best.items()}
     trials = _ranked(product, tuned, labels, days, sizes)
     starts = tuple(keys[0] for keys in folds)
     return Leaderboard(product.name, as_of, product.metric, starts, rows.height, trials, tuned.searched, tuned.ended_by)
@@ -133,9 +133,11 @@ def _ranked(
     return tuple(sorted(trials, key=lambda trial: trial.behind_best))
 
 
-def _size(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]]) -> int | None:
+def _size(product: ModelProduct, made: Best, rows: pl.DataFrame, folds: list[list[str]]) -> int | None:
     """Bytes of the model and the estimator, fitted as for the last fold; None where there is no ONNX form."""
-    fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < folds[-1][0]))
+    fitted = made.validated.fitted
+    if fitted is None:  # it was validated before a kill
+        fitted = fit(product, made.candidate, rows.filter(pl.col(PERIOD) < folds[-1][0]))
     try:
         return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs))) + len(dumps(fitted.estimator))
     except NotConvertible:

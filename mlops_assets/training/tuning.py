@@ -141,7 +141,7 @@ def _try(
                 return None
     if np.isnan(value):
         raise NothingToLearnFrom("the folds hold one outcome only. Lengthen training_window.")
-    keeper.keep(trial.number, latest)
+    keeper.keep(trial.number, candidate.name, value, latest)
     return value
 
 
@@ -203,12 +203,15 @@ def _best(
 
 
 class _Keeper:
-    """Optuna's journal and the scores of each trial, in files beside it; in memory without a folder."""
+    """Optuna's journal and the scores of each trial, in files beside it; in memory without a folder.
+
+    The fit of each candidate's best setting stays in memory: what it would weigh is asked at the end."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self.name = name
         self._folder = folder / name if folder is not None else None
         self._held: dict[int, Validated] = {}
+        self._best: dict[str, tuple[float, int]] = {}
 
     def storage(self) -> "optuna.storages.BaseStorage | None":
         if self._folder is None:
@@ -219,9 +222,17 @@ class _Keeper:
         self._folder.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
 
-    def keep(self, number: int, made: Validated) -> None:
+    def keep(self, number: int, candidate: str, value: float, made: Validated) -> None:
+        self._held[number] = made
+        best = self._best.get(candidate)
+        if best is None or value > best[0]:
+            self._best[candidate] = (value, number)
+            worse = None if best is None else best[1]
+        else:
+            worse = number
+        if worse is not None:
+            self._held[worse] = replace(self._held[worse], fitted=None)
         if self._folder is None:
-            self._held[number] = made
             return
         seconds = np.array([made.fit_seconds, made.predict_seconds])
 
@@ -232,7 +243,7 @@ class _Keeper:
         replace_atomically(self._folder / f"{number}.npz", write)
 
     def kept(self, number: int) -> Validated | None:
-        if self._folder is None:
+        if number in self._held or self._folder is None:
             return self._held.get(number)
         path = self._folder / f"{number}.npz"
         if not path.exists():

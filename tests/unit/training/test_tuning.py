@@ -8,6 +8,7 @@ import pytest
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.candidates import Candidate, dummy, forest, linear, own
 from mlops_assets.products.search import OneOf, Real, Search, Whole
+from mlops_assets.training.fit import fit
 from mlops_assets.training.search import Leaderboard, run_experiment
 from tests.unit.training.builders import a_product, a_regression, a_training_set
 
@@ -82,6 +83,24 @@ def test_without_a_range_there_is_nothing_else_to_try():
     board = searched(a_product(candidates=(fixed, dummy()), search=Search(trials=9)))
 
     assert (len(board.searched), board.ended_by) == (2, "what is declared")
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_the_best_setting_is_weighed_as_it_was_fitted_and_not_fitted_again(is_kept, tmp_path: Path, monkeypatch):
+    fits: list[str] = []
+
+    def counted(product, candidate, rows):
+        fits.append(candidate.name)
+        return fit(product, candidate, rows)
+
+    for module in ("folds", "search"):
+        monkeypatch.setattr(f"mlops_assets.training.{module}.fit", counted)
+    board = searched(
+        a_product(candidates=(TREE, linear()), search=Search(trials=3)), folder=tmp_path if is_kept else None
+    )
+
+    assert len(fits) == sum(item.folds for item in board.searched)
+    assert all(trial.bundle_bytes for trial in board.trials)
 
 
 class Killed(BaseException):
