@@ -34,9 +34,8 @@ def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
         raise NothingToLearnFrom(f"{metric} of 0 rows does not exist. Wait for labels.")
     if metric in ("roc_auc", "average_precision") and len(np.unique(labels)) < 2:
         raise NothingToLearnFrom(f"{metric} of {len(labels)} rows that all have the same label does not exist.")
-    if task is Task.MULTICLASS and np.isnan(labels).any():
-        labels = np.where(np.isnan(labels), scores.shape[1], labels)
-        scores = np.column_stack([scores, np.zeros(len(scores))])
+    if task is Task.MULTICLASS:
+        labels, scores = _with_unseen(labels, scores)
     return float(_function(metric, task)(labels, scores))
 
 
@@ -46,34 +45,50 @@ def score_with_interval(
     """`score` with a percentile interval from resampling whole days, since rows of one day are not independent
     (Efron & Tibshirani 1993, ch. 8: block resampling). days: (n,) the day of each row."""
     value = score(metric, task, labels, scores)
-    resampled = np.array(
-        [
-            score(metric, task, labels[rows], scores[rows])
-            for rows in day_blocks(days, seed)
-            if _can_score(metric, labels[rows])
-        ]
-    )
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail]) if len(resampled) else (value, value)
-    return Score(metric, value, float(low), float(high), len(labels))
+    resampled = scores_of_samples(metric, task, labels, scores, days, seed)
+    low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
+    return Score(metric, value, low, high, len(labels))
 
 
 def paired_gain(
     metric: str, task: Task, labels: Array, new: Array, old: Array, days: pl.Series, *, confidence: float, seed: int = 7
 ) -> Score:
     """How much better `new` scores than `old` on the same rows, with its interval; positive is better."""
-    gain = METRICS[metric].gain
-    value = gain(score(metric, task, labels, new), score(metric, task, labels, old))
-    resampled = np.array(
-        [
-            gain(score(metric, task, labels[rows], new[rows]), score(metric, task, labels[rows], old[rows]))
-            for rows in day_blocks(days, seed)
-            if _can_score(metric, labels[rows])
-        ]
-    )
+    value = METRICS[metric].gain(score(metric, task, labels, new), score(metric, task, labels, old))
+    better, worse = (scores_of_samples(metric, task, labels, scores, days, seed) for scores in (new, old))
+    resampled = METRICS[metric].sign * (better - worse)
+    low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
+    return Score(metric, value, low, high, len(labels))
+
+
+def _interval(resampled: Array, value: float, confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail]) if len(resampled) else (value, value)
-    return Score(metric, value, float(low), float(high), len(labels))
+    return float(low), float(high)
+
+
+def scores_of_samples(
+    metric: str,
+    task: Task,
+    labels: Array,
+    scores: Array,
+    days: pl.Series,
+    seed: int = 7,
+    resamples: int = RESAMPLES,
+) -> Array:
+    """`score` of every sample of `day_blocks`, (resamples,); NaN for one that cannot be scored.
+
+    A day that is drawn twice counts twice: rows are sorted or summed once, and each sample only weighs the days."""
+    codes = day_codes(days)
+    if not len(codes):
+        return np.empty(0)
+    if task is Task.MULTICLASS:
+        labels, scores = _with_unseen(labels, scores)
+    count, draw = int(codes.max()) + 1, np.random.default_rng(seed)
+    weigh = _weighed(metric, task, labels, scores, codes)
+    return np.array(
+        [weigh(np.bincount(draw.integers(0, count, count), minlength=count).astype(float)) for _ in range(resamples)]
+    )
 
 
 def day_blocks(days: pl.Series, seed: int, resamples: int = RESAMPLES) -> list[NDArray[np.int64]]:
@@ -84,8 +99,14 @@ def day_blocks(days: pl.Series, seed: int, resamples: int = RESAMPLES) -> list[N
 
 def rows_by_day(days: pl.Series) -> list[NDArray[np.int64]]:
     """Row numbers of every day, oldest day first."""
-    codes = days.cast(pl.Categorical if days.dtype == pl.String else days.dtype).rank("dense").to_numpy() - 1
+    codes = day_codes(days)
     return [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)] if len(codes) else []
+
+
+def day_codes(days: pl.Series) -> NDArray[np.int64]:
+    """The number of each row's day, 0 for the oldest, (n,)."""
+    ranks = days.cast(pl.Categorical if days.dtype == pl.String else days.dtype).rank("dense")
+    return ranks.to_numpy().astype(np.int64) - 1
 
 
 def draw_days(of_days: Sequence[NDArray[np.int64]], draw: np.random.Generator) -> NDArray[np.int64]:
@@ -93,13 +114,94 @@ def draw_days(of_days: Sequence[NDArray[np.int64]], draw: np.random.Generator) -
     return np.concatenate([of_days[day] for day in draw.integers(0, len(of_days), len(of_days))])
 
 
-def _can_score(metric: str, labels: Array) -> bool:
-    return metric not in ("roc_auc", "average_precision") or len(np.unique(labels)) > 1
+def _with_unseen(labels: Array, scores: Array) -> tuple[Array, Array]:
+    """A class that was never seen in training as one more, of probability 0."""
+    if not np.isnan(labels).any():
+        return labels, scores
+    return np.where(np.isnan(labels), scores.shape[1], labels), np.column_stack([scores, np.zeros(len(scores))])
+
+
+Weigh = Callable[[Array], float]  # how often each day was drawn -> the metric of that sample
+
+
+def _weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
+    if metric == "roc_auc" and task is Task.MULTICLASS:
+        each = [
+            _ranked((labels == code).astype(float), scores[:, code], codes) for code in np.unique(labels).astype(int)
+        ]
+
+        def of_classes(drawn: Array) -> float:
+            values = [value for value in (one(drawn)[0] for one in each) if not np.isnan(value)]
+            return float(np.mean(values)) if values else np.nan
+
+        return of_classes
+    if metric in ("roc_auc", "average_precision"):
+        ranked, place = _ranked(labels, scores, codes), int(metric == "average_precision")
+        return lambda drawn: ranked(drawn)[place]
+    rows = np.bincount(codes).astype(float)
+    losses = np.bincount(codes, _losses(metric, task, labels, scores))
+    if metric == "rmse":
+        return lambda drawn: float(np.sqrt(drawn @ losses / (drawn @ rows)))
+    if metric == "r2":
+        centred = labels - labels.mean()
+        sums, squares = np.bincount(codes, centred), np.bincount(codes, centred**2)
+
+        def explained(drawn: Array) -> float:
+            spread = drawn @ squares - (drawn @ sums) ** 2 / (drawn @ rows)
+            return float(1 - drawn @ losses / spread) if spread > 0 else np.nan
+
+        return explained
+    return lambda drawn: float(drawn @ losses / (drawn @ rows))
+
+
+def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
+    """What each row adds to a metric that is a mean over rows, (n,)."""
+    match metric:
+        case "mae":
+            apart: Array = np.abs(labels - scores)
+            return apart
+        case "rmse" | "r2" | "brier":
+            squared: Array = (labels - scores) ** 2
+            return squared
+        case "accuracy":
+            said = scores >= 0.5 if task is Task.BINARY else scores.argmax(axis=1)
+            return (said == labels).astype(float)
+        case "log_loss":
+            if task is Task.BINARY:
+                given = np.where(labels > 0.5, scores, 1 - scores)
+            else:
+                given = (scores / scores.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)]
+            least = np.finfo(given.dtype).eps
+            lost: Array = -np.log(np.clip(given, least, 1 - least))
+            return lost
+    raise KeyError(metric)
+
+
+def _ranked(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
+    """Area under the ROC curve (Mann-Whitney, ties count half) and average precision, of rows sorted once."""
+    order = np.argsort(-scores, kind="stable")
+    positive, of_day = labels[order] > 0.5, codes[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+
+    def both(drawn: Array) -> tuple[float, float]:
+        weights = drawn[of_day]
+        rows = np.add.reduceat(weights, starts)
+        hits = np.add.reduceat(weights * positive, starts)
+        above = np.cumsum(hits)
+        total, others = above[-1], rows.sum() - above[-1]
+        if not total or not others:
+            return np.nan, np.nan
+        area = float(((rows - hits) * (above - hits / 2)).sum() / (total * others))
+        seen = np.cumsum(rows)
+        precision = np.divide(above, seen, out=np.zeros(len(seen)), where=seen > 0)
+        return area, float((hits * precision).sum() / total)
+
+    return both
 
 
 def _function(metric: str, task: Task) -> Callable[[Array, Array], float]:
     if metric == "roc_auc" and task is Task.BINARY:
-        return _roc_auc  # the one that runs hundreds of times a period
+        return _roc_auc
     from sklearn import metrics as sk
 
     if task is Task.REGRESSION:

@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.errors import NothingToLearnFrom
-from mlops_assets.products.task import Task
-from mlops_assets.training.metrics import RESAMPLES, day_blocks, paired_gain, score, score_with_interval
+from mlops_assets.products.task import Task, metrics_of
+from mlops_assets.training.metrics import (
+    RESAMPLES,
+    day_blocks,
+    paired_gain,
+    score,
+    score_with_interval,
+    scores_of_samples,
+)
 
 MONDAY = date(2020, 1, 6)
 
@@ -133,6 +140,31 @@ def test_a_sample_draws_as_many_whole_days_as_there_are():
         drawn = [list(of_day[day]) for day in ("a", "b", "c") for _ in range(rows.tolist().count(min(of_day[day])))]
         assert sorted(rows.tolist()) == sorted(chain.from_iterable(drawn))
         assert len(drawn) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "task"), [(metric, task) for task in Task for metric in metrics_of(task)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), rows=st.integers(3, 60), ties=st.booleans())
+def test_a_sample_scores_what_its_rows_score(metric, task, dtype, seed, rows, ties):
+    draw, days = np.random.default_rng(seed), spread_over(3, rows)
+    if task is Task.MULTICLASS:
+        scores = draw.dirichlet(np.ones(3), rows).astype(dtype)
+        labels = draw.integers(0, 3, rows).astype(float)
+        labels[0] = np.nan  # of a class that was not seen in training
+    else:
+        scores = draw.random(rows).round(1 if ties else 9).astype(dtype)
+        labels = draw.normal(5, 2, rows) if task is Task.REGRESSION else draw.integers(0, 2, rows).astype(float)
+
+    found = scores_of_samples(metric, task, labels, scores, days, seed, resamples=10)
+
+    for value, taken in zip(found, day_blocks(days, seed, resamples=10), strict=True):
+        if np.isnan(value):
+            assert len(np.unique(labels[taken])) == 1
+        else:
+            assert value == pytest.approx(score(metric, task, labels[taken], scores[taken]), rel=1e-5)
 
 
 def test_samples_are_the_same_for_the_same_seed_and_there_are_none_of_nothing():
