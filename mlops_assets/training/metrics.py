@@ -156,25 +156,24 @@ def _weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArr
 
 def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
     """What each row adds to a metric that is a mean over rows, (n,)."""
-    match metric:
-        case "mae":
-            apart: Array = np.abs(labels - scores)
-            return apart
-        case "rmse" | "r2" | "brier":
-            squared: Array = (labels - scores) ** 2
-            return squared
-        case "accuracy":
-            said = scores >= 0.5 if task is Task.BINARY else scores.argmax(axis=1)
-            return (said == labels).astype(float)
-        case "log_loss":
-            if task is Task.BINARY:
-                given = np.where(labels > 0.5, scores, 1 - scores)
-            else:
-                given = (scores / scores.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)]
-            least = np.finfo(given.dtype).eps
-            lost: Array = -np.log(np.clip(given, least, 1 - least))
-            return lost
-    raise KeyError(metric)
+    lost: Array
+    if metric == "mae":
+        lost = np.abs(labels - scores)
+    elif metric in ("rmse", "r2", "brier"):
+        lost = (labels - scores) ** 2
+    elif metric == "accuracy":
+        said = scores >= 0.5 if task is Task.BINARY else scores.argmax(axis=1)
+        lost = (said == labels).astype(np.float64)
+    elif metric == "log_loss":
+        if task is Task.BINARY:
+            given = np.where(labels > 0.5, scores, 1 - scores)
+        else:
+            given = (scores / scores.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)]
+        least = np.finfo(given.dtype).eps
+        lost = -np.log(np.clip(given, least, 1 - least))
+    else:
+        raise KeyError(metric)
+    return lost
 
 
 def _ranked(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
