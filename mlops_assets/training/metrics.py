@@ -148,7 +148,8 @@ def _weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArr
 
         def explained(drawn: Array) -> float:
             spread = drawn @ squares - (drawn @ sums) ** 2 / (drawn @ rows)
-            return float(1 - drawn @ losses / spread) if spread > 0 else np.nan
+            # of labels that are all the same what is left is rounding
+            return float(1 - drawn @ losses / spread) if spread > 1e-12 * (drawn @ squares) else np.nan
 
         return explained
     return lambda drawn: float(drawn @ losses / (drawn @ rows))
