@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 from litestar import Litestar, get
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -150,6 +151,7 @@ def create_app(
             render_plugins=[OpenAPIPage(path="/")],
         ),
         logging_config=None,
+        state=State({"leave": models.leave}),
     )
     endpoints = {routes.predict_path(name): Endpoint(bodies[name], each) for name, each in predictors.items()}
     app.asgi_handler = Edge(

@@ -62,6 +62,7 @@ class ModelStore:
         self._states = {product.name: ModelState("loading") for product in products}
         self._position: int | None = None
         self._polls_until_retry = 0
+        self._is_leaving = False
         self._poll_error: str | None = None
         self._former: dict[tuple[str, int], ServedModel] = {}
         self._stop = threading.Event()
@@ -127,8 +128,14 @@ class ModelStore:
 
     @property
     def is_ready(self) -> bool:
-        """Every product that has a champion can answer."""
-        return all(state.model is not None or state.name == "no champion" for state in self._states.values())
+        """Every product that has a champion can answer, and the process is not about to end."""
+        return not self._is_leaving and all(
+            state.model is not None or state.name == "no champion" for state in self._states.values()
+        )
+
+    def leave(self) -> None:
+        """Say from now on that this process is not ready; it goes on answering."""
+        self._is_leaving = True
 
     def poll(self) -> None:
         """Take up what the ledger says now."""

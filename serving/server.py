@@ -9,12 +9,14 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 
 from mlops_assets.errors import PortTaken
 from serving import logs
@@ -93,13 +95,38 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         server_header=False,
         date_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    end, is_leaving = server.handle_exit, False
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        """The first signal: not ready any more, answering still. Its end, or a second one: no new connections."""
+        nonlocal is_leaving
+        app.state.leave()
+        if is_leaving or not settings.drain_seconds:
+            end(number, frame)
+            return
+        is_leaving = True
+        timer = threading.Timer(settings.drain_seconds, end, (number, frame))
+        timer.daemon = True
+        timer.start()
+
+    server.handle_exit = leave  # type: ignore[assignment, method-assign]
+    server.run(sockets=[listener])
 
 
 def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     logs.configure(settings.log_form)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
+    threading.Thread(target=_end_with_watcher, name="watcher", daemon=True).start()
     _answer(settings, listener, is_up.set)
+
+
+def _end_with_watcher() -> None:
+    """A watcher that was killed can end nobody, and nobody would start these workers again."""
+    if (watcher := multiprocessing.parent_process()) is not None:
+        watcher.join()
+        _log.error("the process that watches the workers is gone: this one ends, too")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -137,6 +164,6 @@ def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], N
         for process, _ in workers:
             process.terminate()
         for process, _ in workers:
-            process.join(GRACE_SECONDS + 5)
+            process.join(settings.drain_seconds + GRACE_SECONDS + 5)
             if process.is_alive():
                 process.kill()

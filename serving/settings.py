@@ -12,6 +12,7 @@ from serving.limits import Limits, limits_from
 from serving.platforms import Platform, platform_of
 
 LOG_FORMS = ("text", "json")
+LONGEST_DRAIN = 600
 MOST_WORKERS = 256
 
 
@@ -33,7 +34,8 @@ class Settings:
     asked for a new champion. platform: which hosted platform started this container. log_form: MLOPS_LOG, text or json.
     log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. metrics: MLOPS_METRICS, the folder in which workers of
     one server count (None: one of its own). queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product may wait in one
-    worker. workers: MLOPS_WORKERS, processes on the port.
+    worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
+    not ready after SIGTERM, for load balancers to notice.
     """
 
     home: Path = Path("var/home")
@@ -52,12 +54,17 @@ class Settings:
     metrics: Path | None = None
     queue_rows: int = 50_000
     workers: int = 1
+    drain_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise DeclarationError(f"MLOPS_PORT is {self.port}. Give a port from 0 to 65535 (0: a free one).")
         if not 0 < self.poll_seconds < float("inf"):
             raise DeclarationError(f"MLOPS_POLL_SECONDS is {self.poll_seconds}. Give seconds above 0, such as 0.5.")
+        if not 0 <= self.drain_seconds <= LONGEST_DRAIN:
+            raise DeclarationError(
+                f"MLOPS_DRAIN_SECONDS is {self.drain_seconds:g}. Give 0 to {LONGEST_DRAIN}, such as 10."
+            )
         if self.queue_rows < 1:
             raise DeclarationError(f"MLOPS_QUEUE_ROWS is {self.queue_rows}. Give at least 1, such as 50000.")
         if not 1 <= self.workers <= MOST_WORKERS:
@@ -114,6 +121,7 @@ def from_environment(environment: Mapping[str, str] = os.environ, arguments: Seq
         metrics=Path(environment["MLOPS_METRICS"]) if environment.get("MLOPS_METRICS") else None,
         queue_rows=int(_number(environment, "MLOPS_QUEUE_ROWS", Settings.queue_rows)),
         workers=int(_number(environment, "MLOPS_WORKERS", Settings.workers)),
+        drain_seconds=_number(environment, "MLOPS_DRAIN_SECONDS", Settings.drain_seconds),
     )
 
 

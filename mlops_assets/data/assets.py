@@ -121,16 +121,23 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_data_assets,
         kinds={"polars", "parquet"},
-        description=f"Observed `{product.label.name}`, known {product.label.delay.days} days after the event.",
+        description=f"Observed `{product.label.name}`, known {product.label.delay.days} days after the event; where the source "
+        "says nothing, what clients told the API.",
         deps=[dep(product, "raw")],
         code=repr(product.label.expression),
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.data.labels import LABEL, known_labels
+        from mlops_assets.data.labels import LABEL, known_labels, with_told_labels
+        from mlops_assets.stores.label_log import LabelLog
+        from mlops_assets.stores.prediction_log import PredictionLog
 
         home = platform.open()
         raw = home.offline.read(f"{product.name}/raw", [context.partition_key])
         known = known_labels(product, raw.lazy(), home.clock.now())
+        told, of_clients = LabelLog(home.label_log).read(product.name), 0
+        if not told.is_empty():
+            logged = PredictionLog(home.prediction_log).read(product.name)
+            known, of_clients = with_told_labels(product, known, raw, logged, told)
         version = home.offline.write(f"{product.name}/labels", context.partition_key, known)
         never_came = known[LABEL].null_count()
         mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
@@ -140,6 +147,7 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
                 "labelled rows": known.height - never_came,
                 "rows whose label never came": never_came,
                 "rows still waiting": raw.height - known.height,
+                "labels told to the API": of_clients,
                 **(
                     {f"mean {product.label.name} {product.label.unit}".strip(): float(mean)}
                     if isinstance(mean, float)

@@ -29,3 +29,38 @@ def known_labels(product: ModelProduct, rows: pl.LazyFrame, now: datetime) -> pl
         .sort(product.event_timestamp, *product.entity_key)
         .collect()
     )
+
+
+def with_told_labels(
+    product: ModelProduct, known: pl.DataFrame, rows: pl.DataFrame, logged: pl.DataFrame, told: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
+    """`known` with the outcomes that clients told the API, by the id of a prediction, and how many of those were taken.
+
+    What the source says of a row counts; a told outcome fills in where it says nothing (yet), known from the moment it was
+    told. rows: the main table, whose rows alone have labels. logged: the prediction log. told: the label log."""
+    identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
+    if logged.is_empty() or told.is_empty():
+        return known, 0
+    value = pl.col("value") if product.task is Task.REGRESSION else pl.col(f"{LABEL}_told")
+    if product.task is Task.BINARY:
+        value = pl.col(f"{LABEL}_told").replace_strict(
+            {"false": 0.0, "true": 1.0}, default=None, return_dtype=pl.Float64
+        )
+    logged_event = {"event_time": product.event_timestamp} if product.event_timestamp not in logged.columns else {}
+    found = (
+        logged.rename(logged_event)
+        .join(told.rename({LABEL: f"{LABEL}_told", "received_at": "told_at"}), on="prediction_id")
+        .sort("told_at", maintain_order=True)
+        .select(
+            # the log holds a feature where a key column is one, and features are floats
+            *(pl.col(name).cast(rows.schema[name]) for name in identity),
+            value.cast(known.schema[LABEL]).alias(LABEL),
+            pl.col("told_at").cast(known.schema[KNOWN_AT]).alias(KNOWN_AT),
+        )
+        .drop_nulls(LABEL)
+        .unique(identity, keep="last", maintain_order=True)
+        .join(rows.select(identity), on=identity, how="semi")
+        .join(known.drop_nulls(LABEL), on=identity, how="anti")
+    )
+    kept = known.join(found, on=identity, how="anti")
+    return pl.concat([kept, found]).sort(product.event_timestamp, *product.entity_key), found.height

@@ -10,6 +10,7 @@ import tempfile
 import threading
 
 import httpx
+import psutil
 import pytest
 
 from mlops_assets.errors import DeclarationError
@@ -18,7 +19,7 @@ from mlops_assets.products.policy import Durability, Outage, Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.prediction_log import PredictionLog
-from tests.serving.running_api import Json, a_client, a_server
+from tests.serving.running_api import Json, a_client, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
 
 PREDICT = "/v1/models/flight_delay/predict"
@@ -168,6 +169,16 @@ def test_two_workers_share_a_port_and_a_log_and_show_their_memory(home: Home, ro
     assert all(worker["memory_mb"] > 10 for worker in workers)
     assert code == 0
     assert sorted(PredictionLog(home.prediction_log).read("flight_delay")["prediction_id"]) == sorted(ids)
+
+
+def test_workers_end_when_the_process_that_watches_them_is_killed(home: Home) -> None:
+    deploy_tiny(home, flight_delay)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_WORKERS="2") as server:
+        workers = [worker["process_id"] for worker in httpx.get(f"{server.address}/v1/models").json()["workers"]]
+        server.process.kill()
+        server.process.wait()
+
+        eventually(lambda: not any(map(psutil.pid_exists, workers)))
 
 
 def test_an_earlier_version_answers_when_it_is_named_and_unknown_ones_are_told(home: Home, row: Json) -> None:

@@ -18,7 +18,7 @@ import pytest
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home
 from tests.serving.conftest import a_row
-from tests.serving.running_api import RunningServer, a_server
+from tests.serving.running_api import RunningServer, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
 
 PREDICT = "/v1/models/flight_delay/predict"
@@ -191,6 +191,20 @@ def test_a_request_that_is_no_http_ends_only_its_connection(server: RunningServe
             connection.recv(65_536)
 
 
+def test_asked_to_end_the_server_is_not_ready_while_it_still_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = Home(tmp_path_factory.mktemp("leave"))
+    deploy_tiny(home, flight_delay)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_DRAIN_SECONDS="1.5") as server:
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: httpx.get(f"{server.address}/health/ready").status_code == 503)
+        alive = httpx.get(f"{server.address}/health/live").status_code
+        answered = httpx.post(f"{server.address}/v1/models/flight_delay/predict", json={"rows": [a_row()]}).status_code
+        exit_code = server.process.wait(20)
+
+    assert (alive, answered) == (200, 200)
+    assert exit_code in (0, -signal.SIGTERM)
+
+
 def test_asked_to_end_the_server_answers_what_it_has_begun(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = Home(tmp_path_factory.mktemp("drain"))
     deploy_tiny(home, flight_delay)
@@ -198,6 +212,7 @@ def test_asked_to_end_the_server_answers_what_it_has_begun(tmp_path_factory: pyt
         body = json.dumps({"rows": [a_row()] * 500}).encode()
         with connect(server) as connection:
             connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+            httpx.get(f"{server.address}/health/live")  # once this is answered, what came before it is being read
             server.process.send_signal(signal.SIGTERM)
             connection.sendall(body[-1:])
             status = status_of(connection)

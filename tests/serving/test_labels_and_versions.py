@@ -5,18 +5,21 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from mlops_assets.data.labels import with_told_labels
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.label_log import LabelLog
-from tests.serving.running_api import Json, a_client
+from mlops_assets.stores.prediction_log import PredictionLog
+from tests.serving.running_api import Json, a_client, eventually
 from tests.tiny_bundle import deploy_tiny, write_tiny_bundle
 
-LABELS = "/v1/models/flight_delay/labels"
+PREDICT, LABELS = (f"/v1/models/flight_delay/{what}" for what in ("predict", "labels"))
 
 
 @pytest.fixture
@@ -41,6 +44,21 @@ def test_labels_are_on_disk_when_they_are_taken_and_the_last_word_counts(
     assert (answer.status_code, answer.json()) == (200, {"product": "flight_delay", "labels": 2})
     assert (rows["a"]["label"], rows["b"]["label"], len(rows)) == ("true", "true", 2)
     assert rows["a"]["observed_at"] == datetime(2013, 7, 5, 8, tzinfo=UTC)
+
+
+def test_a_told_label_reaches_the_row_that_was_predicted(client: TestClient[Litestar], home: Home, row: Json) -> None:
+    client.post(PREDICT, json={"rows": [{**row, "prediction_id": "mine"}]}).raise_for_status()
+    client.post(LABELS, json={"labels": [{"prediction_id": "mine", "label": True}]}).raise_for_status()
+    log, told = PredictionLog(home.prediction_log), LabelLog(home.label_log).read("flight_delay")
+    eventually(lambda: not log.read("flight_delay").is_empty())
+    rows = pl.DataFrame({name: [row[name]] for name in flight_delay.entity_key}).with_columns(
+        pl.col("scheduled_departure").str.to_datetime("%+", time_unit="us", time_zone="UTC")
+    )
+    known = rows.clear().with_columns(label=pl.lit(None, pl.Float64), known_at=pl.col("scheduled_departure"))
+
+    found, count = with_told_labels(flight_delay, known, rows, log.read("flight_delay"), told)
+
+    assert (count, found["label"].to_list(), found["known_at"].to_list()) == (1, [1.0], told["received_at"].to_list())
 
 
 def test_a_regression_takes_numbers(client: TestClient[Litestar], home: Home) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from mlops_assets.data.labels import known_labels
+from mlops_assets.data.labels import known_labels, with_told_labels
 from mlops_assets.products.periods import days
 from mlops_assets.products.product import Label
 from mlops_assets.products.task import Task
@@ -75,3 +75,70 @@ def test_an_entity_key_that_holds_the_event_timestamp_is_not_doubled():
 
     assert found.columns == ["ride", "asked_at", "label", "known_at"]
     assert found.schema["label"] == pl.Float64
+
+
+RAW = rides(
+    a_ride(1, january(2), waited=9.0),
+    a_ride(2, january(2), waited=None),
+    a_ride(3, january(9, 23), waited=3.0),  # its delay is not over
+)
+
+
+def logged(**rides_by_id: int) -> pl.DataFrame:
+    """The log of predictions: the row each id was given for. Keys may be floats there, as features are."""
+    asked = dict(RAW.select("ride", "asked_at").rows()) | {4: january(2)}
+    return pl.DataFrame(
+        [{"prediction_id": name, "ride": float(ride), "event_time": asked[ride]} for name, ride in rides_by_id.items()],
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+
+
+def told(*labels: tuple[str, str, int]) -> pl.DataFrame:
+    """Labels by id, and the hour of the 9th of January at which each was told."""
+    return pl.DataFrame(
+        [
+            {"prediction_id": name, "label": label, "value": None, "received_at": january(9, hour)}
+            for name, label, hour in labels
+        ],
+        schema_overrides={"value": pl.Float64, "received_at": pl.Datetime("us", "UTC")},
+    )
+
+
+def filled(answered: pl.DataFrame, labels: pl.DataFrame, **changes: Any) -> tuple[list[tuple[Any, ...]], int]:
+    product = dataclasses.replace(a_product(), **changes)
+    known = known_labels(product, RAW.lazy(), NOW)
+    found, count = with_told_labels(product, known, RAW, answered, labels)
+    assert found.schema == known.schema
+    return found.select("ride", "label", "known_at").rows(), count
+
+
+def test_what_clients_told_fills_in_where_the_source_says_nothing():
+    rows, count = filled(logged(a=2, b=3), told(("a", "true", 4), ("b", "false", 5)))
+
+    assert rows == [(1, 1.0, january(3)), (2, 1.0, january(9, 4)), (3, 0.0, january(9, 5))]
+    assert count == 2
+
+
+def test_the_source_counts_before_a_client_and_the_last_word_of_clients_counts():
+    rows, count = filled(logged(a=1, b=2, c=2), told(("a", "false", 4), ("b", "true", 5), ("c", "false", 6)))
+
+    assert rows == [(1, 1.0, january(3)), (2, 0.0, january(9, 6))]
+    assert count == 1
+
+
+def test_a_label_for_a_row_that_is_not_in_the_period_or_for_an_unknown_prediction_is_not_taken():
+    rows, count = filled(logged(a=4), told(("a", "true", 4), ("nobody", "true", 5)))
+
+    assert rows == [(1, 1.0, january(3)), (2, None, january(3))]
+    assert count == 0
+
+
+def test_numbers_and_names_of_classes_can_be_told():
+    wait = Label("wait", nw.col("waited"), delay=DELAY, unit="min")
+    numbers = told(("a", "", 4)).with_columns(label=pl.lit(None, pl.String), value=pl.lit(7.5))
+    rows, _ = filled(logged(a=2), numbers, label=wait, task=Task.REGRESSION, metric="mae", gates=())
+    assert (2, 7.5, january(9, 4)) in rows
+
+    where = Label("where", nw.when(nw.col("waited") > 0).then(nw.col("origin")), delay=DELAY)
+    rows, _ = filled(logged(a=2), told(("a", "JFK", 4)), label=where, task=Task.MULTICLASS, metric="accuracy", gates=())
+    assert (2, "JFK", january(9, 4)) in rows
