@@ -18,6 +18,8 @@ COPY mlops_assets/errors.py mlops_assets/__init__.py mlops_assets/
 COPY mlops_assets/products mlops_assets/products
 COPY mlops_assets/stores mlops_assets/stores
 COPY serving serving
+# the user below cannot write what the interpreter would keep
+RUN /opt/venv/bin/python -m compileall -q mlops_assets serving
 RUN useradd --uid 1000 --no-create-home mlops && mkdir -p home && chown mlops home
 USER mlops
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 MLOPS_HOME=/home/mlops/home MLOPS_HOST=0.0.0.0 MLOPS_LOG=json DO_NOT_TRACK=1

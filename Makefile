@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 export DO_NOT_TRACK := 1
 # OpenMP's threads wait without spinning, so that several people can share the cores
 export OMP_WAIT_POLICY := PASSIVE
+# compiled modules are kept, whatever the machine says: every process would compile its libraries anew, for seconds
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help env demo test check lock peers clean
 help: ## show these targets

@@ -61,6 +61,7 @@ def servers(workers: int) -> list[Server]:
     ours = [
         Server(name, "ours", PREDICT, ("ours.py", "PORT", home, log, many))
         for name, log in (("ours", "relaxed"), ("ours_no_log", "off"), ("ours_strict", "strict"))
+        if log == "relaxed" or workers == 1
     ]
     peers = [
         Server(name, form, path, ("peer.py", name, "PORT", str(FOLDER), many), environment)

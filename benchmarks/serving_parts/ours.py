@@ -1,58 +1,43 @@
-"""Our server with one product and the log as asked: `python ours.py PORT HOME relaxed|strict|off WORKERS`."""
+"""Our server with one product: `python ours.py PORT HOME relaxed|strict|off WORKERS`.
+
+relaxed is `python -m serving` as it is, with log, metrics, keys and limits; strict differs in the product's durability; off
+neither logs nor counts anything, and is there to say what those cost.
+"""
 
 import dataclasses
-import multiprocessing
-import socket
 import sys
 from pathlib import Path
 
-import uvicorn
-
+from mlops_assets.products import catalog
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Durability, Serving
-from serving.app import create_app
-from serving.observer import Observer
+from serving import app, observer, server
+from serving.metrics import Metrics
 from serving.settings import Settings
 
 
-class Counting(Observer):
-    """What a metrics endpoint has to do at least: a sum and a count per stage."""
-
-    def __init__(self) -> None:
-        self.stages: dict[tuple[str, str], list[float]] = {}
-        self.rows = 0
-
-    def stage(self, product: str, name: str, seconds: float) -> None:
-        found = self.stages.setdefault((product, name), [0, 0.0])
-        found[0] += 1
-        found[1] += seconds
-
-    def answered(self, product: str, version: int, rows: int, unknown_categories: int, stale_features: int) -> None:
-        self.rows += rows
+class Uncounted(Metrics):
+    def add(self, key: object, amount: float = 1.0) -> None: ...
+    def set(self, key: object, value: float) -> None: ...
+    def observe(self, key: object, seconds: float) -> None: ...
 
 
-def answer(listener: socket.socket, home: str, log: str) -> None:
-    serving = {
-        "off": Serving(log_predictions=False),
-        "relaxed": Serving(),
-        "strict": Serving(durability=Durability.STRICT),
-    }[log]
-    product = dataclasses.replace(flight_delay, serving=serving)
-    app = create_app(Settings(home=Path(home)), [product], None if log == "off" else Counting())
-    config = uvicorn.Config(app, log_config=None, access_log=False, loop="uvloop", http="httptools", ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+def prepare_app(log: str) -> None:
+    declared = {"off": Serving(log_predictions=False), "strict": Serving(durability=Durability.STRICT)}.get(log)
+    if declared is not None:
+        app.CATALOG = catalog.CATALOG = (dataclasses.replace(flight_delay, serving=declared),)
+        app.create_app.__defaults__ = (app.CATALOG, observer.NoObserver() if log == "off" else None)
+    if log == "off":
+        app.Metrics = Uncounted
 
 
 def main() -> None:
     port, home, log, workers = sys.argv[1:]
-    listener = socket.create_server(("127.0.0.1", int(port)), backlog=2_048)
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=answer, args=(listener, home, log)) for _ in range(int(workers) - 1)]
-    for process in others:
-        process.start()
-    answer(listener, home, log)
-    for process in others:
-        process.terminate()
+    if log != "relaxed" and workers != "1":
+        sys.exit("workers are fresh interpreters, and would not hear of a product that is changed here")
+    prepare_app(log)
+    settings = Settings(home=Path(home), port=int(port), workers=int(workers), product="flight_delay")
+    server.run(settings, server.listen(settings), lambda: None)
 
 
 if __name__ == "__main__":
