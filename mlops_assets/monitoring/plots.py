@@ -100,7 +100,7 @@ def backtest_figure(results: Sequence[Backtest], policy: DriftPolicy) -> "Figure
     for result in results:
         scores = [float("nan") if item.score is None else item.score for item in result.periods]
         axes[-1].plot(range(len(scores)), scores, label=result.plan, linewidth=1)
-    axes[-1].legend(fontsize=7)
+    axes[-1].legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes[-1].set_ylabel(results[0].metric, fontsize=7)
     periods = [item.period for item in results[0].periods]
     step = max(1, len(periods) // 10)
