@@ -40,7 +40,11 @@ def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
     kept = [output for output in model.graph.output if output.name == "scores"]
     del model.graph.output[:]
     model.graph.output.extend(kept)
-    model.graph.name = type(estimator).__name__  # converters draw a random one; the same model has the same bytes
+    # the same model has the same bytes: converters draw a random name, and list operator sets in the order of a hash
+    model.graph.name = type(estimator).__name__
+    operator_sets = sorted(model.opset_import, key=lambda item: str(item.domain))
+    del model.opset_import[:]
+    model.opset_import.extend(operator_sets)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
