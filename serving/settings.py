@@ -33,7 +33,8 @@ class Settings:
     asked for a new champion. platform: which hosted platform started this container. log_form: MLOPS_LOG, text or json.
     log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. metrics: MLOPS_METRICS, the folder in which workers of
     one server count (None: one of its own). queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product may wait in one
-    worker. workers: MLOPS_WORKERS, processes on the port.
+    worker. workers: MLOPS_WORKERS, processes on the port. parent: MLOPS_PARENT, id of the process that started this one
+    and with which it ends, even where that was killed (staging).
     """
 
     home: Path = Path("var/home")
@@ -52,6 +53,7 @@ class Settings:
     metrics: Path | None = None
     queue_rows: int = 50_000
     workers: int = 1
+    parent: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -114,6 +116,7 @@ def from_environment(environment: Mapping[str, str] = os.environ, arguments: Seq
         metrics=Path(environment["MLOPS_METRICS"]) if environment.get("MLOPS_METRICS") else None,
         queue_rows=int(_number(environment, "MLOPS_QUEUE_ROWS", Settings.queue_rows)),
         workers=int(_number(environment, "MLOPS_WORKERS", Settings.workers)),
+        parent=int(_number(environment, "MLOPS_PARENT", 0)) or None,
     )
 
 
