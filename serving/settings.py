@@ -35,7 +35,8 @@ class Settings:
     log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. metrics: MLOPS_METRICS, the folder in which workers of
     one server count (None: one of its own). queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product may wait in one
     worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
-    not ready after SIGTERM, for load balancers to notice.
+    not ready after SIGTERM, for load balancers to notice. parent: MLOPS_PARENT, id of the process that started this one
+    and with which it ends, even where that was killed (staging).
     """
 
     home: Path = Path("var/home")
@@ -55,6 +56,7 @@ class Settings:
     queue_rows: int = 50_000
     workers: int = 1
     drain_seconds: float = 0.0
+    parent: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -122,6 +124,7 @@ def from_environment(environment: Mapping[str, str] = os.environ, arguments: Seq
         queue_rows=int(_number(environment, "MLOPS_QUEUE_ROWS", Settings.queue_rows)),
         workers=int(_number(environment, "MLOPS_WORKERS", Settings.workers)),
         drain_seconds=_number(environment, "MLOPS_DRAIN_SECONDS", Settings.drain_seconds),
+        parent=int(_number(environment, "MLOPS_PARENT", 0)) or None,
     )
 
 

@@ -39,6 +39,7 @@ class ModelProduct:
 
     training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
     request: columns of the main table that a prediction request carries (the features need no others).
+    calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
 
     Raises DeclarationError: the declaration contradicts itself; the sentence says what to change.
     """
@@ -65,6 +66,7 @@ class ModelProduct:
     probation: Probation = field(default_factory=Probation)
     serving: Serving = field(default_factory=Serving)
     search: Search = field(default_factory=Search)
+    calibrate: bool = False
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -201,6 +203,11 @@ class ModelProduct:
         names = [candidate.name for candidate in self.candidates]
         if not names or len(set(names)) != len(names):
             raise DeclarationError(f"{self.name}: candidates need distinct names and at least one: {names}.")
+
+        if self.calibrate and self.task is not Task.BINARY:
+            raise DeclarationError(
+                f"{self.name}: calibrate is for probabilities of two classes, and the task is {self.task}. Leave it out."
+            )
 
     def _validate_gates(self) -> None:
         known = metrics_of(self.task)

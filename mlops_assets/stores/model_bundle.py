@@ -50,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True):
     value. classes: names of the classes in code order, empty for regression. search: whether the hyperparameters are
     those of the version before. input_versions: content hash of every partition it was trained on. packages, lock:
     versions it depends on to the bit, and a hash of all that were installed. typical: a row of the model's matrix as it
-    usually is, (inputs,), NaN for null; what explanations compare with, empty where the version has none.
+    usually is, (inputs,), NaN for null; what explanations compare with, empty where the version has none. calibrated: the
+    model ends in a sigmoid that was fitted on later rows than the estimator.
     """
 
     product: str
@@ -81,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True):
     lock: str = ""
     checksums: dict[str, str] = {}
     typical: tuple[float | None, ...] = ()
+    calibrated: bool = False
 
 
 class Bundle:

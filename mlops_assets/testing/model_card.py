@@ -51,6 +51,10 @@ def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> 
         ("code", manifest.git_commit or "unknown"),
         ("made at", f"{manifest.created_at:%Y-%m-%d %H:%M} UTC"),
     ]
+    if manifest.calibrated:
+        facts.insert(
+            1, ("calibration", "Platt's sigmoid over the log-odds, fitted on the last fifth of those rows' periods")
+        )
     if recipe is not None:
         facts.insert(1, ("recipe", f"{recipe.version}, by {recipe.by}: {recipe.reason}"))
     return facts

@@ -96,6 +96,7 @@ def started_server(product: ModelProduct, bundle: Path) -> Iterator[StagedServer
             "MLOPS_PORT": str(port),
             "MLOPS_PRODUCT": product.name,
             "MLOPS_BUNDLE": str(bundle),
+            "MLOPS_PARENT": str(os.getpid()),
         }
         process = subprocess.Popen([sys.executable, "-m", "serving"], env=environment, stdout=output, stderr=output)
         try:

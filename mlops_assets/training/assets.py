@@ -213,18 +213,19 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.training.register import train_and_register
         from mlops_assets.training.search import run_experiment
 
-        home = platform.open()
-        key = context.partition_key
-        if config.search:
-            rows = home.offline.read(f"{product.name}/training_set", [key])
-            board = run_experiment(product, key, rows, context.log.info, folder=home.experiments(product.name))
-            former = current_recipe(home.documents, product)
-            version = former.version + 1 if former else 1
-            made = promote_best(product, board, version, "retraining", home.clock.now(), context.run.run_id)
-            home.documents.save(product.name, RECIPE, recipe_key(version), made)
-        recipe = recipe_to_train_by(home.documents, product, 0 if config.search else config.recipe_version)
-        tags = {"product": product.name, "recipe_version": str(recipe.version)}
-        with tracking.run(context, f"{product.name}/training", tags) as mlflow:
+        home, key = platform.open(), context.partition_key
+        with tracking.run(context, f"{product.name}/training", {"product": product.name}) as mlflow:
+            if config.search:
+                rows = home.offline.read(f"{product.name}/training_set", [key])
+                board = run_experiment(product, key, rows, context.log.info, folder=home.experiments(product.name))
+                _log_trials(mlflow, product, board)
+                run_id = str(mlflow.active_run().info.run_id)
+                former = current_recipe(home.documents, product)
+                version = former.version + 1 if former else 1
+                made = promote_best(product, board, version, "retraining", home.clock.now(), run_id)
+                home.documents.save(product.name, RECIPE, recipe_key(version), made)
+            recipe = recipe_to_train_by(home.documents, product, 0 if config.search else config.recipe_version)
+            mlflow.set_tags({"recipe_version": str(recipe.version)})
             manifest = train_and_register(
                 product, recipe, home, key, tracking.registry(), mlflow, context.run.run_id, context.log.info
             )
@@ -253,7 +254,7 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: "Leaderboard") -> None:
-    """Every setting that was tried, pruned ones too, as a run below the experiment's own."""
+    """Every setting that was tried, pruned ones too, as a run below the one that is open."""
     from mlops_assets.training.recipe import RECIPE_TAG, Settings
 
     families = {candidate.name: candidate.estimator for candidate in product.candidates}

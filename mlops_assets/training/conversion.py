@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.task import Task
+from mlops_assets.training.calibration import SOFTENED, parts_of
 from mlops_assets.training.candidates import Estimator
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
     kept = [output for output in model.graph.output if output.name == "scores"]
     del model.graph.output[:]
     model.graph.output.extend(kept)
-    model.graph.name = type(estimator).__name__  # converters draw a random one; the same model has the same bytes
+    # the same model has the same bytes: converters draw a random name, and list operator sets in the order of a hash
+    model.graph.name = type(estimator).__name__
+    operator_sets = sorted(model.opset_import, key=lambda item: str(item.domain))
+    del model.opset_import[:]
+    model.opset_import.extend(operator_sets)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -54,6 +59,9 @@ def largest_difference(estimated: NDArray[np.float64], converted: NDArray[np.flo
 
 
 def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    if (parts := parts_of(estimator)) is not None:
+        held, slope, intercept = parts
+        return _calibrated(_convert(held, task, width), slope, intercept)
     if type(estimator).__module__.startswith("lightgbm"):
         from onnxmltools import convert_lightgbm
         from onnxmltools.convert.common.data_types import FloatTensorType as LightgbmFloats
@@ -76,6 +84,41 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
     return convert_sklearn(
         estimator, initial_types=[("inputs", FloatTensorType([None, width]))], options=options, target_opset=OPSET
     )
+
+
+def _calibrated(model, slope: float, intercept: float):  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    """The sigmoid over the log-odds as last nodes, in float64: skl2onnx converts neither a frozen estimator nor LightGBM
+    inside of scikit-learn's calibration."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    before = _probabilities(model)
+    numbers = {"one": 1.0, "softened": SOFTENED, "slope": slope, "intercept": intercept}
+    constants = {name: np.array(value, dtype=np.float64) for name, value in numbers.items()}
+    constants["second"] = np.array([1], dtype=np.int64)
+    chain: list[tuple[str, list[str], str, dict[str, int]]] = [
+        ("Cast", [before], "doubles", {"to": TensorProto.DOUBLE}),
+        ("Gather", ["doubles", "second"], "likely", {"axis": 1}),
+        ("Sub", ["one", "likely"], "unlikely", {}),
+        ("Add", ["likely", "softened"], "for", {}),
+        ("Add", ["unlikely", "softened"], "against", {}),
+        ("Div", ["for", "against"], "odds", {}),
+        ("Log", ["odds"], "log_odds", {}),
+        ("Mul", ["log_odds", "slope"], "steep", {}),
+        ("Add", ["steep", "intercept"], "shifted", {}),
+        ("Sigmoid", ["shifted"], "positive", {}),
+        ("Sub", ["one", "positive"], "negative", {}),
+        ("Concat", ["negative", "positive"], "both", {"axis": 1}),
+        ("Cast", ["both"], "probabilities", {"to": TensorProto.FLOAT}),
+    ]
+    for kind, inputs, output, attributes in chain:
+        named = [name if name == before else f"calibration_{name}" for name in inputs]
+        model.graph.node.append(helper.make_node(kind, named, [f"calibration_{output}"], **attributes))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, f"calibration_{name}") for name, value in constants.items()
+    )
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("calibration_probabilities", TensorProto.FLOAT, [None, 2]))
+    return model
 
 
 def _constant(estimator: Estimator):  # type: ignore[no-untyped-def] # ModelProto has no stubs

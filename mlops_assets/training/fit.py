@@ -13,6 +13,7 @@ from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import Input, encode
+from mlops_assets.training.calibration import calibrated, split_in_time
 from mlops_assets.training.candidates import Estimator, fit_options, make_estimator
 
 PREDICTION = "prediction"
@@ -20,7 +21,8 @@ PREDICTION = "prediction"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted estimator, the inputs it was fitted on, its classes in code order, and the seconds it took."""
+    """A fitted estimator, calibrated where the product asks for it, the inputs it was fitted on, its classes in code order,
+    and the seconds it took."""
 
     candidate: Candidate
     estimator: Estimator
@@ -38,11 +40,13 @@ def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitt
     """Fit on rows of a training set (inputs and label)."""
     inputs = learn_inputs(product, rows)
     classes = class_names(product.task, rows[LABEL])
-    matrix = encode(rows, inputs)
-    labels = label_codes(product.task, rows[LABEL], classes)
+    earlier, later = split_in_time(rows) if product.calibrate else (rows, None)
+    matrix, labels = encode(earlier, inputs), label_codes(product.task, earlier[LABEL], classes)
     estimator = make_estimator(candidate, product.task, inputs, product.seed)
     started = time.perf_counter()
     estimator.fit(matrix, labels, **fit_options(candidate, inputs))
+    if later is not None:
+        estimator = calibrated(estimator, encode(later, inputs), label_codes(product.task, later[LABEL], classes))
     return Fitted(candidate, estimator, inputs, classes, product.task, time.perf_counter() - started)
 
 

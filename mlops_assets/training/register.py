@@ -57,6 +57,7 @@ def train_and_register(
             "git_commit": commit,
             "dagster_run_id": dagster_run_id,
             "seed": product.seed,
+            "calibrate": product.calibrate,
         }
     )
     mlflow.log_metrics({f"test_{name}": value for name, value in trained.metrics.items()})
@@ -126,4 +127,5 @@ def manifest_of(
         metrics=trained.metrics,
         spread_percent=trained.spread_percent,
         typical=trained.typical,
+        calibrated=product.calibrate,
     )

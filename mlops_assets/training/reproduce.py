@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -56,8 +56,9 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         rows = load_training_set(product, home.offline, manifest.partition)
         data_version = OfflineStore(Path(folder)).write("again", "training_set", rows)
+        as_it_was = replace(product, calibrate=manifest.calibrated)
         candidate = Candidate(f"version {version}", manifest.estimator, manifest.hyperparameters)
-        made = train(product, candidate, rows, told)
+        made = train(as_it_was, candidate, rows, told)
         built = {name: hashlib.sha256(content).hexdigest() for name, content in made.files.items()}
         files = {name: built.get(name) == checksum for name, checksum in manifest.checksums.items()}
         difference = _difference(recorded, made.files, made.fitted.inputs, rows, Path(folder) / "bundle")
@@ -82,6 +83,8 @@ def _changes(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[
             yield f"data: {', '.join(moved[:SHOWN])}{more}"
     if manifest.seed is not None and manifest.seed != product.seed:
         yield f"seed: {manifest.seed}, now {product.seed}"
+    if manifest.calibrated != product.calibrate:
+        yield f"declaration: calibrate={manifest.calibrated}, now {product.calibrate} (built as it was)"
     commit = git_commit()
     if manifest.git_commit != commit:
         yield f"code: commit {manifest.git_commit or 'unknown'}, now {commit}"

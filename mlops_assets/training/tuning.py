@@ -254,7 +254,7 @@ class _Keeper:
 
 def study_name(product: ModelProduct, as_of: str, data: str) -> str:
     """The same for the same question: a search of other data, candidates or ranges begins anew."""
-    asked = repr((product.candidates, product.metric, product.seed, data, product.fingerprint()))
+    asked = repr((product.candidates, product.metric, product.seed, data, product.fingerprint(), product.calibrate))
     return f"{as_of}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 import polars as pl
 
 from mlops_assets.definitions import build_definitions
-from mlops_assets.demo.replay import Replay
+from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.monitoring.decision import Decision
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.flight_delay import flight_delay
@@ -79,6 +79,23 @@ def a_replay(product: ModelProduct, root: Path, webhook_url: str = "") -> Iterat
     environment = an_environment(home, webhook_url)
     with an_instance(root / "dagster") as instance:
         yield Replay(product, home, instance, a_location(product, environment), Platform.of(environment))
+
+
+def develop_and_serve(replay: Replay) -> None:
+    """Eight weeks of history, a champion, one week served, labelled and decided."""
+    product, first = replay.product, replay.product.period.at(FIRST_KEY)
+    served = product.period.at(SERVED_WEEK)
+    replay.at(first.start)
+    results = replay.tick("new_data")
+    replay.at(first.start + product.label.delay)
+    results += replay.tick("labels")
+    results += replay.develop(FIRST_KEY, "first")
+    replay.at(served.end)
+    results += replay.tick("new_data")
+    replay.at(served.end + product.label.delay)
+    results += replay.tick("labels")
+    for result in results:
+        expect_success(result)
 
 
 def an_instance(folder: Path) -> dg.DagsterInstance:

@@ -2,12 +2,24 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mlops_assets.demo.replay import Replay, expect_success
-from tests.dagster.builders import FIRST_KEY, SERVED_WEEK, Webhook, a_replay, a_small_product, a_webhook
+from mlops_assets.demo.replay import Replay, failure_of
+from mlops_assets.products.policy import Action, manual
+from tests.dagster.builders import (
+    SERVED_WEEK,
+    Webhook,
+    a_decision,
+    a_replay,
+    a_small_product,
+    a_webhook,
+    decide,
+    develop_and_serve,
+    materialized,
+)
 
 # warnings are errors, except these of other packages, which the runs of these tests pass through
 WARNINGS = (
@@ -26,21 +38,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     """Shared and read only: take `replay` to change something."""
-    product = a_small_product()
-    with a_replay(product, tmp_path_factory.mktemp("trained") / "home") as replay:
-        first = product.period.at(FIRST_KEY)
-        replay.at(first.start)
-        arrived = replay.tick("new_data")
-        replay.at(first.start + product.label.delay)
-        arrived += replay.tick("labels")
-        developed = replay.develop(FIRST_KEY, "first")
-        replay.at(product.period.at(SERVED_WEEK).end)
-        served = replay.tick("new_data")
-        replay.at(product.period.at(SERVED_WEEK).end + product.label.delay)
-        served += replay.tick("labels")
-        for result in (*arrived, *developed, *served):
-            expect_success(result)
+    with a_replay(a_small_product(), tmp_path_factory.mktemp("trained") / "home") as replay:
+        develop_and_serve(replay)
         yield replay
+
+
+@pytest.fixture(scope="session")
+def waiting(trained: Replay, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose drift decision was carried out up to the acceptance, which waits for a person. Shared and read only."""
+    root = tmp_path_factory.mktemp("waiting") / "home"
+    shutil.copytree(trained.home.root, root)
+    with a_replay(replace(trained.product, acceptance=manual()), root) as replay:
+        decide(replay.product, replay.home, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
+        (retrained,) = replay.tick("drift")
+        assert retrained.success, failure_of(retrained)
+        assert materialized(retrained) == {"training_set", "model", "test_report", "staging_report", "acceptance"}
+    return root
 
 
 @pytest.fixture

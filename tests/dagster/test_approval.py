@@ -9,16 +9,13 @@ import dagster as dg
 import pytest
 
 from mlops_assets.demo.replay import Replay, failure_of
-from mlops_assets.products.policy import Action, manual
+from mlops_assets.products.policy import manual
 from mlops_assets.stores.approvals import Verdict
 from mlops_assets.testing.run import answer_version
 from resources.asset_parts import key_of
 from tests.dagster.builders import (
     NEXT_WEEK,
-    SERVED_WEEK,
-    a_decision,
     a_replay,
-    decide,
     evaluate,
     materialize,
     materialized,
@@ -26,19 +23,6 @@ from tests.dagster.builders import (
 )
 
 NAME = "flight_delay"
-
-
-@pytest.fixture(scope="module")
-def waiting(trained: Replay, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose drift decision was carried out up to the acceptance, which waits for a person. Shared and read only."""
-    root = tmp_path_factory.mktemp("waiting") / "home"
-    shutil.copytree(trained.home.root, root)
-    with a_replay(replace(trained.product, acceptance=manual()), root) as replay:
-        decide(replay.product, replay.home, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
-        (retrained,) = replay.tick("drift")
-        assert retrained.success, failure_of(retrained)
-        assert materialized(retrained) == {"training_set", "model", "test_report", "staging_report", "acceptance"}
-    return root
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """Conversion: the ONNX model answers what the estimator answers, on ordinary rows and at the edges."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -150,6 +154,40 @@ def test_the_same_estimator_becomes_the_same_bytes(name, candidate):
     first, again = (to_onnx(fitted.estimator, product.task, 2) for _ in range(2))
 
     assert first == again
+
+
+CONVERTED_ANEW = """
+import hashlib
+from tests.unit.training.builders import a_training_set
+from tests.unit.training.test_conversion import FAMILIES, PRODUCTS
+from mlops_assets.training.conversion import to_onnx
+from mlops_assets.training.fit import fit
+for product in PRODUCTS.values():
+    for candidate in FAMILIES:
+        model = to_onnx(fit(product, candidate, a_training_set(product)).estimator, product.task, 2)
+        print("bytes of", product.task, candidate.name, hashlib.sha256(model).hexdigest())
+"""
+
+
+def test_the_same_estimator_becomes_the_same_bytes_in_another_process():
+    """Sets of strings have another order in each process."""
+    root = Path(__file__).parents[3]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", CONVERTED_ANEW],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root), "PYTHONHASHSEED": str(seed)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in (1, 2, 3)
+    ]
+    said = [child.communicate(timeout=100)[0].splitlines() for child in children]
+
+    # converters print lines of their own
+    first, *others = ([line for line in lines if line.startswith("bytes of ")] for lines in said)
+    assert len(first) == len(FAMILIES) * len(PRODUCTS)
+    assert others == [first, first]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Every kind of gate, broken on purpose for a version that was really trained, tested and staged: it is not deployed."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from mlops_assets.demo.replay import Replay, failure_of
+from mlops_assets.products.gates import (
+    Gate,
+    at_least,
+    at_most,
+    bundle_size,
+    latency_p99,
+    leakage_probe,
+    not_worse_than_champion,
+    onnx_parity,
+    slice_gap,
+)
+from mlops_assets.products.policy import automatic
+from tests.dagster.builders import NEXT_WEEK, a_replay, failed_checks, materialize, materialized
+
+NAME = "flight_delay"
+# limits that no model keeps
+BROKEN = [
+    at_least("roc_auc", 0.999),
+    at_most("log_loss", 0.001),
+    not_worse_than_champion("roc_auc", margin=0),  # it gains a little, and surely so it does not
+    slice_gap("origin", "roc_auc", at_most=1e-9),
+    onnx_parity(1e-12),
+    leakage_probe(1e-6),
+    bundle_size(megabytes=1e-6),
+    latency_p99(milliseconds=1e-3),
+]
+
+
+def test_every_kind_of_gate_is_broken_once():
+    assert {type(gate) for gate in BROKEN} == set(get_args(Gate))
+
+
+def test_a_version_that_keeps_its_gates_is_deployed(waiting: Path, trained: Replay, tmp_path: Path):
+    shutil.copytree(waiting, tmp_path / "home")
+    with a_replay(replace(trained.product, acceptance=automatic()), tmp_path / "home") as replay:
+        result = materialize(replay, "acceptance", "deployment", key=NEXT_WEEK)
+
+    assert result.success, failure_of(result)
+    assert replay.home.ledger.champion(NAME).version == 2
+
+
+@pytest.mark.parametrize("gate", BROKEN, ids=lambda gate: type(gate).__name__)
+def test_a_version_that_breaks_one_gate_is_not_deployed_whatever_is_asked_for(
+    waiting: Path, trained: Replay, tmp_path: Path, gate: Gate
+):
+    shutil.copytree(waiting, tmp_path / "home")
+    with a_replay(replace(trained.product, acceptance=automatic(), gates=(gate,)), tmp_path / "home") as replay:
+        whole = materialize(replay, "acceptance", "deployment", key=NEXT_WEEK)
+        alone = materialize(replay, "deployment", key=NEXT_WEEK)
+
+    assert list(failed_checks(whole)) == ["acceptance.accepted"]
+    assert "deployment" not in materialized(whole)
+    assert f"GateFailed: version 2 of {NAME} is not accepted: failed: " in failure_of(alone)
+    assert replay.home.ledger.champion(NAME).version == 1
