@@ -20,6 +20,7 @@ from statistics import median
 
 import numpy as np
 import polars as pl
+from contestants import peak_gb
 from peer_environments import python_with
 
 from mlops_assets.data.reference import build_reference
@@ -104,13 +105,7 @@ def child(what: str, *paths: str) -> None:
 
     pl.DataFrame({"a": [1.0]}).lazy().select(pl.col("a").sum()).collect(engine="streaming")
     found = scan(Path(paths[0])) if what == "scan" else read(Path(paths[0]), Path(paths[1]))
-    print(json.dumps({**found, "peak_mb": peak_mb()}))
-
-
-def peak_mb() -> float:
-    """Of this process alone: what getrusage says survives exec and would be the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    print(json.dumps({**found, "peak_mb": 1024 * peak_gb()}))
 
 
 def middle(found: list[dict[str, float]], name: str) -> float:

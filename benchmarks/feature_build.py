@@ -114,28 +114,32 @@ def main() -> None:
             # the peers' speed is known after a few copies; the last size is there for memory and flatness
             here = everybody if copies <= 30 else {"us": everybody["us"]}
             for name, answers in run(3 if quick else copies, here, folder).items():
-                seconds = [answer["seconds"] for answer in answers]
-                median = statistics.median(seconds)
+                median, cpu = (
+                    statistics.median(answer[what] for answer in answers) for what in ("seconds", "cpu_seconds")
+                )
                 table.append(
                     {
                         "who": name,
                         "rows": f"{copies * rows:,}",
                         "rows/s": rows / median,
+                        "CPU µs/row": 1e6 * cpu / rows,
                         "peak GB": answers[-1]["peak_gb"],
                     }
                 )
-                if copies == sizes[0]:
+                if len(here) > 1:  # the largest size that all of them were given
                     figures[f"{name}_seconds_per_copy"] = median
+                    figures[f"{name}_cpu_seconds_per_copy"] = cpu
                 if name == "us":
                     figures[f"us_rows_per_second_at_{copies * rows}"] = rows / median
                     figures["peak_gb"] = answers[-1]["peak_gb"]
         for contestant in everybody.values():
             contestant.leave()
     print_table(table)
-    ours = figures["us_seconds_per_copy"]
-    figures["speed_vs_duckdb"] = figures["duckdb_seconds_per_copy"] / ours
-    figures["speed_vs_pandas"] = figures["pandas_seconds_per_copy"] / ours
-    figures["ratio_to_floor"] = ours / figures["floor_seconds_per_copy"]
+    for kind in ("", "cpu_"):
+        ours = figures[f"us_{kind}seconds_per_copy"]
+        figures[f"{kind}speed_vs_duckdb"] = figures[f"duckdb_{kind}seconds_per_copy"] / ours
+        figures[f"{kind}speed_vs_pandas"] = figures[f"pandas_{kind}seconds_per_copy"] / ours
+        figures[f"{kind}ratio_to_floor"] = ours / figures[f"floor_{kind}seconds_per_copy"]
     print(json.dumps(figures))
 
 

@@ -8,6 +8,7 @@ PlatformError
 │   ├── ContractBroken     a period's table has the wrong shape
 │   ├── NotArrived         a period is not over, or its source has not delivered it
 │   ├── PartitionMissing   a period that is needed was never stored
+│   ├── FeatureNotFinite   a feature is infinite or no number in some rows
 │   ├── SchemaConflict     partitions of one table disagree on their columns
 │   └── NothingToLearnFrom the training or test window holds too few labelled rows
 ├── StoreError             a store cannot be reached or takes no more
@@ -65,6 +66,17 @@ class PartitionMissing(DataError):
         self.keys = tuple(keys)
         super().__init__(
             f"{table} has no stored partition for {', '.join(self.keys)}. Materialise it for those partitions first."
+        )
+
+
+class FeatureNotFinite(DataError):
+    """A feature is infinite or no number in some rows."""
+
+    def __init__(self, feature: str, rows: int, example: str) -> None:
+        self.feature, self.rows = feature, rows
+        super().__init__(
+            f"feature {feature!r} is infinite or no number in {rows:,} rows, such as {example}. Its source is finite, so it "
+            f"divides by 0 or leaves the range of its function: give it a value or null there (`nw.when(…).then(…)`)."
         )
 
 

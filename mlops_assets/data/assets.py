@@ -230,10 +230,11 @@ def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: Featu
         from mlops_assets.data.stored_features import features_on_spark
 
         return features_on_spark(session, product, store, key)
-    from mlops_assets.data.features import build_features
+    from mlops_assets.data.features import build_features, require_finite
 
     rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
-    return build_features(product, rows, tables_with_lookback(product, store, key)).collect()
+    built = build_features(product, rows, tables_with_lookback(product, store, key)).collect()
+    return require_finite(product, built)
 
 
 def _online_features(product: ModelProduct) -> dg.AssetsDefinition:

@@ -1,6 +1,6 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
+from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
@@ -19,12 +20,14 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
-    featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
+    keys = {name for view in product.lookups for name in view.key}
+    coded_tables = {name: _coded(table, keys) for name, table in tables.items()}
+    asked = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
+    featured = _coded(asked, keys)
     for view in product.lookups:
-        featured = join_point_in_time(
-            featured, lookup_table(view, tables), view, product.event_timestamp, in_order=True
-        )
-    return model_inputs(product, featured)
+        known = _coded(_known(view, tables, coded_tables), view.key)
+        featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True)
+    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String)))
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -42,6 +45,17 @@ def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFra
     return nw.to_native(nw.from_native(featured).select(*identity, *inputs))
 
 
+def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
+    """The features as they are. Raises FeatureNotFinite: an infinite one, or NaN, would be learned from."""
+    for item in product.inputs:
+        if built[item.name].dtype.is_float() and not built[item.name].is_finite().all():  # nulls aside
+            broken = built.filter(~pl.col(item.name).is_finite())
+            row = broken.select(*product.entity_key, item.name).row(0, named=True)
+            example = ", ".join(f"{name} {value}" for name, value in row.items())
+            raise FeatureNotFinite(f"{product.name}.{item.name}", broken.height, example)
+    return built
+
+
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
     """What the online store holds at `now`: of every key the newest row that was known by then."""
     return newest_by(view, lookup_table(view, tables), now)
@@ -56,6 +70,29 @@ def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.Data
         .sort(list(view.key))
         .collect()
     )
+
+
+def _coded(frame: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
+    """Texts among these columns as codes: grouping, sorting within and joining by them takes half the time."""
+    texts = [name for name, dtype in frame.collect_schema().items() if name in names and dtype == pl.String]
+    return frame.with_columns(pl.col(texts).cast(pl.Categorical)) if texts else frame
+
+
+def _known(view: FeatureView, tables: Mapping[str, pl.LazyFrame], coded: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
+    """The view's values by keys as codes; by keys as texts where the lookup reads into the text.
+
+    Polars compares, orders and joins codes as it does texts, and refuses all else: tried on one row."""
+    try:
+        lookup_table(view, {name: _one_row_of(table) for name, table in coded.items()}).collect()
+    except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):
+        return lookup_table(view, tables)
+    return lookup_table(view, coded)
+
+
+def _one_row_of(table: pl.LazyFrame) -> pl.LazyFrame:
+    schema = table.collect_schema()
+    ones = [pl.lit("1" if dtype == pl.Categorical else 1).cast(dtype).alias(name) for name, dtype in schema.items()]
+    return pl.select(ones).lazy()
 
 
 def _typed(name: str, kind: FeatureKind) -> nw.Expr:

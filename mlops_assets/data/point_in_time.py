@@ -11,14 +11,19 @@ _VALUE_EVENT, _VALUE_CREATED = "_value_event_time", "_value_created_time"
 def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
     """Drop what a late report of an old event would overwrite: per key, event times rise with created times.
 
+    The rows come by their created time.
     lookup: view's key, event_time, created_time (UTC) and one column per feature.
     """
     key = list(view.key)
-    return (
-        lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names)
-        .sort(CREATED_TIME, EVENT_TIME)
-        .filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
-    )
+
+    def dropped(known: pl.DataFrame) -> pl.DataFrame:
+        events = known[EVENT_TIME]
+        if events.is_sorted() and not events.has_nulls():  # over all keys, hence in each, and without grouping by them
+            return known
+        return known.filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
+
+    values = lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names)
+    return values.sort(CREATED_TIME, EVENT_TIME).map_batches(dropped)
 
 
 def join_point_in_time(
@@ -32,7 +37,7 @@ def join_point_in_time(
     Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
     """
     clocks = {EVENT_TIME: _VALUE_EVENT, CREATED_TIME: _VALUE_CREATED}
-    known = newest_known(lookup, view).rename(clocks).sort(_VALUE_CREATED, _VALUE_EVENT)
+    known = newest_known(lookup, view).rename(clocks)
     joined = (rows if in_order else rows.sort(event_timestamp)).join_asof(
         known,
         left_on=event_timestamp,

@@ -95,11 +95,14 @@ def _departures_by_hour(tables: Tables) -> nw.LazyFrame[Any]:
     hour_start = nw.col("scheduled_departure").dt.truncate("1h")
     return (
         tables["flights"]
-        .with_columns(_LOCAL[1].alias(_LOCAL[0]))
-        .with_columns(hour_start.alias(EVENT_TIME), (_WEEKDAY * 24 + _HOUR).alias("hour_of_week"))
-        .group_by("origin", "hour_of_week", EVENT_TIME)
+        .with_columns(hour_start.alias(EVENT_TIME))
+        .group_by("origin", EVENT_TIME)
         .agg(nw.len().alias("departures_week_before"))
-        .with_columns(nw.col(EVENT_TIME).dt.offset_by("1h").alias(CREATED_TIME))
+        # of hours, not of flights: clocks are changed on the hour
+        .with_columns(_in_new_york(nw.col(EVENT_TIME)).alias(_LOCAL[0]))
+        .with_columns(
+            (_WEEKDAY * 24 + _HOUR).alias("hour_of_week"), nw.col(EVENT_TIME).dt.offset_by("1h").alias(CREATED_TIME)
+        )
     )
 
 

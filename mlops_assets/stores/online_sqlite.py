@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from mlops_assets.errors import StoreError
@@ -18,8 +19,14 @@ _UPSERT = (
     " created = excluded.created, content = excluded.content"
     " WHERE (excluded.event, excluded.created) > (online_value.event, online_value.created)"
 )
-_FETCH = "SELECT event, created, content FROM online_value WHERE product = ? AND view = ? AND key = ?"
+_FETCH = "SELECT ?, event, created, content FROM online_value WHERE product = ? AND view = ? AND key = ?"
+_KEYS_AT_ONCE = 64  # one statement costs half of as many, and sees one moment
 _NEWEST = "SELECT max(event) FROM online_value WHERE product = ? AND view = ?"
+
+
+@cache
+def _fetch(keys: int) -> str:
+    return " UNION ALL ".join([_FETCH] * keys)
 
 
 class SqliteBackend:
@@ -35,10 +42,14 @@ class SqliteBackend:
             return connection.total_changes - before
 
     def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
+        found: list[Held | None] = [None] * len(wanted)
         with self._connection() as connection:
-            execute = connection.execute
-            rows = [execute(_FETCH, (product, view, key)).fetchone() for view, key in wanted]
-        return [Held._make(row) if row else None for row in rows]
+            for start in range(0, len(wanted), _KEYS_AT_ONCE):
+                some = wanted[start : start + _KEYS_AT_ONCE]
+                asked = [part for number, place in enumerate(some, start) for part in (number, product, *place)]
+                for number, event, created, content in connection.execute(_fetch(len(some)), asked):
+                    found[number] = Held(event, created, content)
+        return found
 
     def newest(self, product: str, view: str) -> int | None:
         with self._connection() as connection:

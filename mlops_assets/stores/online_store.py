@@ -4,8 +4,6 @@ One meaning, three backends by URL: a SQLite file (the default), Redis, Postgres
 decided here and nowhere else, so that no backend can answer with one that is dead or was not known yet.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,8 +64,6 @@ class OnlineStore:
 
     def __init__(self, url: str | Path) -> None:
         self._backend = _backend(str(url))
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._counting = threading.Lock()
 
     def write(self, product: str, view: FeatureView, newest: pl.DataFrame) -> int:
         """Keep, per key, the row with the newest event; returns how many rows changed.
@@ -102,10 +98,6 @@ class OnlineStore:
             if moment is None:
                 moment = moments[at] = microseconds(at)
             found.append(worths[view.name].of(held[number], values[number], moment))
-        with self._counting:
-            for name, worth in worths.items():
-                for state, count in worth.counts.items():
-                    self._counts[product, name, state] += count
         return found
 
     def freshness(self, product: str, view: FeatureView) -> datetime | None:
@@ -117,12 +109,6 @@ class OnlineStore:
         """Give back the connections of every thread; a store that is used again opens new ones."""
         self._backend.close()
 
-    @property
-    def counts(self) -> dict[tuple[str, str, str], int]:
-        """How many look-ups of this process ended in which state, by (product, view, state)."""
-        with self._counting:
-            return dict(self._counts)
-
 
 def key_text(parts: Sequence[object]) -> str:
     """One text per key; numbers that are equal read equal, however they are typed."""
@@ -130,22 +116,19 @@ def key_text(parts: Sequence[object]) -> str:
 
 
 class _Worth:
-    """What a held value of one view is worth at a moment, and how often it was worth what."""
+    """What a held value of one view is worth at a moment."""
 
     def __init__(self, view: FeatureView) -> None:
         nothing = dict.fromkeys(view.names)
         self._missing, self._stale = LookedUp(nothing, MISSING), LookedUp(nothing, STALE)
         self._lifetime = view.time_to_live // timedelta(microseconds=1) if view.time_to_live else None
-        self.counts: Counter[str] = Counter()
 
     def of(self, held: Held | None, values: Mapping[str, Value], moment: int) -> LookedUp:
-        found = LookedUp(values, FOUND)
         if held is None:
-            found = self._missing
-        elif held.created > moment or (self._lifetime is not None and moment - held.event > self._lifetime):
-            found = self._stale
-        self.counts[found.state] += 1
-        return found
+            return self._missing
+        if held.created > moment or (self._lifetime is not None and moment - held.event > self._lifetime):
+            return self._stale
+        return LookedUp(values, FOUND)
 
 
 def _backend(url: str) -> Backend:

@@ -7,8 +7,10 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import polars as pl
+import pytest
 
-from mlops_assets.data.features import build_features, newest_per_key
+from mlops_assets.data.features import build_features, newest_per_key, require_finite
+from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView, Tables
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.nyc_flights import NycFlights
@@ -60,6 +62,45 @@ def test_a_feature_that_is_part_of_the_key_is_not_doubled():
     product = a_product(entity_key=("ride", "origin"))
 
     assert featured(product, rides(a_ride(1, january(2)))).columns == ["ride", "origin", "asked_at", "distance"]
+
+
+PER_RIDE = nw.col("distance") / nw.col("ride")
+
+
+def test_a_feature_that_divides_by_zero_is_named_with_a_row():
+    product = a_product(features=(BASKET, FeatureView("ratio", (Feature("ratio", PER_RIDE),))))
+    built = featured(product, rides(a_ride(0, january(2)), a_ride(2, january(2)), a_ride(0, january(3))))
+
+    with pytest.raises(
+        FeatureNotFinite, match=r"'taxi.ratio' is infinite or no number in 2 rows, such as ride 0, ratio inf"
+    ):
+        require_finite(product, built)
+
+
+def test_a_feature_that_says_what_a_division_by_zero_is_passes():
+    guarded = nw.when(nw.col("ride") > 0).then(PER_RIDE)
+    product = a_product(features=(BASKET, FeatureView("ratio", (Feature("ratio", guarded),))))
+    built = featured(product, rides(a_ride(0, january(2)), a_ride(2, january(2))))
+
+    assert require_finite(product, built)["ratio"].to_list() == [None, 1.0]
+
+
+@pytest.mark.parametrize(
+    "is_told",
+    [nw.col("origin").str.slice(0, 1) == "7", nw.col("origin").cast(nw.Int64) > 10, nw.col("origin") < "8"],
+    ids=["a part of it", "as a number", "in its order"],
+)
+def test_a_lookup_may_read_the_text_of_its_key(is_told: nw.Expr):
+    def some_waits(tables: Tables) -> Any:
+        return waits(tables).filter(is_told)
+
+    view = dataclasses.replace(LAST_WAIT, lookup=some_waits)
+    told = rides(*(a_ride(number, january(2, 8), origin=origin) for number, origin in enumerate(("77", "9"))))
+    asked = rides(*(a_ride(number, january(2, 12), origin=origin) for number, origin in enumerate(("77", "9"))))
+
+    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()}).collect()
+
+    assert found.sort("ride")["last_wait"].is_null().to_list() == [False, True]
 
 
 def test_no_rows_have_no_features():

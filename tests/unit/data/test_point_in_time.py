@@ -118,6 +118,13 @@ def test_what_is_newest_rises_with_what_is_learned():
     assert sorted(kept["wind"].to_list()) == [5, 20, 30]
 
 
+def test_a_value_of_no_known_event_is_never_the_newest():
+    lookup = values(("EWR", 9, 10, 20.0), ("EWR", 10, 11, 30.0))
+    nameless = lookup.with_columns(pl.when(pl.col("wind") == 20).then(None).otherwise(EVENT_TIME).alias(EVENT_TIME))
+
+    assert newest_known(nameless, VIEW).collect()["wind"].to_list() == [30]
+
+
 hours_of_day = st.integers(0, 12)
 lookups = st.lists(st.tuples(st.sampled_from("AB"), hours_of_day, hours_of_day), max_size=25, unique=True).map(
     lambda rows: [(key, true, true + wait, float(number)) for number, (key, true, wait) in enumerate(rows)]

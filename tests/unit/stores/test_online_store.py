@@ -167,16 +167,6 @@ def test_many_look_ups_are_answered_together_each_at_its_own_moment(store: Onlin
     assert found[0].values == {"temperature": None, "sky": None}
 
 
-def test_every_look_up_is_counted_by_its_state(store: OnlineStore) -> None:
-    store.write("p", weather, observed(NOON, 70))
-
-    for hours in (0, 1, 7):
-        store.read("p", weather, ["EWR"], NOON + timedelta(hours=hours))
-    store.read("p", weather, ["JFK"], NOON)
-
-    assert store.counts == {("p", "weather", "found"): 2, ("p", "weather", "stale"): 1, ("p", "weather", "missing"): 1}
-
-
 def test_more_keys_than_one_batch_are_kept(store: OnlineStore) -> None:
     numbers = pl.DataFrame({"origin": "EWR", "number": range(2_500)}).with_columns(
         pl.lit(NOON).alias(EVENT_TIME),
