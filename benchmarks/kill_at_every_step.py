@@ -4,7 +4,7 @@ The job is the real one: Dagster, MLflow, ONNX, the staged API process, in a chi
 begins, at random moments in it, and at random lines of the code that writes what survives (stores, registration, promotion).
 After each kill the ledger must name a champion whose bundle opens with every checksum right and answers as the unkilled old or
 new one does, to the bit; then the job is run again and must make the new version champion. The last line is one JSON object.
-`--quick` kills twice in one home, the second time in the rerun after the first.
+`--quick` kills in the first two steps only, in one home, the second time in the rerun after the first.
 """
 
 import json
@@ -38,7 +38,7 @@ from tests.dagster.killing import (
 )
 
 MOMENTS, LINES = 2, 3  # random ones in each step
-QUICK_STEPS = ("model", "deployment")
+QUICK_STEPS = ("training_set", "model")  # the later ones take longer to reach
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def main() -> None:
             expected = (old, what_serves(reference))
             draw = random.Random(7)
             points = [point for step in STEPS for point in points_in(step, measured.seconds, measured.lines, draw)]
+            draw.shuffle(points)  # a run that is ended early has met every step
             outcomes = [killed_once(server, template, point, expected, n) for n, point in enumerate(points)]
     show(outcomes)
 
@@ -117,9 +118,10 @@ def killed_in_a_row(server: ForkServer, template: Home, old: Champion, lines: di
     """Each rerun is killed a step later, the last one is not: it must make the new version champion."""
     outcomes = []
     for step in QUICK_STEPS:
-        ended = server.run(Point(str(template.root), NEXT_WEEK, step, line=lines[step] - 5))
-        serving = "old" if what_serves(template) == old else serving_of(template, (old, what_serves(template)))
-        outcomes.append(Outcome(Point("", step=step), ended.in_step, serving, len(left_running(ended)), None))
+        point = Point(str(template.root), NEXT_WEEK, step, line=lines[step] - 5)
+        ended = server.run(point)
+        serving = serving_of(template, (old, old))  # these steps come before anything new can serve
+        outcomes.append(Outcome(point, ended.in_step, serving, len(left_running(ended)), None))
     again, after = server.run(Point(str(template.root), NEXT_WEEK)), what_serves(template)
     went_on = not (again.signal or again.code) and after.partition == NEXT_WEEK
     return [*outcomes[:-1], replace(outcomes[-1], went_on=went_on and alias_of_champion(template) == after.version)]
@@ -149,7 +151,7 @@ def show(outcomes: list[Outcome]) -> None:
     print(
         f"\n{'step':16} {'kills':>5} {'old champion whole':>19} {'new champion whole':>19} {'reruns that went on':>20}"
     )
-    for step in dict.fromkeys(item.point.step for item in outcomes):
+    for step in STEPS:
         of_step = [item for item in outcomes if item.point.step == step]
         found = Counter(item.serving for item in of_step)
         reruns = [item.went_on for item in of_step if item.went_on is not None]

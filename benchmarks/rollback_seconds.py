@@ -24,7 +24,7 @@ from tests.tiny_bundle import deploy_tiny
 
 ROUTE = "/v1/models/flight_delay/predict"
 JSON = {"Content-Type": "application/json"}
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS, RECORD_SECONDS = 60.0, 300.0
 
 
 def main() -> None:
@@ -59,7 +59,8 @@ def roll_back_under_load(home: Home, address: str) -> tuple[float, int, int]:
             failed += answer.status_code != 200
             if answer.status_code == 200 and answer.json()["version"] == 1:
                 took = time.perf_counter() - started
-                done.wait(LONGEST_SECONDS)
+                if done.wait(RECORD_SECONDS):  # it serves; the command goes on to tell Dagster and MLflow
+                    raise RuntimeError(f"the command ended with exit code {done.returncode}")
                 return took, failed, asked
         done.kill()
     raise RuntimeError(f"version 1 did not answer within {LONGEST_SECONDS:.0f} s")

@@ -30,8 +30,9 @@ def measure_parity(bundle: Bundle, estimate: Callable[[NDArray[np.float32]], Arr
     """rows: the test window. estimate: matrix (n, inputs) to scores, by the estimator the bundle was made from."""
     task = bundle.manifest.task
     window, edges = bundle.encode(rows), bundle.encode(edge_rows(bundle.manifest.inputs, rows))
-    # edges one by one: a prediction is compared with the largest of its rows, and one of them is out of all proportion
-    parts = [window, *(edges[number : number + 1] for number in range(len(edges)))]
+    # predictions at edges one by one: each is compared with the largest of its rows, and one of them is out of all proportion
+    each = 1 if task is Task.REGRESSION else len(edges)
+    parts = [window, *(edges[start : start + each] for start in range(0, len(edges), each))]
     differences, flipped = [], 0
     for matrix in parts:
         estimated, converted = estimate(matrix), bundle.score(matrix).astype(np.float64)
