@@ -1,7 +1,8 @@
 """Point-in-time join of 10 M events with 1 M feature rows: ours beside DuckDB's ASOF join and pandas' `merge_asof`.
 
 Ours keeps to both clocks and to the time to live; the peers are given the same tables and do the as-of part on the
-created timestamp with the time to live after it. `--quick`: a tenth of both. The last line is one JSON object.
+created timestamp with the time to live after it. A speed above 1 says that we are faster. `--quick`: a tenth of both. The
+last line is one JSON object.
 """
 
 import json
@@ -88,7 +89,17 @@ def main() -> None:
         for contestant in everybody.values():
             contestant.leave()
     median = {name: statistics.median(taken) for name, taken in seconds.items()}
-    print_table([{"who": name, "events/s": events / taken, "peak GB": peak[name]} for name, taken in median.items()])
+    print_table(
+        [
+            {
+                "who": name,
+                "events/s": events / taken,
+                "we are faster, times": taken / median["us"],
+                "peak GB": peak[name],
+            }
+            for name, taken in median.items()
+        ]
+    )
     print(
         json.dumps(
             {
