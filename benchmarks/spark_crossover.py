@@ -47,7 +47,9 @@ class Line(NamedTuple):
         return cls(float(start), float(slope))
 
     def rows_until_ahead_of(self, other: "Line") -> float | None:
-        """None: its slope is the steeper one, so it never is."""
+        """None: its slope is the steeper one, so it never is, or falls, so that these rows tell nothing."""
+        if self.slope <= 0:
+            return None
         return max(0.0, (self.start - other.start) / (other.slope - self.slope)) if self.slope < other.slope else None
 
 
@@ -123,6 +125,8 @@ def measure(sizes: Sequence[float], repeats: int, folder: Path) -> tuple[list[in
 
 def workers_needed(one: Line, two: Line, polars: Line) -> float | None:
     """Workers from which Spark's slope is below Polars', if `slope = driver + work / workers`. None: no number is enough."""
+    if two.slope <= 0:
+        return None
     work = 2 * (one.slope - two.slope)
     driver = one.slope - work
     return work / (polars.slope - driver) if work > 0 and driver < polars.slope else None
@@ -144,7 +148,7 @@ def main() -> None:
                 **{f"s at {count:,} rows": taken for count, taken in zip(rows, seconds[who], strict=True)},
                 "start s": line.start,
                 "µs/row more": 1e6 * line.slope,
-                "ahead of Polars from": "" if who == "Polars" else _told(ahead, max(rows)),
+                "ahead of Polars from": "" if who == "Polars" else _told(ahead, max(rows), line),
             }
         )
         name = who.lower().replace(", ", "_").replace(" ", "_")
@@ -164,7 +168,9 @@ def main() -> None:
     print(json.dumps({**figures, "workers_needed": needed, "largest_rows_run": max(rows)}))
 
 
-def _told(rows: float | None, run: int) -> str:
+def _told(rows: float | None, run: int, line: Line) -> str:
+    if line.slope <= 0:
+        return "unknown: too few rows to tell"
     if rows is None:
         return "never: slower a row"
     return f"{rows:,.0f} rows" + (" (extrapolated)" if rows > run else "")
