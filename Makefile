@@ -29,7 +29,7 @@ demo: $(READY) ## replay a year of flights, then look at it: Dagster, MLflow and
 	@$(BIN)/mlops demo
 
 test: $(READY) ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## lint, types, import contracts, definitions
 	@$(BIN)/ruff check .
