@@ -71,20 +71,20 @@ def gain_of(ours: Backtest, other: Backtest) -> tuple[float, float, float]:
 def main() -> None:
     is_quick = "--quick" in sys.argv
     home = a_home()
-    trees = 40 if is_quick else 150
+    trees = 20 if is_quick else 150
     recipe = Recipe(
         flight_delay.name,
         1,
         "lightgbm",
         "lightgbm",
-        {"learning_rate": 0.1 if is_quick else 0.05, "n_estimators": trees},
+        {"learning_rate": 0.2 if is_quick else 0.05, "n_estimators": trees},
         "benchmark",
         "fixed",
         datetime(2013, 4, 22, tzinfo=UTC),
     )
     product = flight_delay
     started_at = product.period.at(FIRST).start + product.label.delay
-    keys = [key for key in flight_weeks() if key >= FIRST][: 10 if is_quick else None]
+    keys = [key for key in flight_weeks() if key >= FIRST][: 8 if is_quick else None]
     drift_only = replace(product.drift, staleness_every=0)
     plans = [Plan("shipped", product.drift), calendar(product, "never", 0)]
     if not is_quick:
