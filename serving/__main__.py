@@ -1,17 +1,12 @@
 """`python -m serving`: the prediction API, until SIGTERM or Ctrl-C. The argument `serve` is how SageMaker starts it."""
 
-import os
-import signal
 import socket
 import sys
 import threading
-import time
 
 from mlops_assets.errors import PlatformError
 from serving import logs, server
 from serving.settings import from_environment
-
-PARENT_SECONDS = 0.5
 
 
 def main() -> int:
@@ -19,7 +14,7 @@ def main() -> int:
         settings = from_environment(arguments=sys.argv[1:])
         logs.configure(settings.log_form)
         if settings.parent is not None:
-            threading.Thread(target=_end_with, args=(settings.parent,), daemon=True).start()
+            threading.Thread(target=server.end_with, args=(settings.parent,), daemon=True).start()
         listener = server.listen(settings)
         server.run(settings, listener, lambda: _announce(listener))
     except PlatformError as error:
@@ -31,13 +26,6 @@ def main() -> int:
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     print(f"predictions at http://{f'[{host}]' if ':' in host else host}:{port}, documented at /schema", flush=True)
-
-
-def _end_with(parent: int) -> None:
-    """A process that was killed cannot end what it started."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from serving import logs
 from serving.settings import Settings
 
 GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
+PARENT_SECONDS = 0.5  # between two looks at whether the process that started this one lives
 RESTART_SECONDS = 1.0  # a worker that ends at once is not started faster than this
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ def worker_memory() -> dict[int, float]:
     return found
 
 
+def end_with(parent: int) -> None:
+    """End in good order once `parent`, which started this process, is gone: one that was killed ends nobody."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    _log.error("process %d, which started this one, is gone: this one ends, too", parent)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
     import uvicorn
 
@@ -117,16 +126,9 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
 def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     logs.configure(settings.log_form)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
-    threading.Thread(target=_end_with_watcher, name="watcher", daemon=True).start()
+    if (watcher := multiprocessing.parent_process()) is not None and watcher.pid is not None:
+        threading.Thread(target=end_with, args=(watcher.pid,), name="watcher", daemon=True).start()
     _answer(settings, listener, is_up.set)
-
-
-def _end_with_watcher() -> None:
-    """A watcher that was killed can end nobody, and nobody would start these workers again."""
-    if (watcher := multiprocessing.parent_process()) is not None:
-        watcher.join()
-        _log.error("the process that watches the workers is gone: this one ends, too")
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
