@@ -16,14 +16,15 @@ def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
     """
     key = list(view.key)
 
-    def dropped(known: pl.DataFrame) -> pl.DataFrame:
+    def ordered(values: pl.DataFrame) -> pl.DataFrame:
+        known = values.sort(CREATED_TIME)
         events = known[EVENT_TIME]
-        if events.is_sorted() and not events.has_nulls():  # over all keys, hence in each, and without grouping by them
+        if events.is_sorted() and not events.has_nulls():  # over all keys, hence in each: both clocks agree
             return known
+        known = values.sort(CREATED_TIME, EVENT_TIME)
         return known.filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
 
-    values = lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names)
-    return values.sort(CREATED_TIME, EVENT_TIME).map_batches(dropped)
+    return lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names).map_batches(ordered)
 
 
 def join_point_in_time(

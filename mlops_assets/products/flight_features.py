@@ -137,14 +137,14 @@ def _over_last_hours(tables: Tables, key: tuple[str, ...], count: int, prefix: s
     )
     sums = ("reports_", "late_", "dep_delay")
     leaving = entering.with_columns(
-        nw.col(CREATED_TIME).dt.offset_by(f"{count}h"),
+        # a second before the full hour: what leaves comes before what enters, whose row has both in its sum
+        nw.col(CREATED_TIME).dt.offset_by(f"{count * 3_600 - 1}s"),
         *(-nw.col(name) for name in sums),
         (nw.col("entered_") * 0).alias("entered_"),
     )
     return (
         nw.concat([entering, leaving])
-        # of one hour, what leaves comes first: the row of what enters has both in its sum
-        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=[CREATED_TIME, "entered_"]) for name in sums))
+        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=CREATED_TIME) for name in sums))
         .filter(nw.col("entered_") > 0)
         .select(
             *key,
