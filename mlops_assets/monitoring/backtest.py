@@ -157,7 +157,7 @@ class _Shadow:
 
     def __init__(self, product: ModelProduct, home: Home, plan: Plan) -> None:
         self.product, self.home, self.plan = product, home, plan
-        self.trained, self.since_retraining = 0, 0
+        self.trained, self.lived = 0, 0
         self.fit_seconds, self.watch_seconds = 0.0, 0.0
 
     def start(self, partition: str, at: datetime, recipe: Recipe) -> None:
@@ -198,11 +198,8 @@ class _Shadow:
         return BacktestPeriod(key, action, decision.reading, performance.reading.alone, decision.model_version, reason)
 
     def _by_calendar(self) -> Action:
-        self.since_retraining += 1
-        if not self.plan.every or self.since_retraining < self.plan.every:
-            return Action.NONE
-        self.since_retraining = 0
-        return Action.RETRAIN
+        self.lived += 1
+        return Action.RETRAIN if self.plan.is_due(self.lived) else Action.NONE
 
     def _rework(self, key: str) -> None:
         """What a team does: run the experiment again and let the best recipe leave development."""

@@ -66,13 +66,14 @@ def decide(
     awaiting_rework: bool,
     model_version: int,
     staleness: StalenessReading | None = None,
+    trained_until: datetime | None = None,
     read_from: Mapping[str, str] | None = None,
     periods_in_window: int = 1,
 ) -> Decision:
     """Decide what to do about `period`, read against model version `model_version`.
 
     history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
-    the version is flagged and no new recipe has left development. periods_in_window: windows of fewer than so many periods
+    the version is flagged and no new recipe has left development. trained_until: the champion saw nothing later. periods_in_window: windows of fewer than so many periods
     apart share rows, so they do not confirm each other. The rules, in this order:
 
     1. Data drift asks for what `agreeing_periods` of the last `of_periods` readings of one feature agree on: the smallest of
@@ -81,16 +82,18 @@ def decide(
        exceed twice what the loss varies by itself.
     3. Both meet the same bands, steps down where the interval does not reach the band.
     4. Staleness asks for a retraining where a fresh model gains at least `stale` percent, with an interval above zero.
-    5. The most serious of them wins.
-    6. A flag for rework stops every further action until a new recipe leaves development.
-    7. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
+    5. Age asks for a retraining where the champion saw nothing, and none was asked for, for `max_age`.
+    6. The most serious of them wins, the first of equals.
+    7. A flag for rework stops every further action until a new recipe leaves development.
+    8. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
     """
     proposals = [
         _ask_data(drift, history, policy, model_version, periods_in_window),
         *_ask_model(performance, policy),
         *_ask_staleness(staleness),
+        *_ask_age(trained_until, policy, now, retrained_at),
     ]
-    chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))  # data where both are equal
+    chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))
     held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
     return Decision(
         period=period,
@@ -173,6 +176,19 @@ def _ask_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
     if staleness is None or not staleness.acts:
         return ()
     return (_Proposal(Action.RETRAIN, staleness.percent, staleness.low, staleness.high, (), staleness.reason),)
+
+
+def _ask_age(
+    trained_until: datetime | None, policy: DriftPolicy, now: datetime, retrained_at: Sequence[datetime]
+) -> tuple[_Proposal, ...]:
+    """A retraining that was asked for counts, whether or not what it made passed its gates."""
+    if policy.max_age is None or trained_until is None:
+        return ()
+    age = now - max([trained_until, *retrained_at])
+    if age < policy.max_age:
+        return ()
+    reason = f"no retraining for {age.days} days, the policy asks for one after {policy.max_age.days}"
+    return (_Proposal(Action.RETRAIN, None, None, None, (), reason),)
 
 
 def _loss(performance: PerformanceReading | None) -> float | None:

@@ -12,11 +12,20 @@ from mlops_assets.products.product import ModelProduct
 
 @dataclass(frozen=True)
 class Plan:
-    """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never."""
+    """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never. first: periods
+    before the first of them, None: `every`."""
 
     name: str
     policy: DriftPolicy
     every: int | None = None
+    first: int | None = None
+
+    def is_due(self, lived: int) -> bool:
+        """Whether the calendar retrains after the `lived`-th period, counted from 1."""
+        if not self.every:
+            return False
+        since_first = lived - (self.first or self.every)
+        return since_first >= 0 and since_first % self.every == 0
 
 
 def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
@@ -25,9 +34,9 @@ def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
     return [Plan("shipped", product.drift), *asked, calendar(product, "never", 0), calendar(product, "every period", 1)]
 
 
-def calendar(product: ModelProduct, name: str, every: int) -> Plan:
+def calendar(product: ModelProduct, name: str, every: int, first: int | None = None) -> Plan:
     """Retrain every so many periods, whatever is read; a fresh model is not tried, since nobody would look at it."""
-    return Plan(name, replace(product.drift, staleness_every=0), every=every)
+    return Plan(name, replace(product.drift, staleness_every=0), every=every, first=first)
 
 
 def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
@@ -41,9 +50,11 @@ def parse_policy(base: DriftPolicy, text: str) -> DriftPolicy:
         if name not in known:
             raise DeclarationError(f"a drift policy has no setting {name!r}. {choices(name, known)}")
         try:
-            changes[name] = timedelta(days=float(value.removesuffix("d"))) if name == "cooldown" else _number(value)
+            is_time = name in ("cooldown", "max_age")
+            changes[name] = timedelta(days=float(value.removesuffix("d"))) if is_time else _number(value)
         except ValueError:
-            raise DeclarationError(f"{name}={value!r} is no number. Write it as {name}=5, a cooldown as 30d.") from None
+            form = f"{name}=30d" if is_time else f"{name}=5"
+            raise DeclarationError(f"{name}={value!r} is no number. Write it as {form}.") from None
     return replace(base, **changes)
 
 

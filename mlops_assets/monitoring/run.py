@@ -1,5 +1,6 @@
 """Loads what the readings and the decision of a period need, and runs them."""
 
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -232,9 +233,16 @@ def decide_period(product: ModelProduct, home: Home, key: str) -> Decision:
             flag.flagged_at < now and (flag.cleared_at is None or flag.cleared_at > now) for flag in flags
         ),
         model_version=drift.model_version,
+        trained_until=_trained_until(product, home, drift.model_version),
         read_from={asset: documents.version(name, asset, key) for asset in (DATA_DRIFT, PERFORMANCE, STALENESS)},
         periods_in_window=periods_in_window(product),
     )
+
+
+def _trained_until(product: ModelProduct, home: Home, version: int) -> datetime | None:
+    """Start of the partition the version was trained for: its training rows came before. None: it never served."""
+    partitions = [item.partition for item in home.ledger.history(product.name) if item.version == version]
+    return product.period.at(partitions[-1]).start if partitions else None
 
 
 def decisions_before(product: ModelProduct, home: Home, key: str) -> list[Decision]:

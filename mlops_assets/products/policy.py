@@ -26,7 +26,8 @@ class DriftPolicy:
 
     stale: percent of the primary metric that a fresh model has to gain to be asked for. staleness_every: periods from one
     such comparison to the next, and periods it compares on; 0: never. pooled_periods: at most so many periods are pooled to
-    tell a loss from the metric's own ups and downs.
+    tell a loss from the metric's own ups and downs. max_age: a champion that saw nothing for so long is retrained, whatever
+    was read; None: no age asks for it.
     """
 
     watch: float = 2
@@ -40,6 +41,7 @@ class DriftPolicy:
     stale: float = 1
     staleness_every: int = 4
     pooled_periods: int = 8
+    max_age: timedelta | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.watch < self.retrain < self.rework <= 100:
@@ -53,6 +55,8 @@ class DriftPolicy:
                 f"{self.agreeing_periods} of the last {self.of_periods} periods cannot agree: of_periods is at least "
                 "agreeing_periods, or 0 for consecutive periods."
             )
+        if self.max_age is not None and self.max_age <= timedelta(0):
+            raise DeclarationError(f"max_age ({self.max_age}) is a time above 0, or None where no age asks for a retraining.")
         if self.stale <= 0 or self.staleness_every < 0 or self.pooled_periods < 1 or self.retrainings_per_year < 0:
             raise DeclarationError(
                 f"stale ({self.stale}) is above 0, pooled_periods ({self.pooled_periods}) at least 1, staleness_every "

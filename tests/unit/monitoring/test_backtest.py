@@ -7,7 +7,7 @@ import pytest
 
 from mlops_assets.errors import DataError, DeclarationError
 from mlops_assets.monitoring.backtest import Backtest, BacktestPeriod, compare, equal_budget, run_backtest
-from mlops_assets.monitoring.plans import Plan, parse_policy, plans_of
+from mlops_assets.monitoring.plans import Plan, calendar, parse_policy, plans_of
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.stores.home import Home
@@ -19,9 +19,25 @@ def test_a_policy_is_written_as_changes_to_the_shipped_one():
     assert policy == DriftPolicy(retrain=4, rework=12.5, cooldown=timedelta(days=30), agreeing_periods=1)
 
 
+def test_an_age_is_written_in_days():
+    assert parse_policy(DriftPolicy(), "max_age=63d").max_age == timedelta(days=63)
+
+
+@pytest.mark.parametrize(
+    ("every", "first", "weeks"),
+    [(4, None, [4, 8, 12]), (4, 1, [1, 5, 9]), (4, 4, [4, 8, 12]), (1, None, list(range(1, 13))), (0, None, [])],
+)
+def test_a_calendar_retrains_every_so_many_periods_from_its_first_on(every, first, weeks):
+    plan = calendar(flight_delay, "calendar", every, first)
+
+    assert [week for week in range(1, 13) if plan.is_due(week)] == weeks
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("max_age=old", "max_age='old' is no number. Write it as max_age=30d"),
+        ("max_age=0d", "max_age .* is a time above 0"),
         ("retrian=5", r"no setting 'retrian'.*Did you mean 'retrain'\?"),
         ("retrain=five", "retrain='five' is no number"),
         ("retrain=20", "drift bands must rise"),

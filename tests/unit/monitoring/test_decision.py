@@ -1,5 +1,6 @@
 """Rules of the decision: bands, agreement, support by the interval, cooldown, budget, rework and model drift."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -326,6 +327,40 @@ def test_a_cooldown_holds_back_a_stale_champion_too():
 
     assert decision.action is Action.WATCH
     assert "cooldown until" in decision.reason
+
+
+@pytest.mark.parametrize(("days", "action"), [(55, Action.NONE), (56, Action.RETRAIN)])
+def test_a_champion_that_saw_nothing_for_so_long_is_retrained_whatever_was_read(days, action):
+    aged = replace(POLICY, max_age=timedelta(weeks=8))
+
+    decision = decide_on(NOTHING, policy=aged, trained_until=NOW - timedelta(days=days))
+
+    assert decision.action is action
+    if action is Action.RETRAIN:
+        assert decision.reason == "no retraining for 56 days, the policy asks for one after 56"
+
+
+def test_a_retraining_that_was_asked_for_counts_though_its_model_was_not_deployed():
+    aged = replace(POLICY, max_age=timedelta(weeks=8), cooldown=timedelta(0))
+    old = NOW - timedelta(weeks=20)
+
+    assert decide_on(NOTHING, policy=aged, trained_until=old).action is Action.RETRAIN
+    asked = [NOW - timedelta(weeks=7)]
+    assert decide_on(NOTHING, policy=aged, trained_until=old, retrained_at=asked).action is Action.NONE
+
+
+def test_no_age_asks_for_a_retraining_unless_the_policy_says_so():
+    assert decide_on(NOTHING, trained_until=NOW - timedelta(days=3_000)).action is Action.NONE
+
+
+def test_an_aged_champion_is_retrained_though_nothing_could_be_read_and_goes_back_where_a_rework_is_due():
+    aged = replace(POLICY, max_age=timedelta(weeks=8))
+    drifted, old = a_reading(dest=20.0), NOW - timedelta(weeks=9)
+
+    assert decide_on(TOO_FEW, policy=aged, trained_until=old).action is Action.RETRAIN
+    assert decide_on(drifted, before(drifted), policy=aged, trained_until=old).action is Action.REWORK
+    flagged = decide_on(NOTHING, policy=aged, trained_until=old, awaiting_rework=True)
+    assert flagged.action is Action.WATCH
 
 
 def week_by_week(policy: DriftPolicy, *percents: float) -> Decision:
