@@ -5,12 +5,15 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import narwhals as nw
 import polars as pl
 import pytest
 
 from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.run import PerformanceRecord
+from mlops_assets.products.feature_view import Feature, FeatureView
+from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.gates import at_least
 from mlops_assets.products.policy import Action
 from mlops_assets.stores.home import Home
@@ -180,6 +183,26 @@ def test_features_in_a_run_of_their_own_need_the_table_that_was_refused(tmp_path
         result = materialize(replay, "features", key=FIRST_WEEK)
 
         assert "flight_delay/raw has no stored partition for 2012-12-31" in failure_of(result)
+
+
+def test_a_feature_that_divides_by_zero_leaves_the_old_partition_and_works_when_it_is_mended(stored: Path):
+    def with_ratio(per: nw.Expr) -> tuple[FeatureView, ...]:
+        ratio = Feature("miles_per_seat_over_20", nw.col("distance") / per)
+        return (*flight_delay.features, FeatureView("ratio", (ratio,)))
+
+    over_20 = nw.col("seats") - 20  # some regional jets are stored with exactly 20 seats
+    before = files_of(stored)
+    with a_replay(a_small_product(features=with_ratio(over_20)), stored) as replay:
+        result = materialize(replay, "features", key=FIRST_WEEK)
+
+        assert "'flight_delay.miles_per_seat_over_20' is infinite or no number in " in failure_of(result)
+        assert files_of(stored) == before
+
+    mended = nw.when(over_20 != 0).then(over_20)
+    with a_replay(a_small_product(features=with_ratio(mended)), stored) as replay:
+        assert materialize(replay, "features", key=FIRST_WEEK).success
+        built = replay.home.offline.read("flight_delay/features", [FIRST_WEEK])
+        assert built["miles_per_seat_over_20"].is_not_null().any()
 
 
 def test_labels_that_never_come_are_a_state_with_a_name_and_not_a_score_of_zero(replay: Replay):
