@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
 from mlops_assets.errors import PlatformError
 from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
+from serving.ids import new_id
 from serving.observer import DECODE, Observer
 from serving.schemas import BodySchema
 
@@ -77,7 +77,7 @@ class FastPath:
         except PlatformError:
             await self._app(scope, _replayed(messages, receive), send)
             return
-        request_id = request_id or uuid4().hex.encode()
+        request_id = request_id or new_id().encode()
         try:
             answer = await predictor.predict(request.rows, request_id.decode("latin-1"), trace_id=trace_id)
         except Exception as error:  # noqa: BLE001 (the typed route knows what each means to a client)

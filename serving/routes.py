@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
-from uuid import uuid4
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
@@ -24,6 +23,7 @@ from serving.documentation import refusals, refusing, strict_body
 from serving.error_shapes import PROBLEM_JSON, Problem
 from serving.errors import ready_status
 from serving.fast_path import REFUSAL, most_bytes, trace_id_of
+from serving.ids import new_id
 from serving.model_store import ModelStore
 from serving.schemas import BodySchema, RequestStruct, RowStruct
 from serving.server import worker_memory
@@ -116,7 +116,7 @@ async def predict_version(
 async def _answer(
     predictor: Predicting, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
 ) -> Response[Any]:
-    request_id = request.headers.get("x-request-id", "")[:200] or uuid4().hex
+    request_id = request.headers.get("x-request-id", "")[:200] or new_id()
     trace_id = trace_id_of(request.headers.get("traceparent", ""))
     answer = await predictor.predict(rows, request_id, trace_id=trace_id, **options)
     return Response(answer, headers={"X-Request-ID": request_id})

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from litestar import Request
 
@@ -11,6 +10,7 @@ from mlops_assets.products.product import ModelProduct
 from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
 from serving.errors import MalformedBody, TooManyRows, UnsupportedBody
+from serving.ids import new_id
 from serving.protocols.tables import as_bytes
 from serving.schemas import Answer, BodySchema
 
@@ -62,7 +62,7 @@ class Scorings:
 def request_id_of(request: Request[Any, Any, Any], *headers: str) -> str:
     """What the client calls its request, by the first of these headers that it sends; else a new name."""
     found = next((value for name in headers if (value := request.headers.get(name))), "")
-    return found[:LONGEST_ID] or uuid4().hex
+    return found[:LONGEST_ID] or new_id()
 
 
 def media_type_of(request: Request[Any, Any, Any]) -> str:
