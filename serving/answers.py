@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter
+from threading import get_ident
 from typing import Any
 
 from litestar.concurrency import sync_to_thread
@@ -52,7 +53,8 @@ class _Call:
     """One request on its way to its answer; it keeps the model that served when it came."""
 
     __slots__ = (
-        "answer", "future", "inputs", "model", "received", "request_id", "role", "rows", "trace_id", "with_features",
+        "answer", "future", "inputs", "loop", "model", "received", "request_id", "role", "rows", "thread", "trace_id",
+        "with_features",
     )  # fmt: skip
 
     def __init__(
@@ -72,11 +74,13 @@ class _Call:
         self.role = role
         self.inputs: Sequence[tuple[Value, ...]] = ()
         self.received = time.perf_counter()
-        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.loop = asyncio.get_running_loop()  # asked for once: it costs a system call
+        self.thread = get_ident()
+        self.future: asyncio.Future[Answer] = self.loop.create_future()
         self.answer: Answer | None = None
 
     def fail(self, error: Exception) -> None:
-        self.future.get_loop().call_soon_threadsafe(_settle, [self], error)
+        self.loop.call_soon_threadsafe(_settle, [self], error)
 
 
 class Predictor:
@@ -226,19 +230,18 @@ class Predictor:
         self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Prediction], scored: Scored
     ) -> None:
         """Hand out the answers: at once, or in strict durability when they are on disk."""
-        loop = calls[0].future.get_loop()
         if not self._product.serving.log_predictions:
-            _settle_from_anywhere(loop, calls)
+            _settle_from_anywhere(calls)
         elif self._product.serving.durability is Durability.STRICT:
 
             def on_disk(failure: str | None) -> None:
                 error = None if failure is None else NotLogged(_not_logged(self._product.name, failure))
-                loop.call_soon_threadsafe(_settle, calls, error)
+                calls[0].loop.call_soon_threadsafe(_settle, calls, error)
 
             self._log.append(self._product, self._logged(calls, rows, predictions, scored), on_disk)
         else:
             self._log.append(self._product, self._logged(calls, rows, predictions, scored))
-            _settle_from_anywhere(loop, calls)
+            _settle_from_anywhere(calls)
 
     def _logged(
         self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
@@ -306,15 +309,12 @@ def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
             call.future.set_result(call.answer)
 
 
-def _settle_from_anywhere(loop: asyncio.AbstractEventLoop, calls: Sequence[_Call]) -> None:
-    try:
-        is_on_loop = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        is_on_loop = False
-    if is_on_loop:
+def _settle_from_anywhere(calls: Sequence[_Call]) -> None:
+    """At once on the thread of their event loop."""
+    if get_ident() == calls[0].thread:
         _settle(calls)
     else:
-        loop.call_soon_threadsafe(_settle, calls)
+        calls[0].loop.call_soon_threadsafe(_settle, calls)
 
 
 def _instant(moment: datetime | None) -> int | None:

@@ -19,9 +19,10 @@ MOST_WAITING_ROWS = 50_000
 
 
 class Call(Protocol):
-    """A request that waits."""
+    """A request that waits, on the event loop that it came by."""
 
     rows: Sequence[object]
+    loop: asyncio.AbstractEventLoop
 
     def fail(self, error: Exception) -> None: ...
 
@@ -55,7 +56,7 @@ class Batcher(Generic[C]):
         self._waiting.append(call)
         if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            call.loop.call_soon(self._turn)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -70,7 +71,7 @@ class Batcher(Generic[C]):
             rows += len(call.rows)
         self._is_due = bool(self._waiting)
         if self._is_due:
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._waiting[0].loop.call_soon(self._turn)
         self.waiting_rows -= rows
         self.answer(calls)
 
@@ -81,7 +82,7 @@ class Batcher(Generic[C]):
         def left_queue(_: object) -> None:
             self.waiting_rows -= len(call.rows)
 
-        asyncio.get_running_loop().run_in_executor(self._pool, self.answer, [call]).add_done_callback(left_queue)
+        call.loop.run_in_executor(self._pool, self.answer, [call]).add_done_callback(left_queue)
 
     def answer(self, calls: list[C]) -> None:
         """Now. An error is the answer of all of them."""

@@ -90,6 +90,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
     import uvicorn
 
     from serving.app import create_app
+    from serving.one_write import OneWriteProtocol
 
     app = create_app(settings)
     announce()
@@ -99,7 +100,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         server_header=False,
         date_header=False,

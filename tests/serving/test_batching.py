@@ -127,6 +127,7 @@ class Seen:
 
     def __init__(self, rows: int) -> None:
         self.rows: Sequence[object] = [None] * rows
+        self.loop = asyncio.get_running_loop()
 
     def fail(self, error: Exception) -> None:
         raise AssertionError(error)
