@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 from litestar import Litestar, get
+from litestar.concurrency import sync_to_thread
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
@@ -49,6 +50,8 @@ from serving.scoring import Scorer
 from serving.settings import Settings
 from serving.telemetry import tracer_from
 from serving.versions import list_versions
+
+FIRST_POLL_SECONDS = 2.0  # after that it says that it is loading; until then connections wait in the listener's queue
 
 
 def create_app(
@@ -111,6 +114,8 @@ def create_app(
     async def running(_: Litestar) -> AsyncIterator[None]:
         models.start()
         challengers.start()
+        # of several workers on one port, one that is not ready would answer 503 beside others that are
+        await sync_to_thread(models.wait_until_polled, FIRST_POLL_SECONDS)
         try:
             async with gauges.running():
                 yield

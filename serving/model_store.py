@@ -66,10 +66,15 @@ class ModelStore:
         self._poll_error: str | None = None
         self._former: dict[tuple[str, int], ServedModel] = {}
         self._stop = threading.Event()
+        self._has_polled = threading.Event()
         self._thread = threading.Thread(target=self._keep_polling, name="model-store", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def wait_until_polled(self, seconds: float) -> None:
+        """Until the champions of the first look at the ledger are open, or cannot be opened; no longer than so long."""
+        self._has_polled.wait(seconds)
 
     def stop(self) -> None:
         self._stop.set()
@@ -168,6 +173,7 @@ class ModelStore:
 
     def _keep_polling(self) -> None:
         self.poll()
+        self._has_polled.set()
         while not self._stop.wait(self._poll_seconds):
             self.poll()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -121,6 +122,8 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         timer.start()
 
     server.handle_exit = leave  # type: ignore[assignment, method-assign]
+    # what was imported stays; a full collection that walks it (90,000 objects) holds every request up for 30 ms
+    gc.freeze()
     server.run(sockets=[listener])
 
 

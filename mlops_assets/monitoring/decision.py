@@ -73,8 +73,9 @@ def decide(
     """Decide what to do about `period`, read against model version `model_version`.
 
     history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
-    the version is flagged and no new recipe has left development. trained_until: the champion saw nothing later. periods_in_window: windows of fewer than so many periods
-    apart share rows, so they do not confirm each other. The rules, in this order:
+    the version is flagged and no new recipe has left development. trained_until: the champion saw nothing later.
+    periods_in_window: windows of fewer than so many periods apart share rows, so they do not confirm each other. The
+    rules, in this order:
 
     1. Data drift asks for what `agreeing_periods` of the last `of_periods` readings of one feature agree on: the smallest of
        those that agree.

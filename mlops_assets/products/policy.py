@@ -56,7 +56,9 @@ class DriftPolicy:
                 "agreeing_periods, or 0 for consecutive periods."
             )
         if self.max_age is not None and self.max_age <= timedelta(0):
-            raise DeclarationError(f"max_age ({self.max_age}) is a time above 0, or None where no age asks for a retraining.")
+            raise DeclarationError(
+                f"max_age ({self.max_age}) is a time above 0, or None where no age asks for a retraining."
+            )
         if self.stale <= 0 or self.staleness_every < 0 or self.pooled_periods < 1 or self.retrainings_per_year < 0:
             raise DeclarationError(
                 f"stale ({self.stale}) is above 0, pooled_periods ({self.pooled_periods}) at least 1, staleness_every "

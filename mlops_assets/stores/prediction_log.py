@@ -29,6 +29,7 @@ MAX_BUFFERED_BYTES = 64 * 2**20
 SEGMENT_ROWS = 50_000
 SEGMENT_SECONDS = 600.0
 QUIET_SECONDS = 0.5
+GIVE_WAY_SECONDS = 0.000_1  # between pieces of a segment that becomes Parquet: whoever answers needs the interpreter
 
 # prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
 # class, null for regression. received_at, served_at: when the request was read, and when its answer was made
@@ -101,6 +102,7 @@ class PredictionLog:
         self._full: deque[WriteAheadFile] = deque()
         self._last_write = 0.0
         self._thread: threading.Thread | None = None
+        self._sealer: threading.Thread | None = None
         self._is_closed = False
         self._wake = threading.Event()
         self._written = self._dropped = 0
@@ -172,8 +174,9 @@ class PredictionLog:
         """Flush and turn this process's write-ahead files into Parquet."""
         self._is_closed = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in (self._thread, self._sealer):
+            if thread is not None:
+                thread.join()
         self.flush()
         with self._disk:
             for segment in (*self._full, *self._segments.values()):
@@ -200,9 +203,19 @@ class PredictionLog:
                 for product, segment in list(self._segments.items()):
                     if segment.rows >= self._segment_rows or segment.age_seconds > SEGMENT_SECONDS:
                         self._full.append(self._segments.pop(product))
-                # to read a segment and write Parquet costs more than all else here: that has time until it is quiet
-                if self._full and (self._is_quiet() or self._full[0].age_seconds > SEGMENT_SECONDS):
-                    self._seal(self._full.popleft())
+            if self._full and self._sealer is None:
+                self._sealer = threading.Thread(target=self._keep_sealing, name="prediction-log-sealer", daemon=True)
+                self._sealer.start()
+
+    def _keep_sealing(self) -> None:
+        """To read a segment and write Parquet costs more than all else here: that has time until it is quiet."""
+        while not self._is_closed:
+            if self._full:
+                self._give_way(self._full[0])
+                segment = self._full.popleft()
+                self._seal(segment, lambda: self._give_way(segment))  # noqa: B023 (called before the next one)
+            else:
+                time.sleep(FLUSH_SECONDS)
 
     def _write(self, product: str, waiting: _Waiting) -> None:
         segment = self._segments.get(product)
@@ -234,9 +247,16 @@ class PredictionLog:
         """Nothing was written for a while."""
         return time.monotonic() - self._last_write > QUIET_SECONDS
 
-    def _seal(self, segment: WriteAheadFile) -> None:
+    def _give_way(self, segment: WriteAheadFile) -> None:
+        """Let others have the interpreter: for a moment, and for as long as somebody is answered and it can wait."""
+        if not self._is_closed:  # then nobody is answered any more
+            time.sleep(GIVE_WAY_SECONDS)
+        while not (self._is_closed or self._is_quiet() or segment.age_seconds > SEGMENT_SECONDS):
+            time.sleep(FLUSH_SECONDS)
+
+    def _seal(self, segment: WriteAheadFile, give_way: Callable[[], object] = lambda: None) -> None:
         try:
-            segment.seal()
+            segment.seal(give_way)
         except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live: others wait for it)
             # the write-ahead file stays and is read as it is
             self._report(f"{segment.path} could not become Parquet: {failure}")

@@ -10,6 +10,7 @@ One process writes a file, any process reads it at any time.
 import os
 import secrets
 import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from mlops_assets.stores import dtypes
 from mlops_assets.stores.files import replace_atomically
 
 SUFFIX = ".wal"
-FRAME_ROWS = 2_000  # as Python values at once: they take ten times what they take in a frame
+FRAME_ROWS = 1_000  # as Python values at once: they take ten times what they take in a frame
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": int}
 _PYTHON["floats"] = list[float]
+GiveWay = Callable[[], object]
 
 
 class WriteAheadFile:
@@ -61,10 +63,12 @@ class WriteAheadFile:
         self._size += len(content)
         self.rows += rows
 
-    def seal(self) -> None:
-        """Become Parquet. Raises OSError, PolarsError or DataError: it stays as it is, and readable."""
+    def seal(self, give_way: GiveWay = lambda: None) -> None:
+        """Become Parquet. Raises OSError, PolarsError or DataError: it stays as it is, and readable.
+
+        give_way: called after every fraction of a millisecond of work in Python."""
         os.close(self._handle)
-        rows = read_write_ahead(self.path)
+        rows = read_write_ahead(self.path, give_way)
         if rows is not None:
             replace_atomically(self.path.with_suffix(".parquet"), rows.write_parquet)
         self.path.unlink()
@@ -81,34 +85,49 @@ def read_segments(folder: Path) -> list[pl.DataFrame]:
     return [frames[stem] for stem in sorted(frames)]
 
 
-def _frame(rows: list[tuple[Any, ...]], stored: dict[str, pl.DataType]) -> pl.DataFrame:
-    values = zip(*rows, strict=True)
-    return pl.DataFrame([pl.Series(name, next(values), kind) for name, kind in stored.items()])
-
-
-def read_write_ahead(path: Path) -> pl.DataFrame | None:
+def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFrame | None:
     """Its whole lines (a torn last one is of a write that never ended); None when it has none or is sealed already."""
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
         return None
-    header, _, lines = content[: content.rfind(b"\n") + 1].partition(b"\n")
-    if not lines:
-        return None
     try:
-        kinds = msgspec.json.decode(header, type=dict[str, str])
-        row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
-        decode = msgspec.json.Decoder(list[row]).decode
-        stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
-        frames, found = [], []
-        for line in lines.splitlines():
-            found += decode(line)
-            if len(found) >= FRAME_ROWS:
-                frames.append(_frame(found, stored))
-                found = []
-        rows = pl.concat([*frames, *([_frame(found, stored)] if found else [])])
+        with file:
+            header = file.readline()
+            if not header.endswith(b"\n"):
+                return None
+            kinds = msgspec.json.decode(header, type=dict[str, str])
+            frames = list(_frames(file, kinds, give_way))
+        if not frames:
+            return None
+        rows = pl.concat(frames)
     except (msgspec.MsgspecError, KeyError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
     instants = [name for name, kind in kinds.items() if kind == "timestamp"]
     return rows.with_columns(pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC") for name in instants)
+
+
+def _frames(lines: Iterable[bytes], kinds: dict[str, str], give_way: GiveWay) -> Iterator[pl.DataFrame]:
+    row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
+    decode = msgspec.json.Decoder(list[row]).decode
+    stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
+    found: list[tuple[Any, ...]] = []
+    for line in lines:
+        if not line.endswith(b"\n"):
+            break
+        found += decode(line)
+        give_way()
+        if len(found) >= FRAME_ROWS:
+            yield _frame(found, stored, give_way)
+            found = []
+    if found:
+        yield _frame(found, stored, give_way)
+
+
+def _frame(rows: list[tuple[Any, ...]], stored: dict[str, pl.DataType], give_way: GiveWay) -> pl.DataFrame:
+    columns = []
+    for (name, kind), values in zip(stored.items(), zip(*rows, strict=True), strict=True):
+        columns.append(pl.Series(name, values, kind))
+        give_way()
+    return pl.DataFrame(columns)

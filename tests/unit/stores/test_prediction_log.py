@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -276,7 +277,7 @@ def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(
 class Unsealable(WriteAheadFile):
     """Cannot become Parquet, for a reason that nobody foresaw."""
 
-    def seal(self) -> None:
+    def seal(self, *_: object) -> None:
         raise ModuleNotFoundError("an environment that was replaced under the process")
 
 
@@ -293,3 +294,27 @@ def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatc
     assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
     assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
     log.close()
+
+
+def test_who_waits_for_the_disk_does_not_wait_for_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_sealing, may_end, seal = threading.Event(), threading.Event(), WriteAheadFile.seal
+
+    def slow(self: WriteAheadFile, *given: Any) -> None:
+        is_sealing.set()
+        assert may_end.wait(20)
+        seal(self, *given)
+
+    monkeypatch.setattr(WriteAheadFile, "seal", slow)
+    log, told = PredictionLog(tmp_path, segment_rows=1), queue.SimpleQueue[str | None]()
+    log.append(flight_delay, answers("a"))
+    assert is_sealing.wait(20)
+
+    log.append(flight_delay, answers("b"), told.put)
+
+    assert told.get(timeout=20) is None
+    assert not may_end.is_set()
+    assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    may_end.set()
+    log.close()
+    assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    assert not list(tmp_path.rglob("*.wal"))
