@@ -65,6 +65,7 @@ class _Call:
         with_features: bool,
         model: ServedModel,
         role: str,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.rows = rows
         self.request_id = request_id
@@ -74,7 +75,7 @@ class _Call:
         self.role = role
         self.inputs: Sequence[tuple[Value, ...]] = ()
         self.received = time.perf_counter()
-        self.loop = asyncio.get_running_loop()  # asked for once: it costs a system call
+        self.loop = loop
         self.thread = get_ident()
         self.future: asyncio.Future[Answer] = self.loop.create_future()
         self.answer: Answer | None = None
@@ -84,7 +85,7 @@ class _Call:
 
 
 class Predictor:
-    """Answers the rows of one product with whatever model serves it when the request begins."""
+    """Answers the rows of one product with whatever model serves it when the request begins; on one event loop."""
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class Predictor:
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = [column for column in product.request_columns() if column.name not in product.feature_names]
         moments = [column.name for column in requested if column.kind is Kind.TIMESTAMP]
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._event_time = attrgetter(product.event_timestamp)
         others = [name for name in moments if name != product.event_timestamp]
         self._other_moments = _tuple_of(others) if others else None
@@ -138,7 +140,9 @@ class Predictor:
             refuse_to_explain(model.bundle, len(rows))
         if serving.log_predictions and serving.outage is Outage.REFUSE and self._log.last_error is not None:
             raise NotLogged(_not_logged(name, self._log.last_error))
-        call = _Call(rows, request_id, trace_id, with_features, model, role)
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()  # a system call in CPython 3.11: not of every request
+        call = _Call(rows, request_id, trace_id, with_features, model, role, self._loop)
         self._batcher.put(call)
         answer = await call.future
         if with_explanation:
