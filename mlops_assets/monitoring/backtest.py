@@ -84,8 +84,8 @@ def run_backtest(
     keys = home.documents.keys(product.name, DECISION)
     if not deployments or not keys:
         raise DataError(
-            f"{product.name} has no history to replay: {len(deployments)} deployments, {len(keys)} decisions. "
-            "Let it run for some periods, or run `mlops demo`."
+            f"{product.name} has no history to replay in {home.root}: {len(deployments)} deployments, {len(keys)} decisions. "
+            "Name the home of one that has run with --home (the demo's is var/demo), or let it run for some periods."
         )
     first = deployments[0]
     return replay_plan(

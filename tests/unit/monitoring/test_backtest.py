@@ -61,7 +61,7 @@ def test_every_comparison_has_the_shipped_policy_and_the_two_ends():
 
 
 def test_a_home_without_history_has_nothing_to_replay(tmp_path: Path):
-    with pytest.raises(DataError, match="0 deployments, 0 decisions"):
+    with pytest.raises(DataError, match=r"0 deployments, 0 decisions.*--home \(the demo's is var/demo\)"):
         run_backtest(flight_delay, Home(tmp_path), Plan("shipped", flight_delay.drift))
 
 
