@@ -23,7 +23,7 @@ import polars as pl
 from flight_weeks import flight_weeks
 
 from mlops_assets.data.labels import LABEL, known_labels
-from mlops_assets.monitoring.backtest import Backtest, compare, equal_budget, replay_plan
+from mlops_assets.monitoring.backtest import Backtest, Models, compare, equal_budget, replay_plan
 from mlops_assets.monitoring.plans import Plan, calendar
 from mlops_assets.monitoring.plots import backtest_figure
 from mlops_assets.products.flight_delay import flight_delay
@@ -97,10 +97,13 @@ def main() -> None:
             Plan("without staleness", drift_only),
         ]
     results: dict[str, Backtest] = {}
+    models = Models()
 
     def run(plan: Plan) -> Backtest:
         began = time.monotonic()
-        found = replay_plan(product, home, plan, recipe=recipe, partition=FIRST, started_at=started_at, keys=keys)
+        found = replay_plan(
+            product, home, plan, recipe=recipe, partition=FIRST, started_at=started_at, keys=keys, models=models
+        )
         print(f"{plan.name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         results[plan.name] = found
         return found

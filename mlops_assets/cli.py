@@ -91,6 +91,7 @@ def backtest(
     home: InHome = None,
 ) -> None:
     """Replay drift policies over the recorded periods, beside never, always and as often by calendar; nothing is changed."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from mlops_assets.monitoring.backtest import compare, run_backtests
@@ -101,7 +102,11 @@ def backtest(
     with console.status("the shipped policy starts") as status:
         results = run_backtests(declared, held, policy, status.update)
     rows = compare(results)
-    shown = Table(*rows[0], title=f"{declared.name}, {len(results[0].periods)} periods")
+    title = f"{declared.name}, {len(results[0].periods)} periods"
+    shown = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in rows[0]:
+        is_plan = name == "plan"
+        shown.add_column(name, no_wrap=not is_plan, overflow="fold", justify="left" if is_plan else "right")
     for row in rows:
         shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     console.print(shown)

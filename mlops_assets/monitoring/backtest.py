@@ -4,28 +4,35 @@ Runs the loop on a shadow home that borrows the stored features and labels: the 
 never touched, and the same functions read, decide, train and judge as in the real loop. Only staging is left out.
 """
 
+import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from mlops_assets.errors import DataError, PlatformError
 from mlops_assets.inference.batch import predict_period
+from mlops_assets.monitoring.once import Once
 from mlops_assets.monitoring.plans import Plan, calendar, plans_of
 from mlops_assets.monitoring.run import (
     DATA_DRIFT,
     DECISION,
     PERFORMANCE,
     STALENESS,
+    challenger_before,
     decide_period,
     read_drift,
     read_performance,
     read_staleness,
 )
+from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.periods import Period
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
@@ -35,7 +42,8 @@ from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import write_bundle
 from mlops_assets.testing.gates import judge_report
 from mlops_assets.testing.run import test_partition
-from mlops_assets.training.build import train
+from mlops_assets.training.build import Trained, train
+from mlops_assets.training.fit import Fitted
 from mlops_assets.training.recipe import RECIPE, Recipe, promote_best, recipe_key, recipe_to_train_by
 from mlops_assets.training.register import MODEL, ModelRecord, manifest_of
 from mlops_assets.training.search import run_experiment
@@ -58,7 +66,8 @@ class BacktestPeriod(msgspec.Struct, frozen=True):
 class Backtest(msgspec.Struct, frozen=True):
     """A plan over history. trained: models that were fitted; deployed: those that passed the gates, the first included.
 
-    fit_seconds: spent on training them; watch_seconds: on the fresh models that staleness compares with."""
+    fit_seconds: spent on training them; watch_seconds: on the fresh models that staleness compares with. A model that
+    another plan had trained already counts with the seconds it took there."""
 
     plan: str
     metric: str
@@ -74,8 +83,22 @@ class Backtest(msgspec.Struct, frozen=True):
         return sum(scores) / len(scores) if scores else float("nan")
 
 
+@dataclass(frozen=True)
+class Models:
+    """Every model that some plan trained: a plan that comes to the same recipe and partition takes it from here.
+
+    trained: by recipe and partition, with the seconds that it took; fresh: those that staleness compares with."""
+
+    trained: Once[tuple[str, str], tuple[Trained, float]] = field(default_factory=Once)
+    fresh: Once[tuple[str, str], Fitted] = field(default_factory=Once)
+
+
 def run_backtest(
-    product: ModelProduct, home: Home, plan: Plan, told: Callable[[str], None] = lambda _: None
+    product: ModelProduct,
+    home: Home,
+    plan: Plan,
+    told: Callable[[str], None] = lambda _: None,
+    models: Models | None = None,
 ) -> Backtest:
     """Replay `plan` over every period that was decided in `home`, from the first champion and recipe on.
 
@@ -97,6 +120,7 @@ def run_backtest(
         started_at=first.deployed_at,
         keys=keys,
         told=told,
+        models=models,
     )
 
 
@@ -112,12 +136,19 @@ def equal_budget(product: ModelProduct, result: Backtest) -> Plan | None:
 def run_backtests(
     product: ModelProduct, home: Home, policies: Sequence[str], told: Callable[[str], None] = lambda _: None
 ) -> list[Backtest]:
-    """The shipped policy, the `policies` asked for, the two ends, and the calendar that trains as often as the shipped one."""
-    results = [run_backtest(product, home, plan, told) for plan in plans_of(product, policies)]
-    rival = equal_budget(product, results[0])
-    if rival is not None and rival.every != 1:
-        results.append(run_backtest(product, home, rival, told))
-    return results
+    """The shipped policy, the `policies` asked for, the two ends, and the calendar that trains as often as the shipped one.
+
+    As many at once as there are processors; what one plan trained, the others need not."""
+    models = Models()
+
+    def run(plan: Plan) -> Backtest:
+        return run_backtest(product, home, plan, told, models)
+
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="backtest") as pool:
+        running = [pool.submit(run, plan) for plan in plans_of(product, policies)]
+        rival = equal_budget(product, running[0].result())
+        last = [pool.submit(run, rival)] if rival is not None and rival.every != 1 else []
+        return [future.result() for future in running + last]
 
 
 def replay_plan(
@@ -130,12 +161,15 @@ def replay_plan(
     started_at: datetime,
     keys: Sequence[str],
     told: Callable[[str], None] = lambda _: None,
+    models: Models | None = None,
 ) -> Backtest:
     """`plan` over the periods `keys`, from a first model of `partition` by `recipe` that served from `started_at` on.
 
-    Needs nothing of `home` but its features and labels."""
+    Needs nothing of `home` but its features and labels. models: what other plans trained on them, added to."""
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
-        shadow = _Shadow(replace(product, drift=plan.policy), _borrow(product, home, Path(folder)), plan)
+        shadow = _Shadow(
+            replace(product, drift=plan.policy), _borrow(product, home, Path(folder)), plan, models or Models()
+        )
         shadow.start(partition, started_at, recipe)
         periods = []
         for key in keys:
@@ -155,8 +189,8 @@ def replay_plan(
 class _Shadow:
     """The loop of one plan on its own home."""
 
-    def __init__(self, product: ModelProduct, home: Home, plan: Plan) -> None:
-        self.product, self.home, self.plan = product, home, plan
+    def __init__(self, product: ModelProduct, home: Home, plan: Plan, models: Models) -> None:
+        self.product, self.home, self.plan, self.models = product, home, plan, models
         self.trained, self.lived = 0, 0
         self.fit_seconds, self.watch_seconds = 0.0, 0.0
 
@@ -179,9 +213,7 @@ class _Shadow:
         clock.set(period.end + product.label.delay)
         performance = read_performance(product, home, key)
         home.documents.save(product.name, PERFORMANCE, key, performance)
-        started = time.perf_counter()
-        home.documents.save(product.name, STALENESS, key, read_staleness(product, home, key))
-        self.watch_seconds += time.perf_counter() - started
+        home.documents.save(product.name, STALENESS, key, read_staleness(product, home, key, self._challenger))
         decision = decide_period(product, home, key)
         home.documents.save(product.name, DECISION, key, decision)
         action = decision.action if self.plan.every is None else self._by_calendar()
@@ -196,6 +228,15 @@ class _Shadow:
             except PlatformError as error:  # one failed run in the real loop, which goes on
                 reason += f"; training failed: {error}"
         return BacktestPeriod(key, action, decision.reading, performance.reading.alone, decision.model_version, reason)
+
+    def _challenger(self, product: ModelProduct, home: Home, candidate: Candidate, key: str) -> Fitted:
+        fitted = self.models.fresh(_name(candidate, key), lambda: challenger_before(product, home, candidate, key))
+        self.watch_seconds += fitted.seconds
+        return fitted
+
+    def _train(self, candidate: Candidate, rows: pl.DataFrame) -> tuple[Trained, float]:
+        started = time.perf_counter()
+        return train(self.product, candidate, rows), time.perf_counter() - started
 
     def _by_calendar(self) -> Action:
         self.lived += 1
@@ -216,9 +257,9 @@ class _Shadow:
         recipe = recipe_to_train_by(home.documents, product, 0)
         rows = load_training_set(product, home.offline, key)
         data_version = home.offline.write(f"{product.name}/training_set", key, rows)
-        started = time.perf_counter()
-        made = train(product, recipe.as_candidate(), rows)
-        self.fit_seconds += time.perf_counter() - started
+        candidate = recipe.as_candidate()
+        made, seconds = self.models.trained(_name(candidate, key), lambda: self._train(candidate, rows))
+        self.fit_seconds += seconds
         self.trained += 1
         version = self.trained
         manifest = manifest_of(product, made, recipe, version, key, home.clock.now(), data_version)
@@ -235,6 +276,11 @@ class _Shadow:
         elif not self.history():
             failed = "; ".join(result.reason for result in results if not result.passed)
             raise DataError(f"the first model of {product.name} fails its gates: {failed}")
+
+
+def _name(candidate: Candidate, key: str) -> tuple[str, str]:
+    """What decides a model here, where features and labels stay as they are: the recipe and the partition."""
+    return key, json.dumps([candidate.name, candidate.estimator, dict(candidate.hyperparameters)], sort_keys=True)
 
 
 def _borrow(product: ModelProduct, home: Home, folder: Path) -> Home:
@@ -254,19 +300,19 @@ def _first_recipe(product: ModelProduct, home: Home) -> Recipe:
 
 
 def compare(results: Sequence[Backtest]) -> list[dict[str, object]]:
-    """One row a plan: what it did and what it scored."""
+    """One row a plan: what it did and its mean score."""
     rows: list[dict[str, object]] = []
     for result in results:
         actions = [item.action for item in result.periods]
         rows.append(
             {
                 "plan": result.plan,
-                f"mean {result.metric}": result.mean_score,
+                result.metric: result.mean_score,
                 "trained": result.trained,
                 "deployed": result.deployed,
                 **{action.value: actions.count(action) for action in (Action.WATCH, Action.RETRAIN, Action.REWORK)},
-                "training s": result.fit_seconds,
-                "watching s": result.watch_seconds,
+                "train s": result.fit_seconds,
+                "watch s": result.watch_seconds,
             }
         )
     return rows

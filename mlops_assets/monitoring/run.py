@@ -1,5 +1,6 @@
 """Loads what the readings and the decision of a period need, and runs them."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -53,12 +54,13 @@ from mlops_assets.monitoring.staleness import (
     measure_staleness,
     without_reading,
 )
+from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.deployment_ledger import Deployment
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import Bundle, read_manifest
-from mlops_assets.training.fit import PREDICTION, fit, label_codes, predicted
+from mlops_assets.training.fit import PREDICTION, Fitted, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
 from mlops_assets.training.recipe import recipe_to_train_by
 
@@ -142,7 +144,17 @@ def read_performance(product: ModelProduct, home: Home, key: str) -> Performance
     return PerformanceRecord(champion.version, msgspec.structs.replace(reading, alone=alone, label=label))
 
 
-def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessRecord:
+def challenger_before(product: ModelProduct, home: Home, candidate: Candidate, key: str) -> Fitted:
+    """A model by `candidate` of what was known before period `key`."""
+    return fit(product, candidate, known_before(product, home, key))
+
+
+def read_staleness(
+    product: ModelProduct,
+    home: Home,
+    key: str,
+    challenger_of: Callable[[ModelProduct, Home, Candidate, str], Fitted] = challenger_before,
+) -> StalenessRecord:
     """What a fresh model would have gained over the last `staleness_every` periods, at every so many of the champion's.
 
     The challenger is fitted by the newest recipe on what was known before the first of them, as a retraining then would
@@ -164,7 +176,7 @@ def read_staleness(product: ModelProduct, home: Home, key: str) -> StalenessReco
     keys = [item.key for item in product.period.up_to(key, every)]
     manifest = read_manifest(Path(champion.bundle))
     rows = labelled_features(product, home, keys)
-    challenger = fit(product, recipe.as_candidate(), known_before(product, home, keys[0]))
+    challenger = challenger_of(product, home, recipe.as_candidate(), keys[0])
     compared = []
     bundle = Bundle.open(Path(champion.bundle), threads=2)
     for name in keys:

@@ -77,14 +77,14 @@ def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_ther
 
     assert row == {
         "plan": "shipped",
-        "mean roc_auc": pytest.approx(0.65),
+        "roc_auc": pytest.approx(0.65),
         "trained": 3,
         "deployed": 2,
         "watch": 1,
         "retrain": 2,
         "rework": 0,
-        "training s": 1.5,
-        "watching s": 0.5,
+        "train s": 1.5,
+        "watch s": 0.5,
     }
 
 
