@@ -2,6 +2,9 @@
 
 import hashlib
 import inspect
+import shutil
+import tempfile
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +15,7 @@ from mlops_assets.products import flight_features, nyc_flights
 from mlops_assets.products.flight_delay import flight_delay
 
 CACHE = Path(__file__).parents[1] / "var" / "benchmarks"
+_building = threading.Lock()
 ORDER = tuple(dict.fromkeys((flight_delay.event_timestamp, *flight_delay.entity_key)))
 
 
@@ -20,13 +24,24 @@ def flight_weeks() -> dict[str, pl.DataFrame]:
     out. About 10 s the first time."""
     code = inspect.getsource(flight_features) + inspect.getsource(nyc_flights) + flight_delay.fingerprint()
     folder = CACHE / f"weeks-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
-    if not folder.exists():
-        half = folder.with_suffix(".part")
-        half.mkdir(parents=True, exist_ok=True)
-        for key, table in _build():
-            table.write_parquet(half / f"{key}.parquet")
-        half.rename(folder)
+    with _building:
+        if not folder.exists():
+            _fill(folder)
     return {path.stem: pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))[1:]}
+
+
+def _fill(folder: Path) -> None:
+    """All of the folder or none of it, also where two benchmarks do so at the same time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-"))
+    for key, table in _build():
+        table.write_parquet(half / f"{key}.parquet")
+    try:
+        half.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(half)  # another process was first
 
 
 def _build():
