@@ -49,11 +49,14 @@ ANSWERS: dict[Task, Any] = {
 }
 
 
+Settle = Callable[[Answer | None, Exception | None], None]  # told the answer, or why there is none
+
+
 class _Call:
     """One request on its way to its answer; it keeps the model that served when it came."""
 
     __slots__ = (
-        "answer", "future", "inputs", "loop", "model", "received", "request_id", "role", "rows", "thread", "trace_id",
+        "answer", "inputs", "loop", "model", "received", "request_id", "role", "rows", "settle", "thread", "trace_id",
         "with_features",
     )  # fmt: skip
 
@@ -66,6 +69,7 @@ class _Call:
         model: ServedModel,
         role: str,
         loop: asyncio.AbstractEventLoop,
+        settle: Settle,
     ) -> None:
         self.rows = rows
         self.request_id = request_id
@@ -77,7 +81,7 @@ class _Call:
         self.received = time.perf_counter()
         self.loop = loop
         self.thread = get_ident()
-        self.future: asyncio.Future[Answer] = self.loop.create_future()
+        self.settle = settle
         self.answer: Answer | None = None
 
     def fail(self, error: Exception) -> None:
@@ -131,23 +135,56 @@ class Predictor:
 
         Raises NoChampion or NotServing: no model is open. Raises UnknownVersion, UnusableScore, Overloaded,
         OnlineStoreDown or NotLogged."""
-        serving, name = self._product.serving, self._product.name
+        name = self._product.name
         if challenger is not None:
             model = challenger
         else:
             model = self._models.model(name) if version is None else await self._models.version(name, version)
         if with_explanation:
             refuse_to_explain(model.bundle, len(rows))
+        future: asyncio.Future[_Call] = asyncio.get_running_loop().create_future()
+        call: _Call
+
+        def settle(_: Answer | None, error: Exception | None) -> None:
+            if future.done():
+                return  # the client went away
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(call)
+
+        call = self._put(rows, request_id, trace_id, model, settle, role, with_features=with_features)
+        await future
+        assert call.answer is not None
+        if with_explanation:
+            await sync_to_thread(self._explain, model, call.inputs, call.answer)
+        return call.answer
+
+    def ask(self, rows: Sequence[RowStruct], request_id: str, trace_id: str, settle: Settle) -> None:
+        """As `predict`, of what serves now, for who cannot wait: `settle` is called on the event loop, once.
+
+        Raises what `predict` raises where that is known at once."""
+        self._put(rows, request_id, trace_id, self._models.model(self._product.name), settle)
+
+    def _put(
+        self,
+        rows: Sequence[RowStruct],
+        request_id: str,
+        trace_id: str,
+        model: ServedModel,
+        settle: Settle,
+        role: str = "champion",
+        *,
+        with_features: bool = False,
+    ) -> _Call:
+        serving = self._product.serving
         if serving.log_predictions and serving.outage is Outage.REFUSE and self._log.last_error is not None:
-            raise NotLogged(_not_logged(name, self._log.last_error))
+            raise NotLogged(_not_logged(self._product.name, self._log.last_error))
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.get_running_loop()  # a system call in CPython 3.11: not of every request
-        call = _Call(rows, request_id, trace_id, with_features, model, role, self._loop)
+        call = _Call(rows, request_id, trace_id, with_features, model, role, self._loop, settle)
         self._batcher.put(call)
-        answer = await call.future
-        if with_explanation:
-            await sync_to_thread(self._explain, model, call.inputs, answer)
-        return answer
+        return call
 
     @property
     def waiting_rows(self) -> int:
@@ -304,13 +341,7 @@ class Predictor:
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
     for call in calls:
-        if call.future.done():
-            continue  # the client went away
-        if error is not None:
-            call.future.set_exception(error)
-        else:
-            assert call.answer is not None
-            call.future.set_result(call.answer)
+        call.settle(None if error is not None else call.answer, error)
 
 
 def _settle_from_anywhere(calls: Sequence[_Call]) -> None:

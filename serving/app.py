@@ -33,12 +33,13 @@ from serving.approvals import approvals_route
 from serving.challenged import ChallengedPredictor
 from serving.challengers import Challengers
 from serving.decoding import BodyDecoder
+from serving.direct import NOWHERE, Direct, Endpoint
 from serving.documentation import refusals
 from serving.edge import Edge
 from serving.error_shapes import PROBLEM_JSON, Problem
-from serving.fast_path import Endpoint, FastPath
 from serving.gauges import Gauges
 from serving.labels import labels_route
+from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
 from serving.observer import MetricsObserver, Observer
@@ -48,7 +49,7 @@ from serving.protocols.scoring import Scoring
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
-from serving.telemetry import tracer_from
+from serving.telemetry import NoTracer, tracer_from
 from serving.versions import list_versions
 
 FIRST_POLL_SECONDS = 2.0  # after that it says that it is loading; until then connections wait in the listener's queue
@@ -158,20 +159,28 @@ def create_app(
         logging_config=None,
         state=State({"leave": models.leave}),
     )
-    endpoints = {routes.predict_path(name): Endpoint(bodies[name], each) for name, each in predictors.items()}
+    access = Access(
+        settings.keys,
+        is_open=settings.needs_no_key,
+        open_paths=settings.platform.open_paths if settings.platform else (),
+    )
+    limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)  # of each of them
+    load = Load(limits)
     app.asgi_handler = Edge(
-        FastPath(app.asgi_handler, endpoints, observer),
-        access=Access(
-            settings.keys,
-            is_open=settings.needs_no_key,
-            open_paths=settings.platform.open_paths if settings.platform else (),
-        ),
-        limits=replace(settings.limits, rate=settings.limits.rate / settings.workers),  # of each of them
+        app.asgi_handler,
+        access=access,
+        limits=limits,
+        load=load,
         shapes=shapes,
         metrics=metrics,
         tracer=tracer,
         log_requests=settings.log_requests,
     )
+    # what is counted, traced or written down per request is so at the edge
+    is_watched = bool(limits.rate) or settings.log_requests or not isinstance(tracer, NoTracer)
+    urls = {name: routes.predict_path(name) for name in predictors}
+    endpoints = {urls[name].encode(): Endpoint(urls[name], bodies[name], each) for name, each in predictors.items()}
+    app.state["direct"] = Direct(NOWHERE if is_watched else endpoints, access, load, metrics, observer)
     return app
 
 

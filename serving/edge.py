@@ -36,6 +36,7 @@ class Edge:
         *,
         access: Access,
         limits: Limits,
+        load: Load,
         shapes: Shapes,
         metrics: Metrics,
         tracer: Tracer,
@@ -44,7 +45,7 @@ class Edge:
         self.inner = app
         self._access = access
         self._limits = limits
-        self._load = Load(limits)
+        self._load = load
         self._rate = Rate(limits.rate, time.monotonic)
         self._shapes = shapes
         self._metrics = metrics

@@ -27,6 +27,11 @@ class OneWrite:
             self._held = data
             self._loop.call_soon(self.flush)
 
+    def write_now(self, data: bytes) -> None:
+        """After what is held, and not held itself."""
+        held, self._held = self._held, b""
+        self._transport.write(held + data if held else data)
+
     def flush(self) -> None:
         if self._held:
             data, self._held = self._held, b""

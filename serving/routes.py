@@ -19,16 +19,17 @@ from serving import information
 from serving.answers import ANSWERS
 from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
+from serving.direct import REFUSAL, trace_id_of
 from serving.documentation import refusals, refusing, strict_body
 from serving.error_shapes import PROBLEM_JSON, Problem
 from serving.errors import ready_status
-from serving.fast_path import REFUSAL, most_bytes, trace_id_of
 from serving.ids import new_id
 from serving.model_store import ModelStore
 from serving.schemas import BodySchema, RequestStruct, RowStruct
 from serving.server import worker_memory
 
 MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
+BYTES_PER_ROW = 2_000
 
 
 class Served:
@@ -66,7 +67,7 @@ def predict_path(product: str) -> str:
 def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler:
     """`POST /v1/models/<product>/predict`, typed with the product's own fields.
 
-    Requests without a query that can be answered are answered before they get here, by `fast_path.FastPath`."""
+    Requests without a query that can be answered are answered before they get here, by `direct.DirectProtocol`."""
 
     product = schema.product
 
@@ -92,7 +93,7 @@ def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler
         status_code=200,
         dto=strict_body(BodyDecoder(schema).decode),
         return_dto=None,
-        request_max_body_size=most_bytes(schema),
+        request_max_body_size=_most_bytes(schema),
         responses=refusals(Problem, PROBLEM_JSON),
     )(predict)
 
@@ -111,6 +112,11 @@ async def predict_version(
     served.product(product)
     rows = served.decoders[product].decode(await request.body(), request.headers).rows
     return await _answer(served.predictors[product], request, rows, version=version)
+
+
+def _most_bytes(schema: BodySchema) -> int:
+    """Largest body of the product's predict route."""
+    return max(100_000, BYTES_PER_ROW * schema.product.serving.max_rows)
 
 
 async def _answer(

@@ -91,7 +91,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
     import uvicorn
 
     from serving.app import create_app
-    from serving.one_write import OneWriteProtocol
+    from serving.direct import DirectProtocol
 
     app = create_app(settings)
     announce()
@@ -101,7 +101,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=DirectProtocol,
         ws="none",
         server_header=False,
         date_header=False,

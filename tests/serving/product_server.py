@@ -11,6 +11,7 @@ import uvicorn
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
 from serving.app import create_app
+from serving.direct import DirectProtocol
 from serving.settings import Settings
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     listener = socket.create_server(("127.0.0.1", int(port)))
     app = create_app(Settings(home=Path(home), poll_seconds=0.05), [product])
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listener])
+    uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http=DirectProtocol)).run(sockets=[listener])
 
 
 if __name__ == "__main__":
