@@ -108,6 +108,9 @@ class Predictor:
         self._log = log
         self._now = now
         self._observer = observer or NoObserver()
+        self._queued_for, self._featured_in, self._modelled_in, self._logged_in, self._explained_in = (
+            self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
+        )
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = [column for column in product.request_columns() if column.name not in product.feature_names]
         moments = [column.name for column in requested if column.kind is Kind.TIMESTAMP]
@@ -318,14 +321,15 @@ class Predictor:
         return logged
 
     def _tell(self, calls: list[_Call], scored: Scored, started: float, featured: float, modelled: float) -> None:
-        observer, name = self._observer, self._product.name
         for call in calls:
-            observer.stage(name, QUEUE, started - call.received)
-        observer.stage(name, FEATURES, featured - started)
-        observer.stage(name, MODEL, modelled - featured)
-        observer.stage(name, LOG, time.perf_counter() - modelled)
+            self._queued_for(started - call.received)
+        self._featured_in(featured - started)
+        self._modelled_in(modelled - featured)
+        self._logged_in(time.perf_counter() - modelled)
         version = calls[0].model.bundle.manifest.version
-        observer.answered(name, version, calls[0].role, len(scored.inputs), scored.warnings.values())
+        self._observer.answered(
+            self._product.name, version, calls[0].role, len(scored.inputs), scored.warnings.values()
+        )
 
     def _explain(self, model: ServedModel, inputs: Sequence[tuple[Value, ...]], answer: Answer) -> None:
         started = time.perf_counter()
@@ -336,7 +340,7 @@ class Predictor:
             answer.predictions, baselines.tolist(), contributions.tolist(), strict=True
         ):
             prediction.explanation = Explanation(baseline, dict(zip(names, of_row, strict=True)))
-        self._observer.stage(self._product.name, EXPLAIN, time.perf_counter() - started)
+        self._explained_in(time.perf_counter() - started)
 
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:

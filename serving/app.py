@@ -106,7 +106,9 @@ def create_app(
     shadow_log = PredictionLog(home.shadow_log, flush_seconds=flush_seconds)
     predictors = {product.name: predictor(product) for product in products}
     served = routes.Served(products, models, home, online, log, predictors, bodies)
-    gauges = Gauges(metrics, models, log, predictors)
+    limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)  # of each of them
+    load = Load(limits)
+    gauges = Gauges(metrics, models, log, predictors, load)
     scorings = [Scoring(bodies[name], predictor) for name, predictor in predictors.items()]
     shapes = error_shapes(settings.platform)
     tracer = tracer_from(os.environ)
@@ -164,8 +166,6 @@ def create_app(
         is_open=settings.needs_no_key,
         open_paths=settings.platform.open_paths if settings.platform else (),
     )
-    limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)  # of each of them
-    load = Load(limits)
     app.asgi_handler = Edge(
         app.asgi_handler,
         access=access,
@@ -179,8 +179,11 @@ def create_app(
     # what is counted, traced or written down per request is so at the edge
     is_watched = bool(limits.rate) or settings.log_requests or not isinstance(tracer, NoTracer)
     urls = {name: routes.predict_path(name) for name in predictors}
-    endpoints = {urls[name].encode(): Endpoint(urls[name], bodies[name], each) for name, each in predictors.items()}
-    app.state["direct"] = Direct(NOWHERE if is_watched else endpoints, access, load, metrics, observer)
+    endpoints = {
+        urls[name].encode(): Endpoint(urls[name], bodies[name], each, metrics, observer)
+        for name, each in predictors.items()
+    }
+    app.state["direct"] = Direct(NOWHERE if is_watched else endpoints, access, load)
     return app
 
 

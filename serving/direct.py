@@ -35,13 +35,15 @@ _encode = msgspec.json.Encoder().encode
 class Endpoint:
     """A predict route. url: as in the request line."""
 
-    def __init__(self, url: str, schema: BodySchema, predictor: Predicting) -> None:
+    def __init__(
+        self, url: str, schema: BodySchema, predictor: Predicting, metrics: Metrics, observer: Observer
+    ) -> None:
         self.url = url
-        self.product = schema.product.name
         self.decode = BodyDecoder(schema).decode_json
         self.predictor = predictor
-        self.counted = ("mlops_requests", url, "200")
-        self.timed = ("mlops_request_seconds", url)
+        self.answered = metrics.counter(("mlops_requests", url, "200"))
+        self.took = metrics.histogram(("mlops_request_seconds", url))
+        self.decoded_in = observer.stage(schema.product.name, DECODE)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ class Direct:
     endpoints: Mapping[bytes, Endpoint]
     access: Access
     load: Load
-    metrics: Metrics
-    observer: Observer
 
 
 NOWHERE: Mapping[bytes, Endpoint] = {}
@@ -196,18 +196,17 @@ class DirectProtocol(OneWriteProtocol):
             self._wait_for_body(newest)
 
     def _ask(self, request: _Request) -> None:
-        direct, endpoint = self._direct, request.endpoint
+        endpoint = request.endpoint
         try:
-            direct.load.enter()
+            self._direct.load.enter()
         except PlatformError:
             self._through_application(request)
             return
         request.is_in_flight = True
-        direct.metrics.set(("mlops_in_flight",), direct.load.requests)
         try:
             started = time.perf_counter()
             rows = endpoint.decode(request.body).rows
-            direct.observer.stage(endpoint.product, DECODE, time.perf_counter() - started)
+            endpoint.decoded_in(time.perf_counter() - started)
         except PlatformError:
             self._through_application(request)
             return
@@ -225,20 +224,20 @@ class DirectProtocol(OneWriteProtocol):
         if error is not None:
             self._through_application(request, error)
             return
-        direct, endpoint = self._direct, request.endpoint
+        endpoint = request.endpoint
         try:
             content = _encode(answer)
         except Exception as failure:  # noqa: BLE001 (of this answer: others are settled after it)
             self._through_application(request, failure)
             return
-        direct.load.requests -= 1
+        self._direct.load.requests -= 1
         if not request.disconnected:
             self.transport.write_now(  # type: ignore[attr-defined] # of OneWrite
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s\r\n%s"
                 % (len(content), request.request_id, b"" if request.keep_alive else b"connection: close\r\n", content)
             )
-        direct.metrics.add(endpoint.counted)
-        direct.metrics.observe(endpoint.timed, time.perf_counter() - request.started)
+        endpoint.answered(1.0)
+        endpoint.took(time.perf_counter() - request.started)
         request.response_complete = True
         if not request.disconnected:
             if not request.keep_alive:

@@ -82,7 +82,7 @@ class Edge:
         # only known once the request was routed; what is nowhere has one name, or a scan would make thousands
         route = str(scope.get("path_template") or "unmatched")
         self._metrics.add(("mlops_requests", route, str(status)))
-        self._metrics.observe(("mlops_request_seconds", route), seconds)
+        self._metrics.histogram(("mlops_request_seconds", route))(seconds)
         if self._log_requests or (status >= 500 and path not in PROBES):
             self._log_line(scope, route, status, seconds)
 
@@ -114,7 +114,6 @@ class Edge:
                         message, held = await self._rest(message["body"], receive, held)
             self._load.enter()
             try:
-                self._metrics.set(("mlops_in_flight",), self._load.requests)
                 await self.inner(scope, _replayed(message, receive), send)
             finally:
                 self._load.requests -= 1

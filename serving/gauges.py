@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving.challenged import ChallengedPredictor
+from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
 
@@ -16,12 +17,18 @@ class Gauges:
     """State of this worker: what serves, whether it is ready, what its prediction log holds back."""
 
     def __init__(
-        self, metrics: Metrics, models: ModelStore, log: PredictionLog, predictors: Mapping[str, ChallengedPredictor]
+        self,
+        metrics: Metrics,
+        models: ModelStore,
+        log: PredictionLog,
+        predictors: Mapping[str, ChallengedPredictor],
+        load: Load,
     ) -> None:
         self._metrics = metrics
         self._models = models
         self._log = log
         self._predictors = predictors
+        self._load = load
         self._serving: dict[str, int] = {}
 
     def sample(self) -> None:
@@ -29,6 +36,7 @@ class Gauges:
         self._metrics.set(("mlops_log_waiting_rows",), health.waiting_rows)
         self._metrics.set(("mlops_log_dropped_rows",), health.dropped_rows)
         self._metrics.set(("mlops_log_writing",), float(health.is_writing))
+        self._metrics.set(("mlops_in_flight",), self._load.requests)
         waiting = sum(predictor.waiting_rows for predictor in self._predictors.values())
         self._metrics.set(("mlops_queue_rows",), waiting)
         self._metrics.set(("mlops_ready",), float(self._models.is_ready))

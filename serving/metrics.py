@@ -1,10 +1,11 @@
 """Metrics: what is counted, cheap enough for every request, and how Prometheus reads it over all workers."""
 
-import bisect
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.slots import Key, Slots
+from serving.slots import SLOTS, Key, Slots
 
 # seconds; from a fifth of a millisecond, which a row in process takes, to what nobody should wait for
 BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -52,6 +53,7 @@ class Metrics:
         self._slots = Slots(folder)
         self._numbers = self._slots.numbers
         self._of: dict[Key, int] = {}
+        self._histograms: dict[Key, Callable[[float], None]] = {}
 
     def add(self, key: Key, amount: float = 1.0) -> None:
         """key: family, then the values of its labels."""
@@ -66,13 +68,30 @@ class Metrics:
             slot = self._of[key] = self._slots.slots(key)
         self._numbers[slot] = value
 
-    def observe(self, key: Key, seconds: float) -> None:
-        """Into a histogram: one slot per bucket, one above them, one for the sum."""
-        slot = self._of.get(key)
-        if slot is None:
-            slot = self._of[key] = self._slots.slots(key, len(BUCKETS) + 2)
-        self._numbers[slot + bisect.bisect_left(BUCKETS, seconds)] += 1.0
-        self._numbers[slot + len(BUCKETS) + 1] += seconds
+    def counter(self, key: Key) -> Callable[[float], None]:
+        """Adds to this key, for who does so with every request."""
+        slot = self._slots.slots(key)
+
+        def add(amount: float = 1.0) -> None:
+            self._numbers[slot] += amount
+
+        return add
+
+    def histogram(self, key: Key) -> Callable[[float], None]:
+        """Takes seconds: one slot per bucket, one above them, one for the sum."""
+        found = self._histograms.get(key)
+        if found is not None:
+            return found
+        slot = self._slots.slots(key, len(BUCKETS) + 2)
+        total = slot + len(BUCKETS) + 1
+
+        def observe(seconds: float) -> None:
+            numbers = self._numbers
+            numbers[slot + bisect_left(BUCKETS, seconds)] += 1.0
+            numbers[total] += seconds
+
+        self._histograms[key] = observe
+        return observe
 
     def exposition(self) -> bytes:
         """Prometheus' text: counters and histograms summed over all workers, gauges by worker that lives."""
@@ -82,6 +101,5 @@ class Metrics:
         return exposition(self._folder)
 
     def close(self) -> None:
-        self._numbers = memoryview(bytearray(8 * (len(BUCKETS) + 2))).cast("d")  # late observations go nowhere
-        self._of = dict.fromkeys(self._of, 0)
+        self._numbers = memoryview(bytearray(8 * SLOTS)).cast("d")  # late observations go nowhere
         self._slots.close()

@@ -1,6 +1,6 @@
 """What is told of every request while it is answered; counting it is somebody else's business."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from serving.metrics import Metrics
@@ -13,8 +13,9 @@ EXPLAIN = "explain"
 class Observer(Protocol):
     """Called on the event loop, for large batches in a thread: it must be quick and safe for both."""
 
-    def stage(self, product: str, name: str, seconds: float) -> None:
-        """One of STAGES, or EXPLAIN, took so long: decode and queue per request, the others per batch of requests."""
+    def stage(self, product: str, name: str) -> Callable[[float], None]:
+        """Told how many seconds one of STAGES, or EXPLAIN, took: decode and queue of every request, the others of every
+        batch of requests."""
 
     def answered(
         self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
@@ -25,7 +26,8 @@ class Observer(Protocol):
 class NoObserver:
     """Listens to nothing."""
 
-    def stage(self, product: str, name: str, seconds: float) -> None: ...
+    def stage(self, product: str, name: str) -> Callable[[float], None]:
+        return lambda _: None
 
     def answered(
         self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
@@ -38,8 +40,8 @@ class MetricsObserver:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def stage(self, product: str, name: str, seconds: float) -> None:
-        self._metrics.observe(("mlops_stage_seconds", product, name), seconds)
+    def stage(self, product: str, name: str) -> Callable[[float], None]:
+        return self._metrics.histogram(("mlops_stage_seconds", product, name))
 
     def answered(
         self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]

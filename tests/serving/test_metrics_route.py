@@ -76,7 +76,7 @@ from serving.metrics import Metrics
 metrics, amount = Metrics(Path(sys.argv[1])), float(sys.argv[2])
 for _ in range(2):
     metrics.add(("mlops_labels", "flight_delay"), amount)
-    metrics.observe(("mlops_request_seconds", "predict"), 0.003)
+    metrics.histogram(("mlops_request_seconds", "predict"))(0.003)
     metrics.set(("mlops_in_flight",), amount)
 """
 
@@ -86,7 +86,7 @@ def test_several_processes_sum_and_one_that_ended_still_counts(tmp_path: Path) -
         subprocess.run([sys.executable, "-c", COUNTING, str(tmp_path), amount], check=True)
     metrics = Metrics(tmp_path)
     metrics.add(("mlops_labels", "flight_delay"), 10)
-    metrics.observe(("mlops_request_seconds", "predict"), 0.003)
+    metrics.histogram(("mlops_request_seconds", "predict"))(0.003)
     metrics.set(("mlops_in_flight",), 10)
 
     text = exposition(tmp_path).decode()
@@ -104,7 +104,7 @@ def test_a_histogram_counts_what_lies_at_or_below_each_bound(seconds: list[float
     with tempfile.TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder))
         for each in seconds:
-            metrics.observe(("mlops_request_seconds", "a"), each)
+            metrics.histogram(("mlops_request_seconds", "a"))(each)
 
         text = metrics.exposition().decode()
         metrics.close()
