@@ -34,7 +34,8 @@ def build_drift_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) ->
             return dg.SkipReason("no new decision")
         requests: list[dg.RunRequest | None] = []
         said = []
-        for period in dict.fromkeys(str(record.partition_key) for record in found):
+        decided_at = {str(record.partition_key): record.timestamp for record in found}
+        for period, since in decided_at.items():
             try:
                 decision = home.documents.load(product.name, "drift_decision", period, Decision)
             except PartitionMissing as error:
@@ -47,9 +48,11 @@ def build_drift_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) ->
             said.append(f"{period}: {decision.action}")
             if decision.action is Action.RETRAIN:
                 selection = retraining(product)
-                requests.append(request(context.instance, product, period, "retrain", following.key, selection))
+                requests.append(
+                    request(context.instance, product, period, "retrain", following.key, selection, since=since)
+                )
             elif decision.action is Action.REWORK:
-                requests.append(request(context.instance, product, period, "rework", period, [brief]))
+                requests.append(request(context.instance, product, period, "rework", period, [brief], since=since))
         asked = [item for item in requests if item]
         cursor = str(found[-1].storage_id)
         return dg.SensorResult(

@@ -83,14 +83,20 @@ def request(
     what: str,
     partition: str,
     selection: list[dg.AssetKey],
+    *,
+    since: float | None = None,
 ) -> dg.RunRequest | None:
     """A run for this cause; None when one already runs or succeeded, whatever became of the sensor's cursor.
 
+    since: seconds since 1970 at which it was asked for; a run that came after that was the answer, whatever became of it.
     A run key is used up even by a failed run, so it counts the attempts that failed."""
     cause = f"{product.name}:{period}:{what}"
-    statuses = [run.status for run in instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}))]
+    records = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))
+    statuses = [record.dagster_run.status for record in records]
     failed = [status for status in statuses if status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)]
     if len(failed) < len(statuses):
+        return None
+    if since is not None and any(record.create_timestamp.timestamp() >= since for record in records):
         return None
     return dg.RunRequest(
         run_key=f"{cause}:{len(failed) + 1}",

@@ -310,7 +310,11 @@ def test_decisions_of_another_product_are_not_this_sensors(watched: Replay):
     assert evaluate(watched, DRIFT, None).skip_message == "no new decision"
 
 
-@pytest.mark.parametrize("status", RUNNING_OR_DONE, ids=lambda status: status.value)
+@pytest.mark.parametrize(
+    "status",
+    [*RUNNING_OR_DONE, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+    ids=lambda status: status.value,
+)
 def test_a_lost_cursor_carries_no_decision_out_twice(watched: Replay, status: dg.DagsterRunStatus):
     decide(watched.product, watched.home, watched.instance, a_decision("2013-03-04", Action.RETRAIN))
     (request,) = evaluate(watched, DRIFT, None).run_requests
