@@ -12,7 +12,7 @@ from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.training.fit import Fitted, fit
-from mlops_assets.training.metrics import Array, score
+from mlops_assets.training.metrics import Array, Groups, mean_score
 from mlops_assets.training.split import PERIOD
 
 FOLDS = 3
@@ -60,10 +60,12 @@ def validate(
         yield Validated(np.concatenate(scores), fit_seconds, predict_seconds, fitted)
 
 
-def fold_score(product: ModelProduct, labels: Array, scores: Array) -> float:
-    """The primary metric, turned so that more is better; NaN where these rows cannot be scored."""
+def fold_score(product: ModelProduct, labels: Array, scores: Array, folds: Groups) -> float:
+    """The mean of the primary metric over the folds, turned so that more is better; NaN where no fold can be scored.
+
+    folds: (n,) the number of each row's fold."""
     try:
-        return product.primary_metric.sign * score(product.metric, product.task, labels, scores)
+        return product.primary_metric.sign * mean_score(product.metric, product.task, labels, scores, folds)
     except NothingToLearnFrom:
         return float("nan")
 

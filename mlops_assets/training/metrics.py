@@ -11,6 +11,7 @@ from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.task import METRICS, Task
 
 Array = NDArray[np.float64]
+Groups = NDArray[np.int64]
 RESAMPLES = 200
 
 
@@ -39,23 +40,62 @@ def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
     return float(_function(metric, task)(labels, scores))
 
 
+def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Groups | None) -> float:
+    """Mean of `score` over the groups of rows that have one, so that a rate which differs between groups is not taken
+    for skill; of all rows as they are without groups. groups: (n,) the number of each row's group.
+
+    Raises NothingToLearnFrom: no group can be scored."""
+    if groups is None:
+        return score(metric, task, labels, scores)
+    found = []
+    reason = f"{metric} of 0 rows does not exist. Wait for labels."
+    for part in _parts(groups):
+        try:
+            found.append(score(metric, task, labels[part], scores[part]))
+        except NothingToLearnFrom as nothing:
+            reason = str(nothing)
+    if not found:
+        raise NothingToLearnFrom(reason)
+    return float(np.mean(found))
+
+
 def score_with_interval(
-    metric: str, task: Task, labels: Array, scores: Array, days: pl.Series, *, confidence: float = 0.95, seed: int = 7
+    metric: str,
+    task: Task,
+    labels: Array,
+    scores: Array,
+    days: pl.Series,
+    *,
+    groups: Groups | None = None,
+    confidence: float = 0.95,
+    seed: int = 7,
 ) -> Score:
-    """`score` with a percentile interval from resampling whole days, since rows of one day are not independent
+    """`mean_score` with a percentile interval from resampling whole days, since rows of one day are not independent
     (Efron & Tibshirani 1993, ch. 8: block resampling). days: (n,) the day of each row."""
-    value = score(metric, task, labels, scores)
-    resampled = scores_of_samples(metric, task, labels, scores, days, seed)
+    value = mean_score(metric, task, labels, scores, groups)
+    resampled = scores_of_samples(metric, task, labels, scores, days, seed, groups=groups)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
     return Score(metric, value, low, high, len(labels))
 
 
 def paired_gain(
-    metric: str, task: Task, labels: Array, new: Array, old: Array, days: pl.Series, *, confidence: float, seed: int = 7
+    metric: str,
+    task: Task,
+    labels: Array,
+    new: Array,
+    old: Array,
+    days: pl.Series,
+    *,
+    confidence: float,
+    groups: Groups | None = None,
+    seed: int = 7,
 ) -> Score:
     """How much better `new` scores than `old` on the same rows, with its interval; positive is better."""
-    value = METRICS[metric].gain(score(metric, task, labels, new), score(metric, task, labels, old))
-    better, worse = (scores_of_samples(metric, task, labels, scores, days, seed) for scores in (new, old))
+    values = [mean_score(metric, task, labels, scores, groups) for scores in (new, old)]
+    value = METRICS[metric].gain(*values)
+    better, worse = (
+        scores_of_samples(metric, task, labels, scores, days, seed, groups=groups) for scores in (new, old)
+    )
     resampled = METRICS[metric].sign * (better - worse)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
     return Score(metric, value, low, high, len(labels))
@@ -75,8 +115,10 @@ def scores_of_samples(
     days: pl.Series,
     seed: int = 7,
     resamples: int = RESAMPLES,
+    *,
+    groups: Groups | None = None,
 ) -> Array:
-    """`score` of every sample of `day_blocks`, (resamples,); NaN for one that cannot be scored.
+    """`mean_score` of samples that draw whole days of every group, (resamples,); NaN for one that cannot be scored.
 
     A day that is drawn twice counts twice: rows are sorted or summed once, and each sample only weighs the days."""
     codes = day_codes(days)
@@ -84,11 +126,22 @@ def scores_of_samples(
         return np.empty(0)
     if task is Task.MULTICLASS:
         labels, scores = _with_unseen(labels, scores)
-    count, draw = int(codes.max()) + 1, np.random.default_rng(seed)
-    weigh = _weighed(metric, task, labels, scores, codes)
-    return np.array(
-        [weigh(np.bincount(draw.integers(0, count, count), minlength=count).astype(float)) for _ in range(resamples)]
-    )
+    weighed = []
+    for part in [slice(None)] if groups is None else _parts(groups):
+        held, own = np.unique(codes[part], return_inverse=True)
+        weigh = _weighed(metric, task, labels[part], scores[part], own)
+        if groups is None or not np.isnan(weigh(np.ones(len(held)))):
+            weighed.append((weigh, len(held)))
+    draw = np.random.default_rng(seed)
+
+    def drawn(count: int) -> Array:
+        return np.bincount(draw.integers(0, count, count), minlength=count).astype(float)
+
+    return np.array([np.mean([weigh(drawn(count)) for weigh, count in weighed]) for _ in range(resamples)])
+
+
+def _parts(groups: Groups) -> list[NDArray[np.bool_]]:
+    return [groups == group for group in np.unique(groups)]
 
 
 def day_blocks(days: pl.Series, seed: int, resamples: int = RESAMPLES) -> list[NDArray[np.int64]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
@@ -14,7 +15,7 @@ from mlops_assets.training.at_rest import dumps
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import class_names, fit, label_codes
 from mlops_assets.training.folds import FOLDS, Validated, fold_score, validate, validation_folds
-from mlops_assets.training.metrics import Array, paired_gain, score_with_interval
+from mlops_assets.training.metrics import Array, Groups, paired_gain, score_with_interval
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
 from mlops_assets.training.tuning import Best, SearchedTrial, Tuned, study_name, tune
 
@@ -72,18 +73,20 @@ def run_experiment(
 ) -> Leaderboard:
     """Compare the product's candidates on the last periods of the fit split, never on the test window.
 
-    Each fold fits on everything before it and scores the periods in it; scores are pooled over folds and their interval
-    and the paired difference to the best come from resampling days. `told` hears one line of progress per trial.
+    Each fold fits on everything before it and scores the periods in it; the score is the mean over the folds, and its
+    interval and the paired difference to the best come from resampling the days of each. `told` hears one line of progress per trial.
     folder: where the trials are kept, so that a search that was killed goes on; None: nowhere.
     Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     folds = validation_folds(rows[PERIOD].unique().sort().to_list())
     classes = class_names(product.task, rows[LABEL])
-    held = pl.concat([rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds])
+    parts = [rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds]
+    held, fold_of = pl.concat(parts), np.repeat(np.arange(len(parts)), [part.height for part in parts])
     labels, days = label_codes(product.task, held[LABEL], classes), held[product.event_timestamp].dt.date()
 
     def score_of(validated: Validated) -> float:
-        return fold_score(product, labels[: len(validated.scores)], validated.scores)
+        count = len(validated.scores)
+        return fold_score(product, labels[:count], validated.scores, fold_of[:count])
 
     def validated(candidate: Candidate) -> Iterator[Validated]:
         return validate(product, candidate, rows, folds, classes)
@@ -91,18 +94,23 @@ def run_experiment(
     data = str(rows.hash_rows(seed=0).sum())
     tuned = tune(product, validated, score_of, told, study_name(product, as_of, data), folder)
     sizes = {name: _size(product, made, rows, folds) for name, made in tuned.best.items()}
-    trials = _ranked(product, tuned, labels, days, sizes)
+    trials = _ranked(product, tuned, labels, days, fold_of, sizes)
     starts = tuple(keys[0] for keys in folds)
     return Leaderboard(product.name, as_of, product.metric, starts, rows.height, trials, tuned.searched, tuned.ended_by)
 
 
 def _ranked(
-    product: ModelProduct, tuned: Tuned, labels: Array, days: pl.Series, sizes: Mapping[str, int | None]
+    product: ModelProduct,
+    tuned: Tuned,
+    labels: Array,
+    days: pl.Series,
+    folds: Groups,
+    sizes: Mapping[str, int | None],
 ) -> tuple[Trial, ...]:
     """Best first, each with its interval and its paired difference to the best."""
     metric, task = product.metric, product.task
     results = {
-        name: score_with_interval(metric, task, labels, made.validated.scores, days)
+        name: score_with_interval(metric, task, labels, made.validated.scores, days, groups=folds)
         for name, made in tuned.best.items()
     }
     sign = product.primary_metric.sign
@@ -111,7 +119,7 @@ def _ranked(
     for name, made in tuned.best.items():
         validated, result = made.validated, results[name]
         ahead = tuned.best[best].validated.scores
-        behind = paired_gain(metric, task, labels, ahead, validated.scores, days, confidence=0.95)
+        behind = paired_gain(metric, task, labels, ahead, validated.scores, days, groups=folds, confidence=0.95)
         trials.append(
             Trial(
                 name,
