@@ -200,8 +200,11 @@ class Predictor:
         by_model: dict[int, list[_Call]] = {}
         for call in calls:
             by_model.setdefault(id(call.model), []).append(call)
-        for same in by_model.values():
-            self._answer_with_one_model(same)
+        if len(by_model) == 1:
+            self._answer_with_one_model(list(calls))
+            return
+        for same in by_model.values():  # one version's failure is no answer for the others
+            self._batcher.answer(same)
 
     def _answer_with_one_model(self, calls: list[_Call]) -> None:
         started = time.perf_counter()
@@ -345,7 +348,10 @@ class Predictor:
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
     for call in calls:
-        call.settle(None if error is not None else call.answer, error)
+        try:
+            call.settle(None if error is not None else call.answer, error)
+        except Exception:  # noqa: BLE001 (whoever asked failed to take the answer; the others still wait for theirs)
+            _log.exception("request %s could not be given its answer", call.request_id)
 
 
 def _settle_from_anywhere(calls: Sequence[_Call]) -> None:

@@ -123,6 +123,7 @@ class ChallengedPredictor:
 
     async def close(self) -> None:
         """After what the challenger has seen was scored."""
+        await asyncio.gather(*self._asked, return_exceptions=True)  # each is told to who asked
         await asyncio.gather(*self._shadows)
         self._predictor.close()
         self._unseen.close()

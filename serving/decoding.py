@@ -142,7 +142,13 @@ def _lenient(body: bytes) -> Any:
     if not body:
         raise MalformedBody('the body is empty. Send {"rows": [{...}, ...]}.')
     try:
-        return json.loads(body)
+        content = json.loads(body)
+        json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except UnicodeEncodeError:
+        raise MalformedBody(
+            "the body holds one half of a character (a lone surrogate, as in \\ud83d). Send both, or none."
+        ) from None
     except json.JSONDecodeError as error:
         raise MalformedBody(f"the body is no JSON: {error}.") from None
     except UnicodeDecodeError as error:

@@ -118,14 +118,14 @@ class DirectProtocol(OneWriteProtocol):
 
     def on_body(self, body: bytes) -> None:
         request: object = self.cycle
-        if type(request) is _Request:
+        if type(request) is _Request and not request.is_whole:
             request.body = request.body + body if request.body else body
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         request: object = self.cycle
-        if type(request) is _Request:
+        if type(request) is _Request and not request.is_whole:
             request.is_whole = True
             self._ask(request)
         else:
@@ -151,17 +151,19 @@ class DirectProtocol(OneWriteProtocol):
             or parser.should_upgrade()
         ):
             return None
-        size, is_json = 0, False
+        size, kind = 0, b""
         request_id = authorization = api_key = b""
         trace_id = ""
         for name, value in self.headers:
             if name == b"content-length":
                 size = int(value) if value.isdigit() and len(value) < 9 else 0
             elif name == b"content-type":
-                is_json = value == b"application/json"
-            elif name == b"x-request-id":
+                if kind:
+                    return None
+                kind = value
+            elif name == b"x-request-id" and not request_id:
                 request_id = value[:200]
-            elif name == b"traceparent":
+            elif name == b"traceparent" and not trace_id:
                 trace_id = trace_id_of(value.decode("latin-1"))
             elif name == b"authorization":
                 authorization = value
@@ -169,9 +171,10 @@ class DirectProtocol(OneWriteProtocol):
                 api_key = value
             elif name in (b"content-encoding", b"transfer-encoding"):
                 return None
-        if not is_json or not 0 < size <= MOST_BYTES:
+        if kind != b"application/json" or not 0 < size <= MOST_BYTES:
             return None
         try:
+            self._direct.load.expect(size)
             self._direct.access.check(endpoint.url, authorization, api_key)
         except PlatformError:
             return None  # the application refuses in its words
@@ -207,7 +210,7 @@ class DirectProtocol(OneWriteProtocol):
             started = time.perf_counter()
             rows = endpoint.decode(request.body).rows
             endpoint.decoded_in(time.perf_counter() - started)
-        except PlatformError:
+        except Exception:  # noqa: BLE001 (the typed route reads the body again and says what is wrong with it)
             self._through_application(request)
             return
 
@@ -220,7 +223,11 @@ class DirectProtocol(OneWriteProtocol):
             self._through_application(request, error)
 
     def _settle(self, request: _Request, answer: Answer | None, error: Exception | None) -> None:
-        """On the event loop, once."""
+        """On the event loop. Whatever comes after the first answer is too late."""
+        if not request.is_in_flight:
+            return
+        if self.transport.is_closing():  # for what else came on it: uvicorn tells only the newest request
+            request.disconnected = True
         if error is not None:
             self._through_application(request, error)
             return
@@ -230,6 +237,7 @@ class DirectProtocol(OneWriteProtocol):
         except Exception as failure:  # noqa: BLE001 (of this answer: others are settled after it)
             self._through_application(request, failure)
             return
+        request.is_in_flight = False
         self._direct.load.requests -= 1
         if not request.disconnected:
             self.transport.write_now(  # type: ignore[attr-defined] # of OneWrite
@@ -238,7 +246,7 @@ class DirectProtocol(OneWriteProtocol):
             )
         endpoint.answered(1.0)
         endpoint.took(time.perf_counter() - request.started)
-        request.response_complete = True
+        request.response_complete, request.body = True, b""
         if not request.disconnected:
             if not request.keep_alive:
                 self.transport.close()
@@ -247,6 +255,7 @@ class DirectProtocol(OneWriteProtocol):
     def _through_application(self, request: _Request, refusal: Exception | None = None) -> None:
         """Let the application have the request, with as much of its body as is here."""
         if request.is_in_flight:
+            request.is_in_flight = False
             self._direct.load.requests -= 1
         if request.disconnected:
             return

@@ -22,8 +22,11 @@ from litestar import Litestar
 
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home
+from mlops_assets.stores.model_bundle import Bundle
 from serving.app import create_app
 from serving.direct import DirectProtocol
+from serving.errors import UnusableScore
+from serving.scoring import Scored, Scorer
 from serving.settings import Settings
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer, a_server, eventually
@@ -35,7 +38,12 @@ KEEP_ALIVE_SECONDS = 1
 
 @contextmanager
 def on_a_port(app: Litestar) -> Iterator[str]:
-    """The application behind the shipped protocol, in a thread."""
+    """The application behind the shipped protocol, in a thread; its event loop is `app.state.loop`."""
+
+    async def keep_loop(started: Litestar) -> None:
+        started.state.loop = asyncio.get_running_loop()
+
+    app.on_startup.append(keep_loop)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, http=DirectProtocol, timeout_keep_alive=KEEP_ALIVE_SECONDS
@@ -286,3 +294,91 @@ def test_many_clients_at_once_get_each_its_own_answer(two_products: RunningServe
             return await asyncio.gather(*(ask(client, f"n{number}") for number in range(300)))
 
     assert all(asyncio.run(ask_all()))
+
+
+HALF = rb'{"rows": [{"carrier": "\ud800"}]}'  # a lone surrogate, which is no character
+
+
+def test_a_body_that_breaks_the_decoder_is_refused_and_holds_no_place(home: Home) -> None:
+    deploy_tiny(home, flight_delay)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_MAX_CONCURRENCY="2") as server:
+        json_type = {"Content-Type": "application/json"}
+        refused = [httpx.post(f"{server.address}{PREDICT}", content=HALF, headers=json_type) for _ in range(4)]
+        answered = httpx.post(f"{server.address}{PREDICT}", json={"rows": [a_row()]})
+
+    assert {answer.status_code for answer in refused} == {400}
+    assert "one half of a character" in refused[0].json()["detail"]
+    assert answered.status_code == 200
+
+
+def hold_the_loop(app: Litestar, seconds: float) -> None:
+    """Whatever is sent meanwhile arrives in one turn of the server's event loop."""
+    app.state.loop.call_soon_threadsafe(time.sleep, seconds)
+
+
+def test_a_connection_that_breaks_takes_no_other_request_with_it(app: Litestar, address: str) -> None:
+    with connect(address) as broken, connect(address) as other:
+        hold_the_loop(app, 0.2)
+        broken.sendall(asking(named("a")) + asking(named("b")) + b"garbage\r\n\r\n")
+        time.sleep(0.05)
+        other.sendall(asking(named("c")))
+
+        assert ids(answers(other, 1)) == ["c"]
+        other.sendall(asking(named("d")))
+        assert ids(answers(other, 1)) == ["d"]
+
+    eventually(lambda: app.state.direct.load.requests == 0)
+
+
+def test_a_version_that_fails_fails_nobody_else_in_its_turn(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy_tiny(home, flight_delay, 1, weight=1e-4)
+    deploy_tiny(home, flight_delay, 2, weight=1e-4)
+    app = create_app(Settings(home=home.root, poll_seconds=0.05), [flight_delay])
+    with on_a_port(app) as address:
+        path = "/v1/models/flight_delay/versions/1/predict"
+        assert httpx.post(f"{address}{path}", json={"rows": [a_row()]}).status_code == 200
+        whole = Scorer.score_features
+
+        def spoilt_score(scorer: Scorer, bundle: Bundle, *rows: Any) -> Scored:
+            if bundle.manifest.version == 1:
+                raise UnusableScore("version 1 answers row 0 with no number.")
+            return whole(scorer, bundle, *rows)
+
+        monkeypatch.setattr(Scorer, "score_features", spoilt_score)
+        body = json.dumps({"rows": [named("old")]}).encode()
+        with connect(address) as healthy, connect(address) as spoilt:
+            hold_the_loop(app, 0.2)
+            healthy.sendall(asking(named("new")))
+            spoilt.sendall(request(body, "Content-Type: application/json", path=path))
+
+            assert answers(spoilt, 1)[0][0] == 500
+            assert ids(answers(healthy, 1)) == ["new"]
+            healthy.sendall(asking(named("next")))
+            assert ids(answers(healthy, 1)) == ["next"]
+
+
+def test_the_limit_of_a_body_holds_here_too(home: Home) -> None:
+    deploy_tiny(home, flight_delay)
+    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_MAX_BODY_MB="0.001") as server:
+        small, large = (
+            httpx.post(f"{server.address}{PREDICT}", json={"rows": [a_row()] * rows}).status_code for rows in (1, 8)
+        )
+
+    assert (small, large) == (200, 413)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (["Content-Type: application/json", "X-Request-ID: one", "X-Request-ID: two"], 200),
+        (["Content-Type: text/plain", "Content-Type: application/json"], 415),
+    ],
+)
+def test_of_a_header_that_is_given_twice_the_first_one_counts(address: str, headers: list[str], status: int) -> None:
+    with connect(address) as connection:
+        connection.sendall(request(json.dumps({"rows": [a_row()]}).encode(), *headers))
+        ((found, body),) = answers(connection, 1)
+
+    assert found == status
+    if status == 200:
+        assert json.loads(body)["request_id"] == "one"
