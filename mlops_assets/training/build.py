@@ -1,6 +1,7 @@
 """Trains a version: fit the recipe, convert it, profile its training window, seal the bundle."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -53,19 +54,25 @@ def train(
     training_set: pl.DataFrame,
     told: Callable[[str], None] = lambda _: None,
 ) -> Trained:
-    """Raises NotConvertible: the estimator has no ONNX form."""
+    """What monitoring needs of the training window is measured beside the fit: it takes as long.
+
+    Raises NotConvertible: the estimator has no ONNX form."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
-    told(f"fitting {candidate.name} on {rows.height:,} rows")
-    fitted = fit(product, candidate, rows)
-    told(f"fitted in {fitted.seconds:.1f} s; converting to ONNX")
-    model = to_onnx(fitted.estimator, product.task, len(fitted.inputs))  # first, for not everything has this form
-    told("measuring how much the score varies from week to week")
-    later = score_later_periods(product, candidate, rows)
-    files = {
-        MODEL: model,
-        REFERENCE: msgspec.json.encode(profile_training_window(product, rows, later), order="deterministic"),
-        ESTIMATOR: dumps(fitted.estimator),
-    }
+
+    def look_at_window() -> tuple[LaterPeriods, bytes]:
+        later = score_later_periods(product, candidate, rows)
+        return later, msgspec.json.encode(profile_training_window(product, rows, later), order="deterministic")
+
+    told(f"fitting {candidate.name} on {rows.height:,} rows; beside it, how much the score varies from week to week")
+    with ThreadPoolExecutor(1, thread_name_prefix="window") as beside:
+        looking = beside.submit(look_at_window)
+        fitted = fit(product, candidate, rows)
+        told(f"fitted in {fitted.seconds:.1f} s; converting to ONNX")
+        files = {
+            MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)),
+            ESTIMATOR: dumps(fitted.estimator),
+        }
+        later, files[REFERENCE] = looking.result()
     test = training_set.filter(pl.col(SPLIT) == TEST)
     labels, scores = label_codes(product.task, test[LABEL], fitted.classes), fitted.scores(test)
     metrics = {name: score(name, product.task, labels, scores) for name in metrics_of(product.task)}

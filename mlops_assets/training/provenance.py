@@ -51,6 +51,7 @@ def recorded_inputs(product: ModelProduct, home: Home, key: str, data_version: s
     return noted.versions if noted.data_version == data_version else {}
 
 
+@cache
 def lock_hash() -> str:
     """Hash of the name and version of every package that is installed."""
     listed = sorted({f"{item.name.lower()}=={item.version}" for item in metadata.distributions() if item.name})

@@ -79,8 +79,8 @@ def test_what_is_being_done_is_told():
 
     train(product, linear(), a_training_set(product), told.append)
 
-    assert told[0] == "fitting linear on 360 rows"
-    assert told[-1] == "measuring how much the score varies from week to week"
+    assert told[0].startswith("fitting linear on 360 rows")
+    assert told[-1].endswith("converting to ONNX")
 
 
 def test_an_estimator_without_onnx_form_is_not_trained():
