@@ -6,7 +6,7 @@ what lies beyond the rows that were run is read off these lines and says so. Two
 this machine with the driver, so the last figure divides the part of Spark's slope that a worker takes away among more
 workers: what a cluster of machines like this one would need.
 
-The start of the session is not in the seconds. `--quick` ends within 50 s. The last line is one JSON object.
+The start of the session is not in the seconds. `--quick` takes two workers only and ends within 50 s. The last line is one JSON object.
 """
 
 import json
@@ -31,7 +31,6 @@ from tests.servers.spark_cluster import HAS_JAVA, NO_JAVA, a_spark_cluster
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-WORKERS = (1, 2)
 Files = dict[str, list[Path]]
 
 
@@ -102,18 +101,22 @@ def until_joined(session: "SparkSession", workers: int) -> None:
         time.sleep(0.1)
 
 
-def measure(sizes: Sequence[float], repeats: int, folder: Path) -> tuple[list[int], dict[str, list[float]]]:
+def measure(
+    sizes: Sequence[float], repeats: int, counts: Sequence[int], folder: Path
+) -> tuple[list[int], dict[str, list[float]]]:
+    """Rows of each size, and who needed how many seconds for them. counts: of workers."""
     inputs = [write_inputs(folder, years) for years in sizes]
     seconds: dict[str, list[float]] = {}
     by_polars(inputs[0][0], folder / "polars.parquet")  # warm up
     seconds["Polars"] = [least(lambda f=files: by_polars(f, folder / "polars.parquet"), repeats) for files, _ in inputs]
     with a_spark_cluster() as cluster:
         resource = Spark(master=cluster.address, driver_memory="4g", executor_memory="2g")
-        for workers in WORKERS:
-            cluster.add_worker(memory="2500m")
+        for before, workers in zip([0, *counts], counts, strict=False):
+            for _ in range(workers - before):
+                cluster.add_worker(memory="2500m")
             session = resource.session
             until_joined(session, workers)
-            if workers == WORKERS[0]:  # warm up: classes are loaded, code is compiled
+            if not before:  # warm up: classes are loaded, code is compiled
                 by_spark(session, inputs[0][0], folder / "spark.parquet")
             seconds[f"Spark, {workers} workers"] = [
                 least(lambda s=session, f=files: by_spark(s, f, folder / "spark.parquet"), repeats)
@@ -135,9 +138,9 @@ def workers_needed(one: Line, two: Line, polars: Line) -> float | None:
 def main() -> None:
     if not HAS_JAVA:
         sys.exit(NO_JAVA)
-    sizes, repeats = ((0.02, 0.2), 1) if "--quick" in sys.argv else ((0.25, 1, 3), 3)
+    sizes, repeats, counts = ((0.02, 0.3), 1, (2,)) if "--quick" in sys.argv else ((0.25, 1, 3), 3, (1, 2))
     with tempfile.TemporaryDirectory(prefix="spark-crossover-") as folder:
-        rows, seconds = measure(sizes, repeats, Path(folder))
+        rows, seconds = measure(sizes, repeats, counts, Path(folder))
     lines = {who: Line.through(rows, taken) for who, taken in seconds.items()}
     table, figures = [], dict[str, float | None]()
     for who, line in lines.items():
@@ -155,16 +158,12 @@ def main() -> None:
         figures |= {f"{name}_start_seconds": line.start, f"{name}_microseconds_per_row": 1e6 * line.slope}
         if who != "Polars":
             figures[f"{name}_ahead_from_rows"] = ahead
-    needed = workers_needed(lines["Spark, 1 workers"], lines["Spark, 2 workers"], lines["Polars"])
     print_table(table)
-    print(
-        "extrapolated: "
-        + (
-            "no number of such workers is faster a row"
-            if needed is None
-            else f"faster a row from {needed:.0f} workers on"
-        )
-    )
+    needed = None
+    if len(counts) > 1:
+        needed = workers_needed(lines["Spark, 1 workers"], lines["Spark, 2 workers"], lines["Polars"])
+        what = "no number of such workers is faster" if needed is None else f"from {needed:.0f} workers on faster"
+        print(f"extrapolated: {what} a row")
     print(json.dumps({**figures, "workers_needed": needed, "largest_rows_run": max(rows)}))
 
 
