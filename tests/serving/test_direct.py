@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +23,10 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.policy import Serving
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.stores.prediction_log import PredictionLog
 from serving.app import create_app
 from serving.direct import DirectProtocol
 from serving.errors import UnusableScore
@@ -31,7 +34,7 @@ from serving.scoring import Scored, Scorer
 from serving.settings import Settings
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer, a_server, eventually
-from tests.tiny_bundle import deploy_tiny
+from tests.tiny_bundle import deploy_tiny, write_tiny_bundle
 
 PREDICT = "/v1/models/flight_delay/predict"
 KEEP_ALIVE_SECONDS = 1
@@ -398,3 +401,50 @@ def test_of_a_header_that_is_given_twice_the_first_one_counts(address: str, head
     assert found == status
     if status == 200:
         assert json.loads(body)["request_id"] == "one"
+
+
+def test_a_canary_and_a_shadow_are_asked_here_too(home: Home) -> None:
+    deploy_tiny(home, flight_delay, 1, bias=-1)
+    write_tiny_bundle(home.bundle("flight_delay", 2), flight_delay, 2, bias=1)
+    home.documents.save("flight_delay", "acceptance", "2013-04-22", {"version": 2, "accepted": True})
+    product = replace(flight_delay, serving=Serving(canary=0.5, shadow=0.5))
+    app = create_app(Settings(home=home.root, poll_seconds=0.02), [product])
+
+    with on_a_port(app) as address, httpx.Client(base_url=address) as client:
+
+        def versions() -> list[int]:
+            rows = ({**named(f"f{flight}"), "flight": flight} for flight in range(1, 41))
+            found = (client.post(PREDICT, json={"rows": [row]}).raise_for_status().json() for row in rows)
+            return [item["version"] for item in found]
+
+        eventually(lambda: 2 in versions())
+        first, whole = versions(), app.asgi_handler
+        app.asgi_handler = _fails  # so that it shows if anything but the connection answers
+        again = versions()
+        app.asgi_handler = whole
+
+    assert set(first) == {1, 2}
+    assert again == first  # an entity stays where it is
+    shadowed = PredictionLog(home.shadow_log).read("flight_delay")
+    assert set(shadowed["version"].to_list()) == {2}
+
+
+def test_a_model_that_answers_no_number_is_said_as_by_the_typed_route(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_tiny(home, flight_delay)
+    app = create_app(Settings(home=home.root, poll_seconds=0.05), [flight_delay])
+    with on_a_port(app) as address:
+
+        def no_number(*_: Any) -> Scored:
+            raise UnusableScore("version 1 answers row 0 with no number.")
+
+        monkeypatch.setattr(Scorer, "score_features", no_number)
+        answer = httpx.post(f"{address}{PREDICT}", json={"rows": [a_row()]})
+        monkeypatch.undo()
+        after = httpx.post(f"{address}{PREDICT}", json={"rows": [a_row()]})
+
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "no number" in answer.json()["detail"]
+    assert after.status_code == 200
