@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from threading import get_ident
 from typing import Any
@@ -14,11 +14,9 @@ from msgspec import UNSET
 
 from mlops_assets.products.policy import Durability, Outage
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.source import Kind
 from mlops_assets.products.task import Task
-from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.model_bundle import Manifest
-from mlops_assets.stores.prediction_log import PredictionLog
+from mlops_assets.stores.prediction_log import PredictionLog, log_columns
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
 from serving.explaining import explain, refuse_to_explain
@@ -97,7 +95,7 @@ class Predictor:
         scorer: Scorer,
         models: ModelStore,
         log: PredictionLog,
-        now: Callable[[], datetime],
+        now: Callable[[], int],
         *,
         observer: Observer | None = None,
         most_waiting_rows: int = MOST_WAITING_ROWS,
@@ -113,12 +111,9 @@ class Predictor:
         )
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = [column for column in product.request_columns() if column.name not in product.feature_names]
-        moments = [column.name for column in requested if column.kind is Kind.TIMESTAMP]
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._event_time = attrgetter(product.event_timestamp)
-        others = [name for name in moments if name != product.event_timestamp]
-        self._other_moments = _tuple_of(others) if others else None
-        self._other_fields = _tuple_of([column.name for column in requested if column.name not in moments])
+        asked = [name for name in log_columns(product) if name in {column.name for column in requested}]
+        self._event_time, self._asked = attrgetter(product.event_timestamp), _tuple_of(asked)
 
     async def predict(
         self,
@@ -249,7 +244,7 @@ class Predictor:
         predictions: list[Any]
         match manifest.task:
             case Task.BINARY:
-                labels = _binary_labels(manifest)
+                labels = _binary_labels(manifest.classes)
                 predictions = [
                     BinaryPrediction(prediction_id=name, probability=score, label=labels[score >= LABEL_FROM])
                     for name, score in zip(ids, scores, strict=True)
@@ -293,30 +288,27 @@ class Predictor:
     def _logged(
         self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
     ) -> list[tuple[object, ...]]:
-        """In the order of `log_columns`: its own, the event timestamp, other timestamps, the rest, features."""
-        served_at, clock = microseconds(self._now()), time.perf_counter()
+        """In the order of `log_columns`: its own, what was asked, features."""
+        served_at, clock = self._now(), time.perf_counter()
         version, scores_of = calls[0].model.bundle.manifest.version, _LOGGED_SCORES[self._product.task]
-        event_time, moments, fields = self._event_time, self._other_moments, self._other_fields
+        event_time, asked = self._event_time, self._asked
         logged = []
         number = 0
         for call in calls:
             received_at = served_at - int(1e6 * (clock - call.received))
             for row in call.rows:
                 prediction = predictions[number]
-                event = microseconds(event_time(row))
                 logged.append(
                     (
                         prediction.prediction_id,
                         call.request_id,
                         call.trace_id,
                         version,
-                        event,
+                        event_time(row),
                         received_at,
                         served_at,
                         *scores_of(prediction),
-                        event,
-                        *(() if moments is None else map(_instant, moments(row))),
-                        *fields(row),
+                        *asked(row),
                         *scored.inputs[number],
                     )
                 )
@@ -362,10 +354,6 @@ def _settle_from_anywhere(calls: Sequence[_Call]) -> None:
         calls[0].loop.call_soon_threadsafe(_settle, calls)
 
 
-def _instant(moment: datetime | None) -> int | None:
-    return None if moment is None else microseconds(moment)
-
-
 def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
     """Reads fields of a row, always as a tuple; attrgetter does so for two or more."""
     if len(names) > 1:
@@ -373,8 +361,9 @@ def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
     return (lambda row: (getattr(row, names[0]),)) if names else (lambda _: ())
 
 
-def _binary_labels(manifest: Manifest) -> tuple[bool | str, bool | str]:
-    names = manifest.classes or ("false", "true")
+@cache
+def _binary_labels(classes: tuple[str, ...]) -> tuple[bool | str, bool | str]:
+    names = classes or ("false", "true")
     return (False, True) if tuple(map(str.lower, names)) == ("false", "true") else (names[0], names[1])
 
 

@@ -93,7 +93,7 @@ def create_app(
                 scorers[product.name],
                 models,
                 into,
-                clock.now,
+                clock.microseconds,
                 observer=observer,
                 most_waiting_rows=settings.queue_rows,
             )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.files import write_bytes
 
 LOOK_SECONDS = 0.1
@@ -47,6 +48,16 @@ class WatchedClock:
         self._looked = time.monotonic()
 
     def now(self) -> datetime:
+        self._look()
+        return self._clock.now()
+
+    def microseconds(self) -> int:
+        """Since 1970."""
+        self._look()
+        if isinstance(self._clock, SystemClock):
+            return time.time_ns() // 1_000
+        return microseconds(self._clock.now())
+
+    def _look(self) -> None:
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._clock, self._looked = clock_of(self._path), time.monotonic()
-        return self._clock.now()

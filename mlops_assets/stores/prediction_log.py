@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, read_segments
+from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, framed, read_segments
 
 FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
@@ -45,10 +44,9 @@ _CORE = {
     "label": "string",
     "probabilities": "floats",
 }
-# a value for each of `log_columns`, in that order; timestamps as microseconds since 1970
+# a value for each of `log_columns`, in that order; timestamps as microseconds since 1970, or as moments
 Row = tuple[object, ...]
 OnDisk = Callable[[str | None], None]  # told why not, or None
-_encode = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)
 
 
@@ -73,10 +71,6 @@ class _Waiting:
     @property
     def rows(self) -> int:
         return sum(rows for _, rows, _ in self.lines)
-
-    @property
-    def size(self) -> int:
-        return sum(len(line) for line, _, _ in self.lines)
 
 
 class PredictionLog:
@@ -127,7 +121,7 @@ class PredictionLog:
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
         count = len(rows)
-        line = _encode(rows) + b"\n"
+        line = framed(rows)
         with self._memory:
             if self._is_closed or self._buffered_bytes + len(line) > self._max_buffered_bytes:
                 reason = self._last_error or "closed, or the disk is slow"
@@ -221,9 +215,9 @@ class PredictionLog:
         segment = self._segments.get(product)
         if segment is None:
             segment = self._segments[product] = WriteAheadFile(self._root / product, waiting.columns)
-        rows = waiting.rows
+        rows, content = waiting.rows, b"".join([line for line, _, _ in waiting.lines])
         try:
-            segment.append(b"".join(line for line, _, _ in waiting.lines), rows)
+            segment.append(content, rows)
         except Exception:
             # go on in a new file: a torn last line of this one would spoil the next
             self._seal(self._segments.pop(product))
@@ -231,7 +225,7 @@ class PredictionLog:
         self._last_write = time.monotonic()
         with self._memory:
             self._written += rows
-            self._buffered_bytes -= waiting.size
+            self._buffered_bytes -= len(content)
 
     def _put_back(self, product: str, waiting: _Waiting) -> None:
         # rows that somebody waits for are refused, and must not turn up later as if they had been answered

@@ -1,7 +1,8 @@
-"""One segment of an append-only table: JSON lines while it is written, Parquet once it is closed.
+"""One segment of an append-only table: writes one after the other while it is open, Parquet once it is closed.
 
-    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line per write: a list of
-                                    rows, each a list of values in the order of the columns
+    <start>-<pid>-<token>.wal       the first line names the columns and their kinds, then one line or frame per write: a
+                                    list of rows, each a list of values in the order of the columns. A line is JSON; a
+                                    frame is its length in four bytes, of which the first bit is set, and MessagePack
     <start>-<pid>-<token>.parquet   the same rows after `seal`
 
 One process writes a file, any process reads it at any time.
@@ -10,16 +11,17 @@ One process writes a file, any process reads it at any time.
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import polars as pl
 
 from mlops_assets.errors import DataError
 from mlops_assets.stores import dtypes
+from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.files import replace_atomically
 
 SUFFIX = ".wal"
@@ -27,9 +29,17 @@ FRAME_ROWS = 1_000  # as Python values at once: they take ten times what they ta
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
-_PYTHON: dict[str, Any] = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": int}
+_PYTHON: dict[str, Any] = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": int | datetime}
 _PYTHON["floats"] = list[float]
 GiveWay = Callable[[], object]
+_FRAME = 0x8000_0000
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def framed(rows: Sequence[Sequence[object]]) -> bytes:
+    """One write, in a quarter of the time that a line of JSON takes. Timestamps: microseconds since 1970, or moments."""
+    content = _pack(rows)
+    return (len(content) | _FRAME).to_bytes(4, "big") + content
 
 
 class WriteAheadFile:
@@ -86,7 +96,7 @@ def read_segments(folder: Path) -> list[pl.DataFrame]:
 
 
 def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFrame | None:
-    """Its whole lines (a torn last one is of a write that never ended); None when it has none or is sealed already."""
+    """Its whole writes (a torn last one never ended); None when it has none or is sealed already."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -108,15 +118,13 @@ def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFra
     return rows.with_columns(pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC") for name in instants)
 
 
-def _frames(lines: Iterable[bytes], kinds: dict[str, str], give_way: GiveWay) -> Iterator[pl.DataFrame]:
+def _frames(file: BinaryIO, kinds: dict[str, str], give_way: GiveWay) -> Iterator[pl.DataFrame]:
     row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
-    decode = msgspec.json.Decoder(list[row]).decode
+    of_line, of_frame = msgspec.json.Decoder(list[row]).decode, msgspec.msgpack.Decoder(list[row]).decode
     stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
     found: list[tuple[Any, ...]] = []
-    for line in lines:
-        if not line.endswith(b"\n"):
-            break
-        found += decode(line)
+    for content, is_frame in _writes(file):
+        found += of_frame(content) if is_frame else of_line(content)
         give_way()
         if len(found) >= FRAME_ROWS:
             yield _frame(found, stored, give_way)
@@ -125,9 +133,27 @@ def _frames(lines: Iterable[bytes], kinds: dict[str, str], give_way: GiveWay) ->
         yield _frame(found, stored, give_way)
 
 
+def _writes(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Each whole line or frame, and whether it is a frame."""
+    while first := file.read(1):
+        if first[0] < 0x80:
+            line = first + file.readline()
+            if not line.endswith(b"\n"):
+                return
+            yield line, False
+        else:
+            length = first + file.read(3)
+            content = file.read(int.from_bytes(length, "big") ^ _FRAME) if len(length) == 4 else b""
+            if len(length) < 4 or len(content) < int.from_bytes(length, "big") ^ _FRAME:
+                return
+            yield content, True
+
+
 def _frame(rows: list[tuple[Any, ...]], stored: dict[str, pl.DataType], give_way: GiveWay) -> pl.DataFrame:
     columns = []
     for (name, kind), values in zip(stored.items(), zip(*rows, strict=True), strict=True):
-        columns.append(pl.Series(name, values, kind))
+        held = [microseconds(value) if type(value) is datetime else value for value in values]
+        column = pl.Series(name, held, kind)
+        columns.append(column.fill_nan(None) if kind.is_float() else column)
         give_way()
     return pl.DataFrame(columns)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -35,7 +36,7 @@ def a_predictor(home: Home, *, weight: float = 1e-4, bias: float = 0, **changes:
     models = ModelStore([product], home.ledger, lambda *_: None)
     models.poll()
     scorer, log = Scorer(product, home.online), PredictionLog(home.prediction_log)
-    return Predictor(product, scorer, models, log, lambda: datetime.now(UTC), **changes)
+    return Predictor(product, scorer, models, log, lambda: time.time_ns() // 1_000, **changes)
 
 
 def a_row(**changes: Any) -> Any:

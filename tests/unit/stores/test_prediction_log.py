@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -17,7 +18,7 @@ from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.prediction_log import PredictionLog, log_columns
-from mlops_assets.stores.write_ahead_file import WriteAheadFile
+from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, read_write_ahead
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -142,6 +143,55 @@ def test_the_write_ahead_file_of_a_killed_process_is_read_up_to_its_torn_line(tm
     assert PredictionLog(tmp_path).read("flight_delay")["prediction_id"].to_list() == ["a", "a", "b"]
 
 
+def test_a_file_that_ends_anywhere_gives_every_write_before_that(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    ends = []
+    for name in "abc":
+        log.append(flight_delay, answers(name))
+        log.flush()
+        (path,) = (tmp_path / "flight_delay").glob("*.wal")
+        ends.append(path.stat().st_size)
+    whole, header = path.read_bytes(), path.read_bytes().index(b"\n") + 1
+    log.close()
+
+    for size in range(header, len(whole) + 1):
+        path.write_bytes(whole[:size])
+        rows = read_write_ahead(path)
+        assert (0 if rows is None else rows.height) == sum(end <= size for end in ends), size
+
+
+def test_lines_of_json_are_read_beside_frames(tmp_path: Path) -> None:
+    path = tmp_path / "both.wal"
+    columns = {"prediction_id": "string", "event_time": "timestamp", "prediction": "float"}
+    line = b'[["line", 1372939200123456, 0.5], ["none", null, null]]\n'
+    path.write_bytes(msgspec.json.encode(columns) + b"\n" + line + framed([("frame", NOON, 0.25)]) + line)
+
+    rows = read_write_ahead(path)
+
+    assert rows is not None
+    assert rows["prediction_id"].to_list() == ["line", "none", "frame", "line", "none"]
+    assert rows["event_time"].to_list() == [NOON, None, NOON, NOON, None]
+    assert rows["prediction"].to_list() == [0.5, None, 0.25, 0.5, None]
+
+
+def test_no_number_is_kept_as_null(tmp_path: Path) -> None:
+    path = tmp_path / "nan.wal"
+    path.write_bytes(b'{"prediction":"float"}\n' + framed([(float("nan"),), (149,)]))
+
+    rows = read_write_ahead(path)
+
+    assert rows is not None
+    assert rows["prediction"].to_list() == [None, 149.0]
+
+
+def test_a_damaged_frame_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.wal"
+    path.write_bytes(b'{"prediction":"float"}\n' + framed([("no number",)]))
+
+    with pytest.raises(DataError, match=r"bad\.wal is damaged"):
+        read_write_ahead(path)
+
+
 def test_a_segment_that_was_sealed_but_whose_write_ahead_file_remained_counts_once(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
     log.append(flight_delay, answers("a"))
@@ -196,7 +246,7 @@ class FullDisk(WriteAheadFile):
 def test_a_full_disk_keeps_the_rows_bounds_them_and_counts_what_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = PredictionLog(tmp_path, max_buffered_bytes=1_500)
+    log = PredictionLog(tmp_path, max_buffered_bytes=500)
     with monkeypatch.context() as patched:
         patched.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", FullDisk)
         for number in range(10):
