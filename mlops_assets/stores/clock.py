@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.files import write_bytes
 
 LOOK_SECONDS = 0.1
@@ -56,6 +55,8 @@ class WatchedClock:
         self._look()
         if isinstance(self._clock, SystemClock):
             return time.time_ns() // 1_000
+        from mlops_assets.stores.dtypes import microseconds  # with Polars, which definitions load without
+
         return microseconds(self._clock.now())
 
     def _look(self) -> None:

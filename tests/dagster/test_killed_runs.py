@@ -17,7 +17,7 @@ def test_killed_in_model_in_staging_and_in_deployment_one_champion_serves_whole_
     old = what_serves(home)
 
     with a_fork_server() as server:
-        in_model = server.run(Point(root, NEXT_WEEK, "model", line=600))
+        in_model = server.run(Point(root, NEXT_WEEK, "model", line=500))
         assert (in_model.signal, in_model.in_step) == (signal.SIGKILL, "model")
         assert (what_serves(home), half_written(home)) == (old, [])
 
