@@ -1,6 +1,7 @@
 """Training a version: the files of its bundle, its scores on the test split, its natural spread."""
 
 import dataclasses
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,8 +80,9 @@ def test_what_is_being_done_is_told():
 
     train(product, linear(), a_training_set(product), told.append)
 
-    assert told[0].startswith("fitting linear on 360 rows")
-    assert told[-1].endswith("converting to ONNX")
+    first, last = told
+    assert first == "fitting linear on 360 rows; beside it, how much the score varies from week to week"
+    assert re.fullmatch(r"fitted in \d+\.\d s; converting to ONNX", last)
 
 
 def test_an_estimator_without_onnx_form_is_not_trained():

@@ -14,6 +14,7 @@ from mlops_assets.products.task import Task, metrics_of
 from mlops_assets.training.metrics import (
     RESAMPLES,
     day_blocks,
+    mean_score,
     paired_gain,
     score,
     score_with_interval,
@@ -221,3 +222,37 @@ def test_samples_with_one_class_only_are_passed_over():
     found = score_with_interval("roc_auc", Task.BINARY, numbers(1, 0, 1, 1), numbers(0.9, 0.1, 0.8, 0.7), days)
 
     assert (found.value, found.low, found.high) == (1, 1, 1)
+
+
+# two folds that a constant of their own is told about; the first has 1 of 4 late, the second 3 of 4
+RATES = numbers(1, 0, 0, 0, 1, 1, 1, 0)
+CONSTANTS = numbers(*[0.75] * 4, *[0.25] * 4)
+FOLDS = np.array([0] * 4 + [1] * 4)
+
+
+def test_a_rate_that_differs_between_groups_is_neither_skill_nor_its_lack():
+    days = pl.Series([MONDAY + timedelta(day) for day in (0, 0, 1, 1, 2, 2, 3, 3)])
+
+    found = score_with_interval("roc_auc", Task.BINARY, RATES, CONSTANTS, days, groups=FOLDS)
+    gain = paired_gain("roc_auc", Task.BINARY, RATES, CONSTANTS, CONSTANTS, days, groups=FOLDS, confidence=0.95)
+
+    # pooled: 3 of 16 pairs are tied at .75, 3 at .25, 1 is right and 9 are wrong
+    assert score("roc_auc", Task.BINARY, RATES, CONSTANTS) == (1 + 6 / 2) / 16
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert (gain.value, gain.low, gain.high) == (0, 0, 0)
+
+
+def test_the_mean_is_over_groups_and_not_over_rows():
+    labels, predicted = numbers(0, 0, 0, 0), numbers(1, 1, 1, 5)
+
+    # errors of 1 in the first group of three, of 5 in the second of one
+    assert mean_score("mae", Task.REGRESSION, labels, predicted, np.array([0, 0, 0, 1])) == 3
+    assert mean_score("mae", Task.REGRESSION, labels, predicted, None) == 2
+
+
+def test_a_group_that_cannot_be_scored_is_passed_over_and_none_at_all_is_said():
+    labels, scores, groups = numbers(0, 1, 1, 1), numbers(0.1, 0.9, 0.2, 0.3), np.array([0, 0, 1, 1])
+
+    assert mean_score("roc_auc", Task.BINARY, labels, scores, groups) == 1
+    with pytest.raises(NothingToLearnFrom, match="2 rows that all have the same label"):
+        mean_score("roc_auc", Task.BINARY, labels[2:], scores[2:], groups[2:])
