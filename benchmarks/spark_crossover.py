@@ -6,7 +6,8 @@ what lies beyond the rows that were run is read off these lines and says so. Two
 this machine with the driver, so the last figure divides the part of Spark's slope that a worker takes away among more
 workers: what a cluster of machines like this one would need.
 
-The start of the session is not in the seconds. `--quick` takes two workers only and ends within 50 s. The last line is one JSON object.
+The start of the session is not in the seconds. `--quick` takes two workers only, to end within 50 s. The last line is one
+JSON object.
 """
 
 import json

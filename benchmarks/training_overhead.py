@@ -29,6 +29,7 @@ from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mlops` sets it
 FULL_WEEKS, QUICK_WEEKS = 50, 32
+Fit = tuple[float, tuple[Any, ...]]  # seconds inside it, and what it was given
 
 
 def main() -> None:
@@ -40,12 +41,13 @@ def main() -> None:
         key = product.period.shift(product.period.first, count).key
         fill(product, replay.home, key, count)
         for number in range(2):  # the first run also pays what a process pays once: imports, MLflow's new store
-            wall, inside, rows, steps = train_once(replay, key)
+            wall, fits, rows, steps = train_once(replay, key)
+            inside = sum(seconds for seconds, _ in fits)
             name = "first run of a process" if number == 0 else "a run after it"
             print(f"{name:24} {wall:7.2f} s, inside fit {inside:7.2f} s, ratio {wall / inside:.2f} ({rows:,} rows)")
             for step, seconds in steps.items():
                 print(f"    {step:20} {seconds:7.2f} s")
-        alone = both_fits_alone(product, replay.home, key)
+        alone = seconds_alone(fits)
         print(f"both fits, one after the other {alone:7.2f} s")
     print(
         json.dumps(
@@ -111,13 +113,13 @@ def concat(frames: list[Any]) -> Any:
     return pl.concat(frames)
 
 
-def train_once(replay: Replay, key: str) -> tuple[float, float, int, dict[str, float]]:
-    """Wall seconds of the run, seconds inside `fit`, rows fitted on, seconds of each step."""
+def train_once(replay: Replay, key: str) -> tuple[float, list[Fit], int, dict[str, float]]:
+    """Wall seconds of the run, what was fitted in it, rows fitted on, seconds of each step."""
     from resources.asset_parts import key_of
 
     product = replay.product
     started = time.perf_counter()
-    with seconds_inside_fit() as inside:
+    with watched_fits() as fits:
         result = replay.materialize([key_of(product, name) for name in ("training_set", "model")], key, {})
     wall = time.perf_counter() - started
     expect_success(result)
@@ -127,35 +129,27 @@ def train_once(replay: Replay, key: str) -> tuple[float, float, int, dict[str, f
         if event.is_step_success
     }
     rows = int(result.asset_materializations_for_node(f"{product.name}__model")[0].metadata["rows"].value)  # type: ignore[arg-type]
-    return wall, sum(inside), rows, steps
+    return wall, fits, rows, steps
 
 
-def both_fits_alone(product: ModelProduct, home: Home, key: str) -> float:
-    """Seconds inside `fit` of the model and of the later periods, with nothing beside them."""
-    import polars as pl
-
+def seconds_alone(fits: list[Fit]) -> float:
+    """The same fits once more, one after the other; the better of two tries."""
     from mlops_assets.training.fit import fit
-    from mlops_assets.training.split import FIT, PERIOD, SPLIT
-    from mlops_assets.training.window import load_training_set
 
-    candidate = product.candidates[-1]
-    rows = load_training_set(product, home.offline, key).filter(pl.col(SPLIT) == FIT)
-    periods = rows[PERIOD].unique().sort()
-    earlier = rows.filter(pl.col(PERIOD) < periods[len(periods) // 2])
-    return sum(min(fit(product, candidate, part).seconds for _ in range(2)) for part in (rows, earlier))
+    return sum(min(fit(*given).seconds for _ in range(2)) for _, given in fits)
 
 
 @contextmanager
-def seconds_inside_fit() -> Iterator[list[float]]:
-    """What every estimator's `fit` took, taken from the platform's own stop watch (`Fitted.seconds`)."""
+def watched_fits() -> Iterator[list[Fit]]:
+    """Every fit, with what it took by the platform's own stop watch (`Fitted.seconds`)."""
     from mlops_assets.training import build
 
-    found: list[float] = []
+    found: list[Fit] = []
     real = build.fit
 
     def watched(*given: Any) -> Any:
         fitted = real(*given)
-        found.append(fitted.seconds)
+        found.append((fitted.seconds, given))
         return fitted
 
     build.fit = watched

@@ -110,9 +110,9 @@ class Predictor:
             self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
         )
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
-        requested = [column for column in product.request_columns() if column.name not in product.feature_names]
+        requested = {column.name for column in product.request_columns()}.difference(product.feature_names)
         self._loop: asyncio.AbstractEventLoop | None = None
-        asked = [name for name in log_columns(product) if name in {column.name for column in requested}]
+        asked = [name for name in log_columns(product) if name in requested]
         self._event_time, self._asked = attrgetter(product.event_timestamp), _tuple_of(asked)
 
     async def predict(
@@ -140,23 +140,22 @@ class Predictor:
             model = self._models.model(name) if version is None else await self._models.version(name, version)
         if with_explanation:
             refuse_to_explain(model.bundle, len(rows))
-        future: asyncio.Future[_Call] = asyncio.get_running_loop().create_future()
-        call: _Call
+        future: asyncio.Future[Answer] = self._running_loop().create_future()
 
-        def settle(_: Answer | None, error: Exception | None) -> None:
+        def settle(answer: Answer | None, error: Exception | None) -> None:
             if future.done():
                 return  # the client went away
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(call)
+                assert answer is not None
+                future.set_result(answer)
 
         call = self._put(rows, request_id, trace_id, model, settle, role, with_features=with_features)
-        await future
-        assert call.answer is not None
+        answer = await future
         if with_explanation:
-            await sync_to_thread(self._explain, model, call.inputs, call.answer)
-        return call.answer
+            await sync_to_thread(self._explain, model, call.inputs, answer)
+        return answer
 
     def ask(self, rows: Sequence[RowStruct], request_id: str, trace_id: str, settle: Settle) -> None:
         """As `predict`, of what serves now, for who cannot wait: `settle` is called on the event loop, once.
@@ -178,11 +177,14 @@ class Predictor:
         serving = self._product.serving
         if serving.log_predictions and serving.outage is Outage.REFUSE and self._log.last_error is not None:
             raise NotLogged(_not_logged(self._product.name, self._log.last_error))
-        if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()  # a system call in CPython 3.11: not of every request
-        call = _Call(rows, request_id, trace_id, with_features, model, role, self._loop, settle)
+        call = _Call(rows, request_id, trace_id, with_features, model, role, self._running_loop(), settle)
         self._batcher.put(call)
         return call
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()  # a system call in CPython 3.11: not of every request
+        return self._loop
 
     @property
     def waiting_rows(self) -> int:

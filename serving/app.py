@@ -33,7 +33,7 @@ from serving.approvals import approvals_route
 from serving.challenged import ChallengedPredictor
 from serving.challengers import Challengers
 from serving.decoding import BodyDecoder
-from serving.direct import NOWHERE, Direct, Endpoint
+from serving.direct import Direct, Endpoint
 from serving.documentation import refusals
 from serving.edge import Edge
 from serving.error_shapes import PROBLEM_JSON, Problem
@@ -183,7 +183,7 @@ def create_app(
         urls[name].encode(): Endpoint(urls[name], bodies[name], each, metrics, observer)
         for name, each in predictors.items()
     }
-    app.state["direct"] = Direct(NOWHERE if is_watched else endpoints, access, load)
+    app.state["direct"] = Direct({} if is_watched else endpoints, access, load)
     return app
 
 

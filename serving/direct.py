@@ -9,7 +9,7 @@ knows how to say no; its typed route also makes the OpenAPI document.
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -55,9 +55,6 @@ class Direct:
     load: Load
 
 
-NOWHERE: Mapping[bytes, Endpoint] = {}
-
-
 class _Nobody:
     """Waits for nothing: uvicorn tells a request's event of what happens to its connection."""
 
@@ -83,7 +80,7 @@ class _Request:
     is_in_flight: bool = False
     disconnected: bool = False
     response_complete: bool = False
-    message_event: _Nobody = field(default_factory=lambda: _nobody)
+    message_event: _Nobody = _nobody
 
 
 class DirectProtocol(OneWriteProtocol):

@@ -72,7 +72,7 @@ class Metrics:
         """Adds to this key, for who does so with every request."""
         slot = self._slots.slots(key)
 
-        def add(amount: float = 1.0) -> None:
+        def add(amount: float) -> None:
             self._numbers[slot] += amount
 
         return add

@@ -39,7 +39,6 @@ class MetricsObserver:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._rows: dict[tuple[str, int, str], Callable[[float], None]] = {}
 
     def stage(self, product: str, name: str) -> Callable[[float], None]:
         return self._metrics.histogram(("mlops_stage_seconds", product, name))
@@ -47,11 +46,7 @@ class MetricsObserver:
     def answered(
         self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
     ) -> None:
-        add = self._rows.get((product, version, role))
-        if add is None:
-            add = self._metrics.counter(("mlops_predictions", product, str(version), role))
-            self._rows[product, version, role] = add
-        add(rows)
+        self._metrics.add(("mlops_predictions", product, str(version), role), rows)
         for of_row in warnings:
             for warning in of_row:
                 for feature in warning.features:

@@ -143,8 +143,11 @@ def _writes(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
             yield line, False
         else:
             length = first + file.read(3)
-            content = file.read(int.from_bytes(length, "big") ^ _FRAME) if len(length) == 4 else b""
-            if len(length) < 4 or len(content) < int.from_bytes(length, "big") ^ _FRAME:
+            if len(length) < 4:
+                return
+            size = int.from_bytes(length, "big") ^ _FRAME
+            content = file.read(size)
+            if len(content) < size:
                 return
             yield content, True
 

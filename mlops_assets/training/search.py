@@ -74,7 +74,8 @@ def run_experiment(
     """Compare the product's candidates on the last periods of the fit split, never on the test window.
 
     Each fold fits on everything before it and scores the periods in it; the score is the mean over the folds, and its
-    interval and the paired difference to the best come from resampling the days of each. `told` hears one line of progress per trial.
+    interval and the paired difference to the best come from resampling the days of each. `told` hears one line of
+    progress per trial.
     folder: where the trials are kept, so that a search that was killed goes on; None: nowhere.
     Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
