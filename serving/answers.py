@@ -16,11 +16,12 @@ from mlops_assets.products.policy import Durability, Outage
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import Manifest
-from mlops_assets.stores.prediction_log import PredictionLog, log_columns
+from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
 from serving.explaining import explain, refuse_to_explain
 from serving.ids import new_id
+from serving.metrics import Amounts
 from serving.model_store import ModelStore, ServedModel
 from serving.observer import EXPLAIN, FEATURES, LOG, MODEL, QUEUE, NoObserver, Observer
 from serving.schemas import (
@@ -76,7 +77,7 @@ class _Call:
         self.model = model
         self.role = role
         self.inputs: Sequence[tuple[Value, ...]] = ()
-        self.received = time.perf_counter()
+        self.received = time.perf_counter_ns()
         self.loop = loop
         self.thread = get_ident()
         self.settle = settle
@@ -109,11 +110,12 @@ class Predictor:
         self._queued_for, self._featured_in, self._modelled_in, self._logged_in, self._explained_in = (
             self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
         )
+        self._answers: dict[tuple[int, str], Amounts] = {}
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = {column.name for column in product.request_columns()}.difference(product.feature_names)
         self._loop: asyncio.AbstractEventLoop | None = None
         asked = [name for name in log_columns(product) if name in requested]
-        self._event_time, self._asked = attrgetter(product.event_timestamp), _tuple_of(asked)
+        self._asked = _tuple_of([product.event_timestamp, *asked])
 
     async def predict(
         self,
@@ -204,11 +206,11 @@ class Predictor:
             self._batcher.answer(same)
 
     def _answer_with_one_model(self, calls: list[_Call]) -> None:
-        started = time.perf_counter()
+        started = time.perf_counter_ns()
         rows = calls[0].rows if len(calls) == 1 else [row for call in calls for row in call.rows]
         try:
             inputs, warnings = self._scorer.features(rows)
-            featured = time.perf_counter()
+            featured = time.perf_counter_ns()
             scored = self._scorer.score_features(calls[0].model.bundle, inputs, warnings)
         except Exception as error:
             if len(calls) == 1:
@@ -220,7 +222,7 @@ class Predictor:
             return
         predictions = self._predictions(calls[0].model.bundle.manifest, rows, scored)
         self._fill(calls, predictions, inputs)
-        modelled = time.perf_counter()
+        modelled = time.perf_counter_ns()
         self._settle_when_logged(calls, rows, predictions, scored)
         self._tell(calls, scored, started, featured, modelled)
 
@@ -289,44 +291,35 @@ class Predictor:
 
     def _logged(
         self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
-    ) -> list[tuple[object, ...]]:
-        """In the order of `log_columns`: its own, what was asked, features."""
-        served_at, clock = self._now(), time.perf_counter()
-        version, scores_of = calls[0].model.bundle.manifest.version, _LOGGED_SCORES[self._product.task]
-        event_time, asked = self._event_time, self._asked
-        logged = []
-        number = 0
-        for call in calls:
-            received_at = served_at - int(1e6 * (clock - call.received))
-            for row in call.rows:
-                prediction = predictions[number]
-                logged.append(
-                    (
-                        prediction.prediction_id,
-                        call.request_id,
-                        call.trace_id,
-                        version,
-                        event_time(row),
-                        received_at,
-                        served_at,
-                        *scores_of(prediction),
-                        *asked(row),
-                        *scored.inputs[number],
-                    )
-                )
-                number += 1
-        return logged
-
-    def _tell(self, calls: list[_Call], scored: Scored, started: float, featured: float, modelled: float) -> None:
-        for call in calls:
-            self._queued_for(started - call.received)
-        self._featured_in(featured - started)
-        self._modelled_in(modelled - featured)
-        self._logged_in(time.perf_counter() - modelled)
-        version = calls[0].model.bundle.manifest.version
-        self._observer.answered(
-            self._product.name, version, calls[0].role, len(scored.inputs), scored.warnings.values()
+    ) -> LoggedRows:
+        served_at, manifest = self._now(), calls[0].model.bundle.manifest
+        ahead = served_at - time.perf_counter_ns() // 1_000
+        asking = calls if len(calls) == len(rows) else [call for call in calls for _ in call.rows]
+        return (
+            (manifest.version, served_at),
+            (
+                [call.received // 1_000 + ahead for call in asking],
+                [call.request_id for call in asking],
+                [call.trace_id for call in asking],
+                [prediction.prediction_id for prediction in predictions],
+                *_LOGGED_SCORES[manifest.task](scored.scores.tolist(), manifest.classes),
+            ),
+            list(map(self._asked, rows)),
+            scored.inputs,
         )
+
+    def _tell(self, calls: list[_Call], scored: Scored, started: int, featured: int, modelled: int) -> None:
+        self._queued_for.extend([1e-9 * (started - call.received) for call in calls])
+        self._featured_in.append(1e-9 * (featured - started))
+        self._modelled_in.append(1e-9 * (modelled - featured))
+        self._logged_in.append(1e-9 * (time.perf_counter_ns() - modelled))
+        of = calls[0].model.bundle.manifest.version, calls[0].role
+        answers = self._answers.get(of)
+        if answers is None:
+            answers = self._answers[of] = self._observer.answers(self._product.name, *of)
+        answers.append(len(scored.inputs))
+        if scored.warnings:
+            self._observer.warned(self._product.name, scored.warnings.values())
 
     def _explain(self, model: ServedModel, inputs: Sequence[tuple[Value, ...]], answer: Answer) -> None:
         started = time.perf_counter()
@@ -337,7 +330,7 @@ class Predictor:
             answer.predictions, baselines.tolist(), contributions.tolist(), strict=True
         ):
             prediction.explanation = Explanation(baseline, dict(zip(names, of_row, strict=True)))
-        self._explained_in(time.perf_counter() - started)
+        self._explained_in.append(time.perf_counter() - started)
 
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
@@ -357,10 +350,10 @@ def _settle_from_anywhere(calls: Sequence[_Call]) -> None:
 
 
 def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
-    """Reads fields of a row, always as a tuple; attrgetter does so for two or more."""
+    """Reads fields of a row, also a single one as a tuple; attrgetter does so for two or more."""
     if len(names) > 1:
         return attrgetter(*names)
-    return (lambda row: (getattr(row, names[0]),)) if names else (lambda _: ())
+    return lambda row: (getattr(row, names[0]),)
 
 
 @cache
@@ -369,21 +362,24 @@ def _binary_labels(classes: tuple[str, ...]) -> tuple[bool | str, bool | str]:
     return (False, True) if tuple(map(str.lower, names)) == ("false", "true") else (names[0], names[1])
 
 
-def _logged_binary(prediction: BinaryPrediction) -> tuple[float, str, None]:
-    label = prediction.label
-    return prediction.probability, label if isinstance(label, str) else "true" if label else "false", None
+_LoggedScores = tuple[list[float], Sequence[str | None], Sequence[list[float] | None]]
 
 
-def _logged_multiclass(prediction: MulticlassPrediction) -> tuple[float, str, list[float]]:
-    probabilities = list(prediction.probabilities.values())
-    return max(probabilities), prediction.label, probabilities
+def _logged_binary(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
+    texts = [label if isinstance(label, str) else str(label).lower() for label in _binary_labels(classes)]
+    return scores, [texts[score >= LABEL_FROM] for score in scores], [None] * len(scores)
 
 
-def _logged_regression(prediction: RegressionPrediction) -> tuple[float, None, None]:
-    return prediction.value, None, None
+def _logged_multiclass(scores: list[list[float]], classes: tuple[str, ...]) -> _LoggedScores:
+    best = list(map(max, scores))
+    return best, [classes[of_row.index(score)] for of_row, score in zip(scores, best, strict=True)], scores
 
 
-_LOGGED_SCORES: dict[Task, Callable[[Any], tuple[object, ...]]] = {
+def _logged_regression(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
+    return scores, [None] * len(scores), [None] * len(scores)
+
+
+_LOGGED_SCORES: dict[Task, Callable[[Any, tuple[str, ...]], _LoggedScores]] = {
     Task.BINARY: _logged_binary,
     Task.MULTICLASS: _logged_multiclass,
     Task.REGRESSION: _logged_regression,

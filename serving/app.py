@@ -190,7 +190,7 @@ def create_app(
 def metrics_route(metrics: Metrics, gauges: Gauges) -> HTTPRouteHandler:
     @get("/metrics", summary="Metrics, for Prometheus", media_type="text/plain; version=0.0.4", sync_to_thread=True)
     def read_metrics() -> bytes:
-        gauges.sample()  # of this worker, now; of the others, within the last second
+        gauges.sample()  # of this worker, now; of the others, a tenth of a second ago
         return metrics.exposition()
 
     read_metrics.responses = refusals(Problem, PROBLEM_JSON)

@@ -41,8 +41,7 @@ class Endpoint:
         self.url = url
         self.decode = BodyDecoder(schema).decode_json
         self.predictor = predictor
-        self.answered = metrics.counter(("mlops_requests", url, "200"))
-        self.took = metrics.histogram(("mlops_request_seconds", url))
+        self.took = metrics.histogram(("mlops_request_seconds", url), ("mlops_requests", url, "200"))
         self.decoded_in = observer.stage(schema.product.name, DECODE)
 
 
@@ -206,7 +205,7 @@ class DirectProtocol(OneWriteProtocol):
         try:
             started = time.perf_counter()
             rows = endpoint.decode(request.body).rows
-            endpoint.decoded_in(time.perf_counter() - started)
+            endpoint.decoded_in.append(time.perf_counter() - started)
         except Exception:  # noqa: BLE001 (the typed route reads the body again and says what is wrong with it)
             self._through_application(request)
             return
@@ -241,8 +240,7 @@ class DirectProtocol(OneWriteProtocol):
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s\r\n%s"
                 % (len(content), request.request_id, b"" if request.keep_alive else b"connection: close\r\n", content)
             )
-        endpoint.answered(1.0)
-        endpoint.took(time.perf_counter() - request.started)
+        endpoint.took.append(time.perf_counter() - request.started)
         request.response_complete, request.body = True, b""
         if not request.disconnected:
             if not request.keep_alive:

@@ -82,7 +82,7 @@ class Edge:
         # only known once the request was routed; what is nowhere has one name, or a scan would make thousands
         route = str(scope.get("path_template") or "unmatched")
         self._metrics.add(("mlops_requests", route, str(status)))
-        self._metrics.histogram(("mlops_request_seconds", route))(seconds)
+        self._metrics.histogram(("mlops_request_seconds", route)).append(seconds)
         if self._log_requests or (status >= 500 and path not in PROBES):
             self._log_line(scope, route, status, seconds)
 

@@ -1,4 +1,4 @@
-"""What metrics cannot count as it happens: sampled every second while the server runs."""
+"""What metrics do not count as it happens: sampled, or settled, ten times a second while the server runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -10,7 +10,7 @@ from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
 
-SAMPLE_SECONDS = 1.0
+SAMPLE_SECONDS = 0.1
 
 
 class Gauges:
@@ -56,6 +56,7 @@ class Gauges:
         async def keep_sampling() -> None:
             while True:
                 self.sample()
+                self._metrics.settle()
                 await asyncio.sleep(SAMPLE_SECONDS)
 
         task = asyncio.create_task(keep_sampling())

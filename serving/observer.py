@@ -1,9 +1,10 @@
 """What is told of every request while it is answered; counting it is somebody else's business."""
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
-from serving.metrics import Metrics
+from serving.metrics import Amounts, Metrics
 from serving.schemas import RowWarning
 
 DECODE, QUEUE, FEATURES, MODEL, LOG = STAGES = ("decode", "queue", "features", "model", "log")
@@ -13,25 +14,27 @@ EXPLAIN = "explain"
 class Observer(Protocol):
     """Called on the event loop, for large batches in a thread: it must be quick and safe for both."""
 
-    def stage(self, product: str, name: str) -> Callable[[float], None]:
-        """Told how many seconds one of STAGES, or EXPLAIN, took: decode and queue of every request, the others of every
-        batch of requests."""
+    def stage(self, product: str, name: str) -> Amounts:
+        """Told how long one of STAGES, or EXPLAIN, took: decode and queue of every request, the others of every batch of
+        requests."""
 
-    def answered(
-        self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
-    ) -> None:
-        """Rows were scored. role: champion, canary or shadow. warnings: of the rows that have some."""
+    def answers(self, product: str, version: int, role: str) -> Amounts:
+        """Told how many rows were scored. role: champion, canary or shadow."""
+
+    def warned(self, product: str, warnings: Iterable[tuple[RowWarning, ...]]) -> None:
+        """warnings: of the rows that have some."""
 
 
 class NoObserver:
     """Listens to nothing."""
 
-    def stage(self, product: str, name: str) -> Callable[[float], None]:
-        return lambda _: None
+    def stage(self, product: str, name: str) -> Amounts:
+        return deque(maxlen=0)
 
-    def answered(
-        self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
-    ) -> None: ...
+    def answers(self, product: str, version: int, role: str) -> Amounts:
+        return deque(maxlen=0)
+
+    def warned(self, product: str, warnings: Iterable[tuple[RowWarning, ...]]) -> None: ...
 
 
 class MetricsObserver:
@@ -40,13 +43,13 @@ class MetricsObserver:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def stage(self, product: str, name: str) -> Callable[[float], None]:
+    def stage(self, product: str, name: str) -> Amounts:
         return self._metrics.histogram(("mlops_stage_seconds", product, name))
 
-    def answered(
-        self, product: str, version: int, role: str, rows: int, warnings: Iterable[tuple[RowWarning, ...]]
-    ) -> None:
-        self._metrics.add(("mlops_predictions", product, str(version), role), rows)
+    def answers(self, product: str, version: int, role: str) -> Amounts:
+        return self._metrics.counter(("mlops_predictions", product, str(version), role))
+
+    def warned(self, product: str, warnings: Iterable[tuple[RowWarning, ...]]) -> None:
         for of_row in warnings:
             for warning in of_row:
                 for feature in warning.features:

@@ -20,7 +20,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, framed, read_segments
+from mlops_assets.stores.write_ahead_file import DTYPES, Row, WriteAheadFile, framed, packed, read_segments
 
 FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
@@ -33,19 +33,20 @@ GIVE_WAY_SECONDS = 0.000_1  # between pieces of a segment that becomes Parquet: 
 # prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
 # class, null for regression. received_at, served_at: when the request was read, and when its answer was made
 _CORE = {
-    "prediction_id": "string",
+    "version": "integer",
+    "served_at": "timestamp",
+    "received_at": "timestamp",
     "request_id": "string",
     "trace_id": "string",
-    "version": "integer",
-    "event_time": "timestamp",
-    "received_at": "timestamp",
-    "served_at": "timestamp",
+    "prediction_id": "string",
     "prediction": "float",
     "label": "string",
     "probabilities": "floats",
+    "event_time": "timestamp",
 }
-# a value for each of `log_columns`, in that order; timestamps as microseconds since 1970, or as moments
-Row = tuple[object, ...]
+# what all rows share, columns, and the rest of each row in two parts: values of `log_columns` in that order, as they are at
+# hand where rows are answered. Timestamps are microseconds since 1970, or moments
+LoggedRows = tuple[Row, Sequence[Sequence[object]], Sequence[Row], Sequence[Row]]
 OnDisk = Callable[[str | None], None]  # told why not, or None
 _log = logging.getLogger(__name__)
 
@@ -115,13 +116,12 @@ class PredictionLog:
         """Why the last write failed, None when it did not."""
         return self._last_error
 
-    def append(self, product: ModelProduct, rows: Sequence[Row], on_disk: OnDisk | None = None) -> None:
-        """Take the rows into memory; never waits for the disk.
+    def append(self, product: ModelProduct, rows: LoggedRows, on_disk: OnDisk | None = None) -> None:
+        """Take rows into memory; never waits for the disk.
 
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
-        count = len(rows)
-        line = framed(rows)
+        count, line = len(rows[-1]), packed(rows)
         with self._memory:
             if self._is_closed or self._buffered_bytes + len(line) > self._max_buffered_bytes:
                 reason = self._last_error or "closed, or the disk is slow"
@@ -215,7 +215,7 @@ class PredictionLog:
         segment = self._segments.get(product)
         if segment is None:
             segment = self._segments[product] = WriteAheadFile(self._root / product, waiting.columns)
-        rows, content = waiting.rows, b"".join([line for line, _, _ in waiting.lines])
+        rows, content = waiting.rows, framed([line for line, _, _ in waiting.lines])
         try:
             segment.append(content, rows)
         except Exception:
@@ -225,7 +225,7 @@ class PredictionLog:
         self._last_write = time.monotonic()
         with self._memory:
             self._written += rows
-            self._buffered_bytes -= len(content)
+            self._buffered_bytes -= sum(len(line) for line, _, _ in waiting.lines)
 
     def _put_back(self, product: str, waiting: _Waiting) -> None:
         # rows that somebody waits for are refused, and must not turn up later as if they had been answered

@@ -16,14 +16,15 @@ import pytest
 from mlops_assets.errors import DataError
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.dtypes import microseconds
-from mlops_assets.stores.prediction_log import PredictionLog, log_columns
-from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, read_write_ahead
+from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
+from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, packed, read_write_ahead
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
 
-def answers(*names: str, minutes: tuple[int, ...] = ()) -> list[tuple[object, ...]]:
+def answers(*names: str, minutes: tuple[int, ...] = (), product: ModelProduct = flight_delay) -> LoggedRows:
     """One row per name, served so many minutes after noon."""
     given = {
         "request_id": "r",
@@ -41,8 +42,8 @@ def answers(*names: str, minutes: tuple[int, ...] = ()) -> list[tuple[object, ..
     for name, late in zip(names, minutes or (0,) * len(names), strict=True):
         served = microseconds(NOON + timedelta(minutes=late))
         row = {**given, "prediction_id": name, "received_at": served, "served_at": served}
-        rows.append(tuple(row.get(column) for column in log_columns(flight_delay)))
-    return rows
+        rows.append(tuple(row.get(column) for column in log_columns(product)))
+    return (), list(zip(*rows, strict=True)), [()] * len(rows), [()] * len(rows)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_closing_turns_the_write_ahead_file_into_parquet(log: PredictionLog, tmp
 
 def test_products_have_folders_of_their_own(log: PredictionLog) -> None:
     log.append(flight_delay, answers("a"))
-    log.append(air_time, [row[: len(log_columns(air_time))] for row in answers("b")])
+    log.append(air_time, answers("b", product=air_time))
 
     assert log.read("flight_delay")["prediction_id"].to_list() == ["a"]
     assert log.read("air_time")["prediction_id"].to_list() == ["b"]
@@ -164,7 +165,9 @@ def test_lines_of_json_are_read_beside_frames(tmp_path: Path) -> None:
     path = tmp_path / "both.wal"
     columns = {"prediction_id": "string", "event_time": "timestamp", "prediction": "float"}
     line = b'[["line", 1372939200123456, 0.5], ["none", null, null]]\n'
-    path.write_bytes(msgspec.json.encode(columns) + b"\n" + line + framed([("frame", NOON, 0.25)]) + line)
+    path.write_bytes(
+        msgspec.json.encode(columns) + b"\n" + line + framed([packed(((), [["frame"]], [(NOON,)], [(0.25,)]))]) + line
+    )
 
     rows = read_write_ahead(path)
 
@@ -176,7 +179,7 @@ def test_lines_of_json_are_read_beside_frames(tmp_path: Path) -> None:
 
 def test_no_number_is_kept_as_null(tmp_path: Path) -> None:
     path = tmp_path / "nan.wal"
-    path.write_bytes(b'{"prediction":"float"}\n' + framed([(float("nan"),), (149,)]))
+    path.write_bytes(b'{"prediction":"float"}\n' + framed([packed(((), [[float("nan"), 149]], [(), ()], [(), ()]))]))
 
     rows = read_write_ahead(path)
 
@@ -186,7 +189,40 @@ def test_no_number_is_kept_as_null(tmp_path: Path) -> None:
 
 def test_a_damaged_frame_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.wal"
-    path.write_bytes(b'{"prediction":"float"}\n' + framed([("no number",)]))
+    path.write_bytes(b'{"prediction":"float"}\n' + framed([packed(((), [["no number"]], [()], [()]))]))
+
+    with pytest.raises(DataError, match=r"bad\.wal is damaged"):
+        read_write_ahead(path)
+
+
+def test_a_frame_holds_what_rows_share_once_then_columns_then_the_rest_of_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "wide.wal"
+    columns = dict.fromkeys(("version", "prediction_id", "label", "carrier", "seats"), "string")
+    first = packed((("1",), [["a", "b"], ["true", "false"]], [("UA",), ("US",)], [("9",), (None,)]))
+    path.write_bytes(
+        msgspec.json.encode(columns) + b"\n" + framed([first, packed((("2",), [["c"], [None]], [("B6",)], [("4",)]))])
+    )
+
+    rows = read_write_ahead(path)
+
+    assert rows is not None
+    assert rows.rows() == [("1", "a", "true", "UA", "9"), ("1", "b", "false", "US", None), ("2", "c", None, "B6", "4")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ((), [["a", "b"], ["c"]], [(), ()], [(), ()]),
+        ((), [["a"]], [("b",), ("c",)], [()]),
+        ((), [["a"]], [()], [()]),
+        ((), [["a"]], [("b",)], [("c",)]),
+        [["a", "b"]],
+    ],
+    ids=["short column", "long part", "too few values", "too many values", "rows as they were"],
+)
+def test_a_frame_whose_parts_do_not_fit_is_an_error_that_names_the_file(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "bad.wal"
+    path.write_bytes(b'{"prediction_id":"string","label":"string"}\n' + framed([packed(content)]))
 
     with pytest.raises(DataError, match=r"bad\.wal is damaged"):
         read_write_ahead(path)
