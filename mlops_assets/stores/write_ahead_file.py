@@ -14,12 +14,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import polars as pl
+import polars.selectors as cs
 
 from mlops_assets.errors import DataError
 from mlops_assets.stores import dtypes
@@ -31,11 +31,9 @@ FRAME_ROWS = 1_000  # as Python values at once: they take ten times what they ta
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
-_PYTHON: dict[str, Any] = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": int | datetime}
-_PYTHON["floats"] = list[float]
 GiveWay = Callable[[], object]
 _FRAME = 0x8000_0000
-_Frame = tuple[list[Any], list[list[Any]], list[list[Any]], list[list[Any]]]
+_Rows = list[list[Any]]
 Row = Sequence[object]
 
 
@@ -115,29 +113,32 @@ def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFra
         if not frames:
             return None
         rows = pl.concat(frames)
-    except (msgspec.MsgspecError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
     instants = [name for name, kind in kinds.items() if kind == "timestamp"]
-    return rows.with_columns(pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC") for name in instants)
+    return rows.with_columns(
+        *(pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC") for name in instants),
+        cs.float().fill_nan(None),
+    )
 
 
 def _frames(file: BinaryIO, kinds: dict[str, str], give_way: GiveWay) -> Iterator[pl.DataFrame]:
-    row: Any = tuple.__class_getitem__(tuple(_PYTHON[kind] | None for kind in kinds.values()))
-    of_line, of_frame = msgspec.json.Decoder(list[row]).decode, msgspec.msgpack.Decoder(_Frame).decode
-    stored = {name: pl.Int64() if kind == "timestamp" else DTYPES[kind] for name, kind in kinds.items()}
-    found: list[tuple[Any, ...]] = []
+    of_line = msgspec.json.Decoder(list[list[Any]]).decode
+    of_frame = msgspec.msgpack.Decoder(tuple[list[Any], list[list[Any]], _Rows, _Rows]).decode
+    found = _Found()
     for content, is_frame in _writes(file):
-        if is_frame:
-            found += msgspec.convert(_whole_rows(of_frame(content)), list[row])
-        else:
-            found += of_line(content)
+        shared, columns, *parts = of_frame(content) if is_frame else ([], [], of_line(content))
+        if not found.add(shared, columns, parts):
+            yield found.frame(kinds, give_way)
+            found = _Found()
+            found.add(shared, columns, parts)
         give_way()
-        if len(found) >= FRAME_ROWS:
-            yield _frame(found, stored, give_way)
-            found = []
-    if found:
-        yield _frame(found, stored, give_way)
+        if found.count >= FRAME_ROWS:
+            yield found.frame(kinds, give_way)
+            found = _Found()
+    if found.count:
+        yield found.frame(kinds, give_way)
 
 
 def _writes(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
@@ -159,16 +160,40 @@ def _writes(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
             yield content, True
 
 
-def _whole_rows(frame: _Frame) -> list[list[Any]]:
-    shared, columns, *parts = frame
-    return [list(chain(shared, *each)) for each in zip(zip(*columns, strict=True), *parts, strict=True)]
+class _Found:
+    """Rows of several writes of one form, column by column as far as they came so."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._columns: list[list[Any]] = []
+        self._parts: list[_Rows] = []
+
+    def add(self, shared: list[Any], columns: list[list[Any]], parts: list[_Rows]) -> bool:
+        """False: it is of another form. Raises ValueError: its parts are not of the same rows."""
+        count = len(parts[0])
+        if any(len(each) != count for each in (*columns, *parts)):
+            raise ValueError("a write whose parts are not of the same rows")
+        if not self.count:
+            self._columns, self._parts = [[] for _ in (*shared, *columns)], [[] for _ in parts]
+        elif len(self._columns) != len(shared) + len(columns) or len(self._parts) != len(parts):
+            return False
+        for column, values in zip(self._columns, (*([value] * count for value in shared), *columns), strict=True):
+            column += values
+        for part, rows in zip(self._parts, parts, strict=True):
+            part += rows
+        self.count += count
+        return True
+
+    def frame(self, kinds: dict[str, str], give_way: GiveWay) -> pl.DataFrame:
+        """Raises ValueError or TypeError: a row has too few or too many values, or one is of another kind."""
+        columns = [*self._columns, *(column for part in self._parts for column in zip(*part, strict=True))]
+        series = []
+        for (name, kind), values in zip(kinds.items(), columns, strict=True):
+            series.append(_timestamps(name, values) if kind == "timestamp" else pl.Series(name, values, DTYPES[kind]))
+            give_way()
+        return pl.DataFrame(series)
 
 
-def _frame(rows: list[tuple[Any, ...]], stored: dict[str, pl.DataType], give_way: GiveWay) -> pl.DataFrame:
-    columns = []
-    for (name, kind), values in zip(stored.items(), zip(*rows, strict=True), strict=True):
-        held = [microseconds(value) if type(value) is datetime else value for value in values]
-        column = pl.Series(name, held, kind)
-        columns.append(column.fill_nan(None) if kind.is_float() else column)
-        give_way()
-    return pl.DataFrame(columns)
+def _timestamps(name: str, values: Sequence[Any]) -> pl.Series:
+    held = [microseconds(value) if type(value) is datetime else value for value in values]
+    return pl.Series(name, held, pl.Int64())
