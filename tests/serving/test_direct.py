@@ -21,6 +21,7 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
+from uvicorn.server import ServerState
 
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
@@ -346,6 +347,47 @@ def test_a_connection_that_breaks_takes_no_other_request_with_it(app: Litestar, 
         assert ids(answers(other, 1)) == ["d"]
 
     eventually(lambda: app.state.direct.load.requests == 0)
+
+
+class GoneTransport(asyncio.Transport):
+    """Whose peer may go, after which it refuses what is written as uvloop's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_gone = False
+        self.written = b""
+
+    def is_closing(self) -> bool:
+        return self.is_gone
+
+    def write(self, data: Any) -> None:
+        if self.is_gone:
+            raise RuntimeError("unable to perform operation on a closed transport")
+        self.written += data
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_who_has_gone_is_not_written_to(home: Home, caplog: pytest.LogCaptureFixture, is_gone: bool) -> None:
+    deploy_tiny(home, flight_delay, weight=1e-4)
+    app = create_app(Settings(home=home.root, poll_seconds=0.05), [flight_delay])
+    transport = GoneTransport()
+
+    async def ask() -> None:
+        config = uvicorn.Config(app, log_config=None, http=DirectProtocol)
+        config.load()
+        config.loaded_app = app
+        async with app.lifespan():
+            protocol = DirectProtocol(config=config, server_state=ServerState(), app_state={})
+            protocol.connection_made(transport)
+            protocol.data_received(asking(named("a")))
+            transport.is_gone = is_gone
+            await asyncio.sleep(0.05)
+
+    asyncio.run(ask())
+
+    assert transport.written[:15] == (b"" if is_gone else b"HTTP/1.1 200 OK")
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert app.state.direct.load.requests == 0
 
 
 def test_a_version_that_fails_fails_nobody_else_in_its_turn(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
