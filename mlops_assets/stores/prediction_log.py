@@ -20,7 +20,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.write_ahead_file import DTYPES, Row, WriteAheadFile, framed, packed, read_segments
+from mlops_assets.stores.write_ahead_file import DTYPES, Row, WriteAheadFile, framed, read_segments
 
 FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
@@ -63,15 +63,21 @@ class LogHealth:
 
 
 @dataclass
-class _Waiting:
-    """Lines of one product that are not on disk yet, and who waits for that: those are never kept after a failure."""
+class _Frames:
+    """Of one product, not on disk yet. Counted as they come: who writes them holds up the requests of that moment.
+
+    told: who waits for them; those are never kept after a failure."""
 
     columns: dict[str, str]
-    lines: list[tuple[bytes, int, OnDisk | None]] = field(default_factory=list)
+    content: list[bytes] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
+    told: list[OnDisk] = field(default_factory=list)
 
-    @property
-    def rows(self) -> int:
-        return sum(rows for _, rows, _ in self.lines)
+    def add(self, content: Sequence[bytes], rows: int, size: int) -> None:
+        self.content += content
+        self.rows += rows
+        self.size += size
 
 
 class PredictionLog:
@@ -91,7 +97,7 @@ class PredictionLog:
         self._flush_seconds = flush_seconds
         self._memory = threading.Lock()  # guards what waits and the counters; held for microseconds
         self._disk = threading.Lock()  # guards the segments; held while writing
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[tuple[str, bool], _Frames] = {}  # of a product, whether somebody waits for them
         self._buffered_bytes = 0
         self._segments: dict[str, WriteAheadFile] = {}
         self._full: deque[WriteAheadFile] = deque()
@@ -121,20 +127,24 @@ class PredictionLog:
 
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
-        count, line = len(rows[-1]), packed(rows)
+        count, frame = len(rows[-1]), framed(rows)
+        size = sum(map(len, frame))
         with self._memory:
-            if self._is_closed or self._buffered_bytes + len(line) > self._max_buffered_bytes:
+            if self._is_closed or self._buffered_bytes + size > self._max_buffered_bytes:
                 reason = self._last_error or "closed, or the disk is slow"
                 if not self._dropped:
                     _log.error("prediction log: rows are dropped: %s", reason)
                 self._dropped += count
             else:
                 reason = None
-                waiting = self._waiting.get(product.name)
+                key = product.name, on_disk is not None
+                waiting = self._waiting.get(key)
                 if waiting is None:
-                    waiting = self._waiting[product.name] = _Waiting(log_columns(product))
-                waiting.lines.append((line, count, on_disk))
-                self._buffered_bytes += len(line)
+                    waiting = self._waiting[key] = _Frames(log_columns(product))
+                waiting.add(frame, count, size)
+                if on_disk is not None:
+                    waiting.told.append(on_disk)
+                self._buffered_bytes += size
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._keep_flushing, name="prediction-log", daemon=True)
                     self._thread.start()
@@ -151,14 +161,14 @@ class PredictionLog:
             with self._memory:
                 pending, self._waiting = self._waiting, {}
             error = None
-            for product, waiting in pending.items():
+            for (product, _), waiting in pending.items():
                 failed = None
                 try:
                     self._write(product, waiting)
                 except Exception as failure:  # noqa: BLE001 (whatever it is, who waits for the disk has to hear of it)
                     failed = error = f"{self._root / product}: {failure}"
                     self._put_back(product, waiting)
-                told += [(on_disk, failed) for _, _, on_disk in waiting.lines if on_disk is not None]
+                told += [(on_disk, failed) for on_disk in waiting.told]
             if pending:
                 self._report(error)
         for on_disk, failed in told:
@@ -211,31 +221,31 @@ class PredictionLog:
             else:
                 time.sleep(FLUSH_SECONDS)
 
-    def _write(self, product: str, waiting: _Waiting) -> None:
+    def _write(self, product: str, waiting: _Frames) -> None:
         segment = self._segments.get(product)
         if segment is None:
             segment = self._segments[product] = WriteAheadFile(self._root / product, waiting.columns)
-        rows, content = waiting.rows, framed([line for line, _, _ in waiting.lines])
         try:
-            segment.append(content, rows)
+            segment.append(b"".join(waiting.content), waiting.rows)
         except Exception:
             # go on in a new file: a torn last line of this one would spoil the next
             self._seal(self._segments.pop(product))
             raise
         self._last_write = time.monotonic()
         with self._memory:
-            self._written += rows
-            self._buffered_bytes -= sum(len(line) for line, _, _ in waiting.lines)
+            self._written += waiting.rows
+            self._buffered_bytes -= waiting.size
 
-    def _put_back(self, product: str, waiting: _Waiting) -> None:
-        # rows that somebody waits for are refused, and must not turn up later as if they had been answered
-        kept = [line for line in waiting.lines if line[2] is None]
+    def _put_back(self, product: str, waiting: _Frames) -> None:
         with self._memory:
-            self._buffered_bytes -= sum(len(line) for line, _, on_disk in waiting.lines if on_disk is not None)
-            if kept:
-                later = self._waiting.get(product)
-                lines = [*kept, *(later.lines if later is not None else ())]
-                self._waiting[product] = _Waiting(waiting.columns, lines)
+            if waiting.told:
+                # they are refused, and must not turn up later as if they had been answered
+                self._buffered_bytes -= waiting.size
+                return
+            later = self._waiting.get((product, False))
+            if later is not None:
+                waiting.add(later.content, later.rows, later.size)
+            self._waiting[product, False] = waiting
 
     def _is_quiet(self) -> bool:
         """Nothing was written for a while."""

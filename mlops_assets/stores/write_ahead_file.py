@@ -37,11 +37,13 @@ _Rows = list[list[Any]]
 Row = Sequence[object]
 
 
-packed = msgspec.msgpack.Encoder().encode  # of what a frame holds; timestamps as microseconds since 1970, or moments
+_pack = msgspec.msgpack.Encoder().encode
 
 
-def framed(packs: Sequence[bytes]) -> bytes:
-    return b"".join(part for pack in packs for part in ((len(pack) | _FRAME).to_bytes(4, "big"), pack))
+def framed(rows: Sequence[object]) -> tuple[bytes, bytes]:
+    """The two parts of a frame. Timestamps: microseconds since 1970, or moments."""
+    content = _pack(rows)
+    return (len(content) | _FRAME).to_bytes(4, "big"), content
 
 
 class WriteAheadFile:

@@ -4,7 +4,7 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
-from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, packed, read_write_ahead
+from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, read_write_ahead
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -44,6 +44,10 @@ def answers(*names: str, minutes: tuple[int, ...] = (), product: ModelProduct = 
         row = {**given, "prediction_id": name, "received_at": served, "served_at": served}
         rows.append(tuple(row.get(column) for column in log_columns(product)))
     return (), list(zip(*rows, strict=True)), [()] * len(rows), [()] * len(rows)
+
+
+def frame(rows: Sequence[object]) -> bytes:
+    return b"".join(framed(rows))
 
 
 @pytest.fixture
@@ -166,7 +170,7 @@ def test_lines_of_json_are_read_beside_frames(tmp_path: Path) -> None:
     columns = {"prediction_id": "string", "event_time": "timestamp", "prediction": "float"}
     line = b'[["line", 1372939200123456, 0.5], ["none", null, null]]\n'
     path.write_bytes(
-        msgspec.json.encode(columns) + b"\n" + line + framed([packed(((), [["frame"]], [(NOON,)], [(0.25,)]))]) + line
+        msgspec.json.encode(columns) + b"\n" + line + frame(((), [["frame"]], [(NOON,)], [(0.25,)])) + line
     )
 
     rows = read_write_ahead(path)
@@ -179,7 +183,7 @@ def test_lines_of_json_are_read_beside_frames(tmp_path: Path) -> None:
 
 def test_no_number_is_kept_as_null(tmp_path: Path) -> None:
     path = tmp_path / "nan.wal"
-    path.write_bytes(b'{"prediction":"float"}\n' + framed([packed(((), [[float("nan"), 149]], [(), ()], [(), ()]))]))
+    path.write_bytes(b'{"prediction":"float"}\n' + frame(((), [[float("nan"), 149]], [(), ()], [(), ()])))
 
     rows = read_write_ahead(path)
 
@@ -189,7 +193,7 @@ def test_no_number_is_kept_as_null(tmp_path: Path) -> None:
 
 def test_a_damaged_frame_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.wal"
-    path.write_bytes(b'{"prediction":"float"}\n' + framed([packed(((), [["no number"]], [()], [()]))]))
+    path.write_bytes(b'{"prediction":"float"}\n' + frame(((), [["no number"]], [()], [()])))
 
     with pytest.raises(DataError, match=r"bad\.wal is damaged"):
         read_write_ahead(path)
@@ -198,10 +202,9 @@ def test_a_damaged_frame_is_an_error_that_names_the_file(tmp_path: Path) -> None
 def test_a_frame_holds_what_rows_share_once_then_columns_then_the_rest_of_each_row(tmp_path: Path) -> None:
     path = tmp_path / "wide.wal"
     columns = dict.fromkeys(("version", "prediction_id", "label", "carrier", "seats"), "string")
-    first = packed((("1",), [["a", "b"], ["true", "false"]], [("UA",), ("US",)], [("9",), (None,)]))
-    path.write_bytes(
-        msgspec.json.encode(columns) + b"\n" + framed([first, packed((("2",), [["c"], [None]], [("B6",)], [("4",)]))])
-    )
+    first = frame((("1",), [["a", "b"], ["true", "false"]], [("UA",), ("US",)], [("9",), (None,)]))
+    second = frame((("2",), [["c"], [None]], [("B6",)], [("4",)]))
+    path.write_bytes(msgspec.json.encode(columns) + b"\n" + first + second)
 
     rows = read_write_ahead(path)
 
@@ -222,7 +225,7 @@ def test_a_frame_holds_what_rows_share_once_then_columns_then_the_rest_of_each_r
 )
 def test_a_frame_whose_parts_do_not_fit_is_an_error_that_names_the_file(tmp_path: Path, content: object) -> None:
     path = tmp_path / "bad.wal"
-    path.write_bytes(b'{"prediction_id":"string","label":"string"}\n' + framed([packed(content)]))
+    path.write_bytes(b'{"prediction_id":"string","label":"string"}\n' + frame(content))
 
     with pytest.raises(DataError, match=r"bad\.wal is damaged"):
         read_write_ahead(path)
@@ -357,6 +360,26 @@ def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(
     assert "log" in str(reason)
     assert told.get(timeout=10) is None
     assert log.read("flight_delay")["prediction_id"].to_list() == ["answered"]
+    log.close()
+
+
+def test_of_one_failed_write_only_what_nobody_waits_for_is_tried_again(tmp_path: Path) -> None:
+    root = tmp_path / "log"
+    root.write_text("a file where the folder should be")
+    log = PredictionLog(root, flush_seconds=30)
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    log.append(flight_delay, answers("kept", "too"))
+    log.append(flight_delay, answers("refused"), told.put)
+    reason, waiting = told.get(timeout=10), log.health.waiting_rows
+    log.append(flight_delay, answers("later"))
+    root.unlink()
+
+    assert "log" in str(reason)
+    assert waiting == 2
+    assert log.read("flight_delay")["prediction_id"].to_list() == ["kept", "too", "later"]
+    assert log.health.waiting_rows == 0
+    assert log.health.written_rows == 3
     log.close()
 
 
