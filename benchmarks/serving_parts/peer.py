@@ -127,6 +127,7 @@ def mlserver():
     (folder / "model-settings.json").write_text(json.dumps(settings))
     ports = {"http_port": int(PORT), "grpc_port": int(PORT) + 100, "metrics_port": int(PORT) + 200}
     server = {**ports, "parallel_workers": 0 if WORKERS == "1" else int(WORKERS), "host": "127.0.0.1"}
+    server["metrics_dir"] = str(folder / "metrics")
     (folder / "settings.json").write_text(json.dumps(server))
     script = Path(sys.executable).with_name("mlserver")
     sys.exit(subprocess.call([script, "start", str(folder)]))
