@@ -248,8 +248,8 @@ class PredictionLog:
             self._waiting[product, False] = waiting
 
     def _is_quiet(self) -> bool:
-        """Nothing was written for a while."""
-        return time.monotonic() - self._last_write > QUIET_SECONDS
+        """Nothing was written for a while, and nothing waits for that."""
+        return not self._waiting and time.monotonic() - self._last_write > QUIET_SECONDS
 
     def _give_way(self, segment: WriteAheadFile) -> None:
         """Let others have the interpreter: for a moment, and for as long as somebody is answered and it can wait."""

@@ -4,7 +4,7 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -403,6 +403,34 @@ def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatc
     assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
     assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
     log.close()
+
+
+def test_a_segment_that_becomes_parquet_stands_still_while_rows_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops_assets.stores.prediction_log.QUIET_SECONDS", 0.01)
+    is_sealing, may_ask, went_on, seal = threading.Event(), threading.Event(), threading.Event(), WriteAheadFile.seal
+
+    def asking(self: WriteAheadFile, give_way: Callable[[], object]) -> None:
+        is_sealing.set()
+        assert may_ask.wait(20)
+        give_way()
+        went_on.set()
+        seal(self, give_way)
+
+    monkeypatch.setattr(WriteAheadFile, "seal", asking)
+    log = PredictionLog(tmp_path, segment_rows=1, flush_seconds=30)
+    log.append(flight_delay, answers("a"), lambda _: None)  # written at once
+    assert is_sealing.wait(20)
+
+    log.append(flight_delay, answers("b"))
+    may_ask.set()
+
+    assert not went_on.wait(0.3)
+    log.flush()
+    assert went_on.wait(20)
+    log.close()
+    assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
 
 
 def test_who_waits_for_the_disk_does_not_wait_for_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
