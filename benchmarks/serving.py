@@ -35,6 +35,7 @@ PARTS = Path(__file__).parent / "serving_parts"
 FOLDER = Path(__file__).parents[1] / "var" / "benchmarks" / "serving"
 START_SECONDS = 120
 PAIR_SECONDS = 1
+IDLE_SECONDS = 0.02  # of CPU, in a second: what a server without requests takes
 Case = tuple[int, int]  # rows of a request, clients
 FULL: tuple[Case, ...] = tuple((batch, clients) for batch in (1, 32, 1_024) for clients in (1, 16, 64))
 SOME: tuple[Case, ...] = ((1, 1), (1, 16), (32, 16), (1_024, 1))  # of the slow ones, which tells it all
@@ -153,6 +154,7 @@ def load(running: Running, case: Case, seconds: float) -> dict[str, float]:
     found = json.loads(next(line for line in said.stdout.splitlines() if line.startswith("JSON"))[5:])
     answered = max(1, found["requests"])
     return {
+        "requests": answered,
         "rps": found["requests"] / found["seconds"],
         "p50": found["p50"],
         "p99": found["p99"],
@@ -166,13 +168,31 @@ def in_process(batch: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def until_idle(running: Running) -> float:
+    """CPU seconds until it has done next to nothing for a second."""
+    started = before = running.cpu_seconds()
+    while True:
+        time.sleep(1)
+        now = running.cpu_seconds()
+        if now - before < IDLE_SECONDS:
+            return now - started
+        before = now
+
+
 def overhead(ours: Running, without: Running, pairs: int) -> dict[str, list[float]]:
     """What log and metrics add to the CPU of a request and take from the requests a second, as shares, once per pair of
-    runs; the order of a pair alternates, so that a machine that others use slows both alike."""
-    shares: dict[str, list[float]] = {"cpu": [], "rps": []}
+    runs; the order of a pair alternates, so that a machine that others use slows both alike.
+
+    parquet: CPU µs a request of what the log does afterwards, in quiet; waited for, so that it is in neither run."""
+    shares: dict[str, list[float]] = {"cpu": [], "rps": [], "parquet": []}
+    load(without, (1, 16), PAIR_SECONDS)  # the other one is warm
+    until_idle(ours)
     for number in range(pairs):
-        order = (ours, without) if number % 2 else (without, ours)
-        run = {item.server.name: load(item, (1, 16), PAIR_SECONDS) for item in order}
+        run = {}
+        for item in (ours, without) if number % 2 else (without, ours):
+            run[item.server.name] = load(item, (1, 16), PAIR_SECONDS)
+            if item is ours:
+                shares["parquet"].append(1e6 * until_idle(ours) / run[item.server.name]["requests"])
         with_both, with_none = run[ours.server.name], run[without.server.name]
         shares["cpu"].append(with_both["cpu"] / with_none["cpu"] - 1)
         shares["rps"].append(1 - with_both["rps"] / with_none["rps"])
@@ -241,6 +261,7 @@ def figures(
         "cpu_vs_in_process_batch_32": round(ours_32["cpu"] / alone, 3) if ours_32 else None,
         "log_and_metrics_overhead": round(statistics.median(shares["cpu"]), 3) if shares else None,
         "log_and_metrics_overhead_quartiles": quartiles("cpu"),
+        "log_to_parquet_cpu_us": round(statistics.mean(shares["parquet"]), 2) if shares else None,
         "log_and_metrics_throughput_loss": round(statistics.median(shares["rps"]), 3) if shares else None,
         "log_and_metrics_throughput_loss_quartiles": quartiles("rps"),
         # where others use the machine, throughput tells who got the cores; CPU a request tells what each costs
@@ -264,6 +285,8 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed. It is a Debian package: apt-get install wrk")
+    if given.pairs == 1:
+        parser.error("--pairs: at least 2, which have quartiles")
     prepare(FOLDER)
     known = servers(given.workers)
     names = (

@@ -292,6 +292,7 @@ class Predictor:
     def _logged(
         self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
     ) -> LoggedRows:
+        """In the order of `log_columns`: its own, what was asked, features."""
         served_at, manifest = self._now(), calls[0].model.bundle.manifest
         ahead = served_at - time.perf_counter_ns() // 1_000
         asking = calls if len(calls) == len(rows) else [call for call in calls for _ in call.rows]

@@ -71,7 +71,8 @@ class _Histogram:
         for slot, value in enumerate((*counts, sum(seconds)), self.slot):
             numbers[slot] += value
         if self.counter >= 0:
-            numbers[self.counter] += len(seconds)
+            events = len(seconds)
+            numbers[self.counter] += events
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class _Counter:
     waiting: list[float] = field(default_factory=list)
 
     def settle(self, numbers: "memoryview[float]") -> None:
-        numbers[self.slot] += sum(_taken(self.waiting))
+        amount = sum(_taken(self.waiting))
+        numbers[self.slot] += amount  # no call between load and store: see `slots.py`
 
 
 class Metrics:

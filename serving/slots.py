@@ -1,6 +1,6 @@
 """Counters that several worker processes share a view of: each adds to numbers in a file of its own, anybody sums.
 
-<folder>/<pid>-<token>.slots    64-bit floats, mapped into memory: adding costs no system call and survives a kill
+<folder>/<pid>-<token>.slots    64-bit floats, mapped into memory: adding costs no system call, and what was added survives a kill
 <folder>/<pid>-<token>.names    one JSON line per slot: which family and labels it belongs to
 """
 

@@ -30,8 +30,9 @@ SEGMENT_SECONDS = 600.0
 QUIET_SECONDS = 0.5
 GIVE_WAY_SECONDS = 0.000_1  # between pieces of a segment that becomes Parquet: whoever answers needs the interpreter
 
-# prediction: probability of class 1, predicted value, or probability of the most likely class. label: the predicted
-# class, null for regression. received_at, served_at: when the request was read, and when its answer was made
+# in the order in which `serving.answers` puts them together. prediction: probability of class 1, predicted value, or
+# probability of the most likely class. label: the predicted class, null for regression. received_at, served_at: when the
+# request was read, and when its answer was made
 _CORE = {
     "version": "integer",
     "served_at": "timestamp",

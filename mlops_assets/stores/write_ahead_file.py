@@ -34,6 +34,13 @@ DTYPES["floats"] = pl.List(pl.Float64)
 GiveWay = Callable[[], object]
 _FRAME = 0x8000_0000
 _Rows = list[list[Any]]
+_DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)  # what reading bytes that are none of ours raises
 Row = Sequence[object]
 
 
@@ -115,7 +122,7 @@ def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFra
         if not frames:
             return None
         rows = pl.concat(frames)
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except (msgspec.MsgspecError, *_DAMAGE, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
     instants = [name for name, kind in kinds.items() if kind == "timestamp"]
@@ -191,7 +198,10 @@ class _Found:
         columns = [*self._columns, *(column for part in self._parts for column in zip(*part, strict=True))]
         series = []
         for (name, kind), values in zip(kinds.items(), columns, strict=True):
-            series.append(_timestamps(name, values) if kind == "timestamp" else pl.Series(name, values, DTYPES[kind]))
+            held = DTYPES[kind]
+            if held.is_numeric() and bool in set(map(type, values)):  # which Polars takes for 0 and 1
+                raise TypeError(f"{name} holds a boolean")
+            series.append(_timestamps(name, values) if kind == "timestamp" else pl.Series(name, values, held))
             give_way()
         return pl.DataFrame(series)
 

@@ -8,17 +8,21 @@ import subprocess
 import sys
 import tempfile
 import threading
+from datetime import datetime
 
 import httpx
 import psutil
 import pytest
 
 from mlops_assets.errors import DeclarationError
+from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Durability, Outage, Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.home import Home
 from mlops_assets.stores.prediction_log import PredictionLog
+from serving.answers import _logged_binary, _logged_multiclass
+from serving.schemas import body_schema
 from tests.serving.running_api import Json, a_client, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
 
@@ -69,6 +73,46 @@ def test_a_strict_answer_is_on_disk_when_it_arrives(home: Home, row: Json) -> No
     assert [one["prediction_id"] for one in logged] == [answer["predictions"][0]["prediction_id"]]
     assert logged[0]["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert logged[0]["received_at"] <= logged[0]["served_at"]
+
+
+@pytest.mark.parametrize(
+    ("product", "score", "label"), [(flight_delay, "probability", "label"), (air_time, "value", None)]
+)
+def test_what_is_logged_is_what_was_answered(home: Home, product: ModelProduct, score: str, label: str | None) -> None:
+    deploy_tiny(home, product, 3, weight=1e-4)
+    rows = [{**body_schema(product).example_row(), "distance": distance} for distance in (100, 2_000, 300)]
+    with a_client(home, [product]) as client:
+        answers = [
+            client.post(
+                f"/v1/models/{product.name}/predict", json={"rows": some}, headers={"X-Request-ID": name}
+            ).json()
+            for name, some in (("one", rows[:1]), ("two", rows[1:]))
+        ]
+    logged = PredictionLog(home.prediction_log).read(product.name)
+
+    predictions = [prediction for answer in answers for prediction in answer["predictions"]]
+    assert logged["request_id"].to_list() == ["one", "two", "two"]
+    assert logged["prediction_id"].to_list() == [prediction["prediction_id"] for prediction in predictions]
+    assert logged["prediction"].to_list() == [prediction[score] for prediction in predictions]
+    assert logged["label"].to_list() == [str(p[label]).lower() if label else None for p in predictions]
+    assert logged["version"].unique().to_list() == [3]
+    assert logged["distance"].to_list() == [100, 2_000, 300]
+    assert logged["carrier"].to_list() == [row["carrier"] for row in rows]
+    assert logged["event_time"].to_list() == [datetime.fromisoformat(row[product.event_timestamp]) for row in rows]
+
+
+def test_of_several_classes_the_likeliest_is_logged_with_all_probabilities() -> None:
+    scores = [[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]
+
+    assert _logged_multiclass(scores, ("a", "b", "c")) == ([0.5, 0.4], ["b", "a"], scores)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [((), ["false", "true"]), (("False", "TRUE"), ["false", "true"]), (("on time", "late"), ["on time", "late"])],
+)
+def test_of_two_classes_the_second_is_logged_from_one_half_on(classes: tuple[str, ...], labels: list[str]) -> None:
+    assert _logged_binary([0.4999, 0.5], classes) == ([0.4999, 0.5], labels, [None, None])
 
 
 def a_file_where_the_log_should_be(home: Home) -> None:

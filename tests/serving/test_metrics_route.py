@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.stores.home import Home
+from serving.exposition import exposition
 from serving.metrics import BUCKETS, FAMILIES, Metrics
 from tests.serving.running_api import Json, RunningServer, a_client, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
@@ -112,6 +113,15 @@ def test_a_histogram_counts_what_lies_at_or_below_each_bound(seconds: list[float
     for bound in BUCKETS:
         assert value(text, "mlops_request_seconds_bucket", le=str(bound)) == sum(each <= bound for each in seconds)
     assert value(text, "mlops_request_seconds_count") == len(seconds)
+
+
+def test_what_requests_are_counted_by_is_counted_while_nobody_asks(home: Home, row: Json, tmp_path: Path) -> None:
+    deploy_tiny(home, flight_delay)
+    with a_client(home, metrics=tmp_path) as client:
+        client.post("/v1/models/flight_delay/predict", json={"rows": [row]}).raise_for_status()
+
+        # of the files, which other workers read; this one's route would count first
+        eventually(lambda: value(exposition(tmp_path).decode(), "mlops_predictions_total", role="champion") == 1)
 
 
 def test_labels_are_escaped(tmp_path: Path) -> None:

@@ -213,6 +213,23 @@ def test_a_frame_holds_what_rows_share_once_then_columns_then_the_rest_of_each_r
 
 
 @pytest.mark.parametrize(
+    "write",
+    [
+        (0x8000_0000 + 9).to_bytes(4, "big") + bytes.fromhex("94909191c391909190"),
+        (0x8000_0000 + 5_002).to_bytes(4, "big") + b"\x94\x90" + b"\x91" * 5_000,
+        b"[[" + b"9" * 400 + b"]]\n",
+    ],
+    ids=["a boolean", "lists within lists", "a number beyond all"],
+)
+def test_what_is_no_number_of_ours_is_an_error_that_names_the_file(tmp_path: Path, write: bytes) -> None:
+    path = tmp_path / "bad.wal"
+    path.write_bytes(b'{"prediction":"float"}\n' + write)
+
+    with pytest.raises(DataError, match=r"bad\.wal is damaged"):
+        read_write_ahead(path)
+
+
+@pytest.mark.parametrize(
     "content",
     [
         ((), [["a", "b"], ["c"]], [(), ()], [(), ()]),
