@@ -35,7 +35,7 @@ PARTS = Path(__file__).parent / "serving_parts"
 FOLDER = Path(__file__).parents[1] / "var" / "benchmarks" / "serving"
 START_SECONDS = 120
 PAIR_SECONDS = 1
-IDLE_SECONDS = 0.02  # of CPU, in a second: what a server without requests takes
+IDLE_AFTER, IDLE_SECONDS = 0.7, 0.02  # seconds, and of CPU in them: a server without requests takes less
 Case = tuple[int, int]  # rows of a request, clients
 FULL: tuple[Case, ...] = tuple((batch, clients) for batch in (1, 32, 1_024) for clients in (1, 16, 64))
 SOME: tuple[Case, ...] = ((1, 1), (1, 16), (32, 16), (1_024, 1))  # of the slow ones, which tells it all
@@ -169,10 +169,10 @@ def in_process(batch: int) -> float:
 
 
 def until_idle(running: Running) -> float:
-    """CPU seconds until it has done next to nothing for a second."""
+    """CPU seconds until it has done next to nothing for a while, longer than the log waits for quiet."""
     started = before = running.cpu_seconds()
     while True:
-        time.sleep(1)
+        time.sleep(IDLE_AFTER)
         now = running.cpu_seconds()
         if now - before < IDLE_SECONDS:
             return now - started
@@ -301,7 +301,7 @@ def main() -> None:
     rounds = given.rounds or (2 if given.quick else 3)
     every = {case: tuple(s.name for s in known if not s.is_slow or case in SOME) for case in FULL}
     medians, alone, shares = measure(
-        chosen, QUICK if given.quick else every, seconds, rounds, given.pairs or (5 if given.quick else 15)
+        chosen, QUICK if given.quick else every, seconds, rounds, given.pairs or (4 if given.quick else 15)
     )
     show(medians)
     print(json.dumps(figures(medians, alone, shares)))
