@@ -6,7 +6,7 @@ what lies beyond the rows that were run is read off these lines and says so. Two
 this machine with the driver, so the last figure divides the part of Spark's slope that a worker takes away among more
 workers: what a cluster of machines like this one would need.
 
-The start of the session is not in the seconds. `--quick` takes two workers only, to end within 50 s. The last line is one
+The start of the session is not in the seconds. `--quick` takes one worker only, to end within 50 s. The last line is one
 JSON object.
 """
 
@@ -139,7 +139,7 @@ def workers_needed(one: Line, two: Line, polars: Line) -> float | None:
 def main() -> None:
     if not HAS_JAVA:
         sys.exit(NO_JAVA)
-    sizes, repeats, counts = ((0.02, 0.3), 1, (2,)) if "--quick" in sys.argv else ((0.25, 1, 3), 3, (1, 2))
+    sizes, repeats, counts = ((0.02, 0.3), 1, (1,)) if "--quick" in sys.argv else ((0.25, 1, 3), 3, (1, 2))
     with tempfile.TemporaryDirectory(prefix="spark-crossover-") as folder:
         rows, seconds = measure(sizes, repeats, counts, Path(folder))
     lines = {who: Line.through(rows, taken) for who, taken in seconds.items()}
