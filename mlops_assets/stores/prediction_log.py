@@ -20,7 +20,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.write_ahead_file import DTYPES, Row, WriteAheadFile, framed, read_segments
+from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, framed, read_segments
 
 FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
@@ -45,6 +45,7 @@ _CORE = {
     "probabilities": "floats",
     "event_time": "timestamp",
 }
+Row = Sequence[object]
 # what all rows share, columns, and the rest of each row in two parts: values of `log_columns` in that order, as they are at
 # hand where rows are answered. Timestamps are microseconds since 1970, or moments
 LoggedRows = tuple[Row, Sequence[Sequence[object]], Sequence[Row], Sequence[Row]]

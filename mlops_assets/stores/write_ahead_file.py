@@ -31,19 +31,19 @@ FRAME_ROWS = 1_000  # as Python values at once: they take ten times what they ta
 # kinds of a log's columns; "floats" are the probabilities of a multiclass answer
 DTYPES: dict[str, pl.DataType] = {kind.value: held for kind, held in dtypes.DTYPES.items()}
 DTYPES["floats"] = pl.List(pl.Float64)
+_COLUMNS: dict[str, Any] = {
+    "string": list[str | None],
+    "integer": list[int | None],
+    "float": list[float | None],
+    "boolean": list[bool | None],
+    "timestamp": list[int | datetime | None],
+    "floats": list[list[float] | None],
+}
 GiveWay = Callable[[], object]
 _FRAME = 0x8000_0000
 _Rows = list[list[Any]]
-_DAMAGE = (
-    KeyError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-)  # what reading bytes that are none of ours raises
-Row = Sequence[object]
-
-
+# what reading bytes that are none of ours raises
+_DAMAGE = (KeyError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError, pl.exceptions.PolarsError)
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -122,7 +122,7 @@ def read_write_ahead(path: Path, give_way: GiveWay = lambda: None) -> pl.DataFra
         if not frames:
             return None
         rows = pl.concat(frames)
-    except (msgspec.MsgspecError, *_DAMAGE, pl.exceptions.PolarsError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path} is damaged: {error}. Move it away to read the others.") from error
     # microseconds since 1970 rather than text: no format to guess
     instants = [name for name, kind in kinds.items() if kind == "timestamp"]
@@ -138,14 +138,11 @@ def _frames(file: BinaryIO, kinds: dict[str, str], give_way: GiveWay) -> Iterato
     found = _Found()
     for content, is_frame in _writes(file):
         shared, columns, *parts = of_frame(content) if is_frame else ([], [], of_line(content))
-        if not found.add(shared, columns, parts):
+        if found.count and (found.count >= FRAME_ROWS or not found.is_like(shared, columns, parts)):
             yield found.frame(kinds, give_way)
             found = _Found()
-            found.add(shared, columns, parts)
+        found.add(shared, columns, parts)
         give_way()
-        if found.count >= FRAME_ROWS:
-            yield found.frame(kinds, give_way)
-            found = _Found()
     if found.count:
         yield found.frame(kinds, give_way)
 
@@ -177,31 +174,29 @@ class _Found:
         self._columns: list[list[Any]] = []
         self._parts: list[_Rows] = []
 
-    def add(self, shared: list[Any], columns: list[list[Any]], parts: list[_Rows]) -> bool:
-        """False: it is of another form. Raises ValueError: its parts are not of the same rows."""
+    def is_like(self, shared: list[Any], columns: list[list[Any]], parts: list[_Rows]) -> bool:
+        return (len(self._columns), len(self._parts)) == (len(shared) + len(columns), len(parts))
+
+    def add(self, shared: list[Any], columns: list[list[Any]], parts: list[_Rows]) -> None:
+        """One that is like those before it. Raises ValueError: its parts are not of the same rows."""
         count = len(parts[0])
         if any(len(each) != count for each in (*columns, *parts)):
             raise ValueError("a write whose parts are not of the same rows")
         if not self.count:
             self._columns, self._parts = [[] for _ in (*shared, *columns)], [[] for _ in parts]
-        elif len(self._columns) != len(shared) + len(columns) or len(self._parts) != len(parts):
-            return False
         for column, values in zip(self._columns, (*([value] * count for value in shared), *columns), strict=True):
             column += values
         for part, rows in zip(self._parts, parts, strict=True):
             part += rows
         self.count += count
-        return True
 
     def frame(self, kinds: dict[str, str], give_way: GiveWay) -> pl.DataFrame:
-        """Raises ValueError or TypeError: a row has too few or too many values, or one is of another kind."""
+        """Raises ValueError or ValidationError: a row has too few or too many values, or one is of another kind."""
         columns = [*self._columns, *(column for part in self._parts for column in zip(*part, strict=True))]
         series = []
         for (name, kind), values in zip(kinds.items(), columns, strict=True):
-            held = DTYPES[kind]
-            if held.is_numeric() and bool in set(map(type, values)):  # which Polars takes for 0 and 1
-                raise TypeError(f"{name} holds a boolean")
-            series.append(_timestamps(name, values) if kind == "timestamp" else pl.Series(name, values, held))
+            typed = msgspec.convert(values, _COLUMNS[kind])
+            series.append(_timestamps(name, typed) if kind == "timestamp" else pl.Series(name, typed, DTYPES[kind]))
             give_way()
         return pl.DataFrame(series)
 
