@@ -45,6 +45,7 @@ QUICK: dict[Case, tuple[str, ...]] = {
     (1, 16): ("ours", "fastapi_onnx", "mlflow", "floor"),
     (32, 16): ("ours",),
 }
+QUICK_SERVERS = (*QUICK[1, 16], "ours_no_log")
 
 
 @dataclass(frozen=True)
@@ -289,13 +290,7 @@ def main() -> None:
         parser.error("--pairs: at least 2, which have quartiles")
     prepare(FOLDER)
     known = servers(given.workers)
-    names = (
-        given.servers.split(",")
-        if given.servers
-        else ("ours_no_log", *QUICK[1, 16])
-        if given.quick
-        else [s.name for s in known]
-    )
+    names = given.servers.split(",") if given.servers else QUICK_SERVERS if given.quick else [s.name for s in known]
     chosen = [server for server in known if server.name in names]
     seconds = given.seconds or (1 if given.quick else 2)
     rounds = given.rounds or (2 if given.quick else 3)

@@ -258,7 +258,7 @@ class Predictor:
                     MulticlassPrediction(
                         prediction_id=name,
                         probabilities=dict(zip(manifest.classes, score, strict=True)),
-                        label=manifest.classes[score.index(max(score))],
+                        label=_likeliest(manifest.classes, score),
                     )
                     for name, score in zip(ids, scores, strict=True)
                 ]
@@ -363,17 +363,25 @@ def _binary_labels(classes: tuple[str, ...]) -> tuple[bool | str, bool | str]:
     return (False, True) if tuple(map(str.lower, names)) == ("false", "true") else (names[0], names[1])
 
 
+@cache
+def _binary_texts(classes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(label if isinstance(label, str) else str(label).lower() for label in _binary_labels(classes))
+
+
+def _likeliest(classes: tuple[str, ...], probabilities: list[float]) -> str:
+    return classes[probabilities.index(max(probabilities))]
+
+
 _LoggedScores = tuple[list[float], Sequence[str | None], Sequence[list[float] | None]]
 
 
 def _logged_binary(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
-    texts = [label if isinstance(label, str) else str(label).lower() for label in _binary_labels(classes)]
+    texts = _binary_texts(classes)
     return scores, [texts[score >= LABEL_FROM] for score in scores], [None] * len(scores)
 
 
 def _logged_multiclass(scores: list[list[float]], classes: tuple[str, ...]) -> _LoggedScores:
-    best = list(map(max, scores))
-    return best, [classes[of_row.index(score)] for of_row, score in zip(scores, best, strict=True)], scores
+    return list(map(max, scores)), [_likeliest(classes, of_row) for of_row in scores], scores
 
 
 def _logged_regression(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:

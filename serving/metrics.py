@@ -57,10 +57,10 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class _Histogram:
-    """slot: of the first bucket; one above them and the sum follow. counter: also goes up by one each time, -1 for none."""
+    """slot: of the first bucket; one above them and the sum follow. counter: slot that also goes up by one each time."""
 
     slot: int
-    counter: int
+    counter: int | None
     waiting: list[float] = field(default_factory=list)
 
     def settle(self, numbers: "memoryview[float]") -> None:
@@ -70,7 +70,7 @@ class _Histogram:
         counts = np.bincount(np.searchsorted(BUCKETS, seconds), minlength=len(BUCKETS) + 1).tolist()
         for slot, value in enumerate((*counts, sum(seconds)), self.slot):
             numbers[slot] += value
-        if self.counter >= 0:
+        if self.counter is not None:
             events = len(seconds)
             numbers[self.counter] += events
 
@@ -123,7 +123,7 @@ class Metrics:
         found = self._told.get((key, counter))
         if found is None:
             slot = self._slots.slots(key, len(BUCKETS) + 2)
-            counted = -1 if counter is None else self._slots.slots(counter)
+            counted = None if counter is None else self._slots.slots(counter)
             found = self._told.setdefault((key, counter), _Histogram(slot, counted))
         return found.waiting
 
