@@ -1,6 +1,7 @@
 """Metrics: what is counted, cheap enough for every request, and how Prometheus reads it over all workers."""
 
 import threading
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,14 +62,14 @@ class _Histogram:
 
     slot: int
     counter: int | None
-    waiting: list[float] = field(default_factory=list)
+    waiting: "array[float]" = field(default_factory=lambda: array("d"))
 
     def settle(self, numbers: "memoryview[float]") -> None:
-        seconds = _taken(self.waiting)
-        if not seconds:
+        seconds = np.frombuffer(_taken(self.waiting))
+        if not len(seconds):
             return
         counts = np.bincount(np.searchsorted(BUCKETS, seconds), minlength=len(BUCKETS) + 1).tolist()
-        for slot, value in enumerate((*counts, sum(seconds)), self.slot):
+        for slot, value in enumerate((*counts, float(seconds.sum())), self.slot):
             numbers[slot] += value
         if self.counter is not None:
             events = len(seconds)
@@ -78,7 +79,7 @@ class _Histogram:
 @dataclass(frozen=True)
 class _Counter:
     slot: int
-    waiting: list[float] = field(default_factory=list)
+    waiting: "array[float]" = field(default_factory=lambda: array("d"))
 
     def settle(self, numbers: "memoryview[float]") -> None:
         amount = sum(_taken(self.waiting))
@@ -147,7 +148,7 @@ class Metrics:
         self._slots.close()
 
 
-def _taken(waiting: list[float]) -> list[float]:
+def _taken(waiting: "array[float]") -> "array[float]":
     """What is in it, taken out; others go on appending to it."""
     taken = waiting[:]
     del waiting[: len(taken)]
