@@ -20,7 +20,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, framed, read_segments
+from mlops_assets.stores.write_ahead_file import DTYPES, WriteAheadFile, add_frame, read_segments
 
 FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
@@ -66,20 +66,15 @@ class LogHealth:
 
 @dataclass
 class _Frames:
-    """Of one product, not on disk yet. Counted as they come: who writes them holds up the requests of that moment.
+    """Of one product, not on disk yet, as they will be there: a hundred small pieces would be a hundred places in memory
+    that no cache holds, and joining them would hold up the requests of that moment.
 
     told: who waits for them; those are never kept after a failure."""
 
     columns: dict[str, str]
-    content: list[bytes] = field(default_factory=list)
+    content: bytearray = field(default_factory=bytearray)
     rows: int = 0
-    size: int = 0
     told: list[OnDisk] = field(default_factory=list)
-
-    def add(self, content: Sequence[bytes], rows: int, size: int) -> None:
-        self.content += content
-        self.rows += rows
-        self.size += size
 
 
 class PredictionLog:
@@ -109,44 +104,40 @@ class PredictionLog:
         self._is_closed = False
         self._wake = threading.Event()
         self._written = self._dropped = 0
-        self._last_error: str | None = None
+        self.last_error: str | None = None  # why the last write failed; read with every request
 
     @property
     def health(self) -> LogHealth:
         with self._memory:
             has_died = self._thread is not None and not self._thread.is_alive() and not self._is_closed
-            error = self._last_error or ("the writing thread has ended" if has_died else None)
+            error = self.last_error or ("the writing thread has ended" if has_died else None)
             waiting = sum(item.rows for item in self._waiting.values())
             return LogHealth(error is None, self._written, waiting, self._dropped, error)
-
-    @property
-    def last_error(self) -> str | None:
-        """Why the last write failed, None when it did not."""
-        return self._last_error
 
     def append(self, product: ModelProduct, rows: LoggedRows, on_disk: OnDisk | None = None) -> None:
         """Take rows into memory; never waits for the disk.
 
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
-        count, frame = len(rows[-1]), framed(rows)
-        size = sum(map(len, frame))
+        count, key = len(rows[-1]), (product.name, on_disk is not None)
         with self._memory:
-            if self._is_closed or self._buffered_bytes + size > self._max_buffered_bytes:
-                reason = self._last_error or "closed, or the disk is slow"
+            waiting = self._waiting.get(key) or _Frames(log_columns(product))
+            before = len(waiting.content)
+            add_frame(rows, waiting.content)
+            buffered = self._buffered_bytes + len(waiting.content) - before
+            if self._is_closed or buffered > self._max_buffered_bytes:
+                del waiting.content[before:]
+                reason = self.last_error or "closed, or the disk is slow"
                 if not self._dropped:
                     _log.error("prediction log: rows are dropped: %s", reason)
                 self._dropped += count
             else:
                 reason = None
-                key = product.name, on_disk is not None
-                waiting = self._waiting.get(key)
-                if waiting is None:
-                    waiting = self._waiting[key] = _Frames(log_columns(product))
-                waiting.add(frame, count, size)
+                self._waiting[key] = waiting
+                self._buffered_bytes = buffered
+                waiting.rows += count
                 if on_disk is not None:
                     waiting.told.append(on_disk)
-                self._buffered_bytes += size
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._keep_flushing, name="prediction-log", daemon=True)
                     self._thread.start()
@@ -202,7 +193,7 @@ class PredictionLog:
 
     def _keep_flushing(self) -> None:
         while not self._is_closed:
-            self._wake.wait(self._flush_seconds if self._last_error is None else RETRY_SECONDS)
+            self._wake.wait(self._flush_seconds if self.last_error is None else RETRY_SECONDS)
             self._wake.clear()
             self.flush()
             with self._disk:
@@ -228,7 +219,7 @@ class PredictionLog:
         if segment is None:
             segment = self._segments[product] = WriteAheadFile(self._root / product, waiting.columns)
         try:
-            segment.append(b"".join(waiting.content), waiting.rows)
+            segment.append(waiting.content, waiting.rows)
         except Exception:
             # go on in a new file: a torn last line of this one would spoil the next
             self._seal(self._segments.pop(product))
@@ -236,17 +227,18 @@ class PredictionLog:
         self._last_write = time.monotonic()
         with self._memory:
             self._written += waiting.rows
-            self._buffered_bytes -= waiting.size
+            self._buffered_bytes -= len(waiting.content)
 
     def _put_back(self, product: str, waiting: _Frames) -> None:
         with self._memory:
             if waiting.told:
                 # they are refused, and must not turn up later as if they had been answered
-                self._buffered_bytes -= waiting.size
+                self._buffered_bytes -= len(waiting.content)
                 return
             later = self._waiting.get((product, False))
             if later is not None:
-                waiting.add(later.content, later.rows, later.size)
+                waiting.content += later.content
+                waiting.rows += later.rows
             self._waiting[product, False] = waiting
 
     def _is_quiet(self) -> bool:
@@ -269,7 +261,7 @@ class PredictionLog:
 
     def _report(self, error: str | None) -> None:
         with self._memory:
-            before, self._last_error = self._last_error, error
+            before, self.last_error = self.last_error, error
         if error is not None and error != before:
             _log.error("prediction log: %s. Rows wait in memory and are tried again.", error)
         if error is None and before is not None:

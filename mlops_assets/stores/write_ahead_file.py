@@ -44,13 +44,18 @@ _FRAME = 0x8000_0000
 _Rows = list[list[Any]]
 # what reading bytes that are none of ours raises
 _DAMAGE = (KeyError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError, pl.exceptions.PolarsError)
-_pack = msgspec.msgpack.Encoder().encode
+_pack_into = msgspec.msgpack.Encoder().encode_into
 
 
-def framed(rows: Sequence[object]) -> tuple[bytes, bytes]:
-    """The two parts of a frame. Timestamps: microseconds since 1970, or moments."""
-    content = _pack(rows)
-    return (len(content) | _FRAME).to_bytes(4, "big"), content
+def add_frame(rows: Sequence[object], frames: bytearray) -> None:
+    """One more at their end; after an error they are as they were. Timestamps: microseconds since 1970, or moments."""
+    start = len(frames)
+    try:
+        _pack_into(rows, frames, start + 4)
+        frames[start : start + 4] = (len(frames) - start - 4 | _FRAME).to_bytes(4, "big")
+    except BaseException:
+        del frames[start:]
+        raise
 
 
 class WriteAheadFile:
@@ -70,13 +75,14 @@ class WriteAheadFile:
     def age_seconds(self) -> float:
         return time.monotonic() - self._opened
 
-    def append(self, lines: bytes, rows: int) -> None:
+    def append(self, lines: bytes | bytearray, rows: int) -> None:
         """On disk when this returns. Raises OSError: nothing of it was kept, the same lines may be tried again."""
         content = lines if self._size else msgspec.json.encode(self.columns) + b"\n" + lines
         try:
             written = 0
-            while written < len(content):
-                written += os.write(self._handle, content[written:])
+            with memoryview(content) as left:
+                while written < len(content):
+                    written += os.write(self._handle, left[written:])
             os.fsync(self._handle)
         except OSError:
             os.ftruncate(self._handle, self._size)

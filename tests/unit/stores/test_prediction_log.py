@@ -19,7 +19,7 @@ from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.dtypes import microseconds
 from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
-from mlops_assets.stores.write_ahead_file import WriteAheadFile, framed, read_write_ahead
+from mlops_assets.stores.write_ahead_file import WriteAheadFile, add_frame, read_write_ahead
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -47,7 +47,9 @@ def answers(*names: str, minutes: tuple[int, ...] = (), product: ModelProduct = 
 
 
 def frame(rows: Sequence[object]) -> bytes:
-    return b"".join(framed(rows))
+    content = bytearray()
+    add_frame(rows, content)
+    return bytes(content)
 
 
 @pytest.fixture
@@ -210,6 +212,17 @@ def test_a_frame_holds_what_rows_share_once_then_columns_then_the_rest_of_each_r
 
     assert rows is not None
     assert rows.rows() == [("1", "a", "true", "UA", "9"), ("1", "b", "false", "US", None), ("2", "c", None, "B6", "4")]
+
+
+def test_a_write_that_cannot_be_packed_leaves_those_before_it_as_they_are() -> None:
+    content = bytearray()
+    add_frame(answers("a"), content)
+    before = bytes(content)
+
+    with pytest.raises(TypeError):
+        add_frame(((), [["b"], [object()]], [()], [()]), content)
+
+    assert content == before
 
 
 @pytest.mark.parametrize(
