@@ -1,6 +1,6 @@
 """The prediction API beside what people pick today: one model, distinct rows, one load tool, interleaved.
 
-    python benchmarks/serving.py [--quick] [--seconds 2] [--rounds 3] [--pairs 15] [--workers 1] [--servers ours,floor]
+    python benchmarks/serving.py [--quick] [--seconds 2] [--rounds 3] [--starts 5] [--workers 1] [--servers ours,floor]
 
 All servers are up, one at a time is asked, round by round, by `wrk` (Debian's package) on loopback. CPU is of the server's
 whole process tree, so the client does not count; the floor, which does nothing, shows that the client is not the limit.
@@ -35,6 +35,7 @@ PARTS = Path(__file__).parent / "serving_parts"
 FOLDER = Path(__file__).parents[1] / "var" / "benchmarks" / "serving"
 START_SECONDS = 120
 PAIR_SECONDS = 1
+PAIRS = 4  # of runs with and without log and metrics, per start of both
 IDLE_AFTER, IDLE_SECONDS = 0.7, 0.02  # seconds, and of CPU in them: a server without requests takes less
 Case = tuple[int, int]  # rows of a request, clients
 FULL: tuple[Case, ...] = tuple((batch, clients) for batch in (1, 32, 1_024) for clients in (1, 16, 64))
@@ -180,33 +181,41 @@ def until_idle(running: Running) -> float:
         before = now
 
 
-def overhead(ours: Running, without: Running, pairs: int) -> dict[str, list[float]]:
+def overhead(ours: Server, without: Server, starts: int) -> dict[str, list[float]]:
     """What log and metrics add to the CPU of a request and take from the requests a second, as shares, once per pair of
-    runs; the order of a pair alternates, so that a machine that others use slows both alike.
+    runs; the order of a pair alternates, so that a machine that others use slows both alike. Two processes of one program
+    differ by some percent for as long as they live, so they are started several times.
 
     parquet: CPU µs a request of what the log does afterwards, in quiet; waited for, so that it is in neither run."""
     shares: dict[str, list[float]] = {"cpu": [], "rps": [], "parquet": []}
-    load(without, (1, 16), PAIR_SECONDS)  # the other one is warm
-    until_idle(ours)
-    for number in range(pairs):
-        run = {}
-        for item in (ours, without) if number % 2 else (without, ours):
-            run[item.server.name] = load(item, (1, 16), PAIR_SECONDS)
-            if item is ours:
-                shares["parquet"].append(1e6 * until_idle(ours) / run[item.server.name]["requests"])
-        with_both, with_none = run[ours.server.name], run[without.server.name]
-        shares["cpu"].append(with_both["cpu"] / with_none["cpu"] - 1)
-        shares["rps"].append(1 - with_both["rps"] / with_none["rps"])
+    for _ in range(starts):
+        pair = [Running(ours), Running(without)]
+        try:
+            for item in pair:
+                item.wait()
+                load(item, (1, 16), PAIR_SECONDS)  # warm
+            until_idle(pair[0])
+            for number in range(PAIRS):
+                run = {}
+                for item in pair if number % 2 else pair[::-1]:
+                    run[item.server.name] = load(item, (1, 16), PAIR_SECONDS)
+                    if item is pair[0]:
+                        shares["parquet"].append(1e6 * until_idle(item) / run[item.server.name]["requests"])
+                with_both, with_none = run[ours.name], run[without.name]
+                shares["cpu"].append(with_both["cpu"] / with_none["cpu"] - 1)
+                shares["rps"].append(1 - with_both["rps"] / with_none["rps"])
+        finally:
+            for item in pair:
+                item.stop()
     return shares
 
 
 def measure(
-    chosen: list[Server], cases: dict[Case, tuple[str, ...]], seconds: float, rounds: int, pairs: int
-) -> tuple[dict[tuple[str, Case], dict[str, float]], float, dict[str, list[float]]]:
-    """Medians over the rounds, the in-process path's CPU (the least, measured between the rounds), and `overhead`."""
+    chosen: list[Server], cases: dict[Case, tuple[str, ...]], seconds: float, rounds: int
+) -> tuple[dict[tuple[str, Case], dict[str, float]], float]:
+    """Medians over the rounds, and the in-process path's CPU, measured between the rounds."""
     found: dict[tuple[str, Case], list[dict[str, float]]] = defaultdict(list)
     alone = []
-    shares: dict[str, list[float]] = {}
     running = [Running(server) for server in chosen]
     try:
         for item in running:
@@ -219,16 +228,13 @@ def measure(
                         continue
                     figures = load(item, case, seconds)
                     found[item.server.name, case].append({**figures, "memory": item.memory_mb()})
-        named = {item.server.name: item for item in running}
-        if "ours" in named and "ours_no_log" in named:
-            shares = overhead(named["ours"], named["ours_no_log"], pairs)
     finally:
         for item in running:
             item.stop()
     medians = {
         key: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for key, runs in found.items()
     }
-    return medians, statistics.median(alone), shares
+    return medians, statistics.median(alone)
 
 
 def show(medians: dict[tuple[str, Case], dict[str, float]]) -> None:
@@ -280,14 +286,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--pairs", type=int, help="of runs with and without log and metrics")
+    parser.add_argument("--starts", type=int, help="of the two servers that tell what log and metrics cost")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--servers")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed. It is a Debian package: apt-get install wrk")
-    if given.pairs == 1:
-        parser.error("--pairs: at least 2, which have quartiles")
     prepare(FOLDER)
     known = servers(given.workers)
     names = given.servers.split(",") if given.servers else QUICK_SERVERS if given.quick else [s.name for s in known]
@@ -295,10 +299,15 @@ def main() -> None:
     seconds = given.seconds or (1 if given.quick else 2)
     rounds = given.rounds or (2 if given.quick else 3)
     every = {case: tuple(s.name for s in known if not s.is_slow or case in SOME) for case in FULL}
-    medians, alone, shares = measure(
-        chosen, QUICK if given.quick else every, seconds, rounds, given.pairs or (4 if given.quick else 15)
-    )
+    if given.quick:  # there it is asked for its overhead alone
+        chosen = [server for server in chosen if server.name != "ours_no_log"]
+    medians, alone = measure(chosen, QUICK if given.quick else every, seconds, rounds)
     show(medians)
+    named = {server.name: server for server in known if server.name in names}
+    shares = {}
+    if {"ours", "ours_no_log"} <= set(named):
+        starts = given.starts or (1 if given.quick else 5)
+        shares = overhead(named["ours"], named["ours_no_log"], starts)
     print(json.dumps(figures(medians, alone, shares)))
 
 

@@ -16,7 +16,7 @@ from mlops_assets.products.policy import Durability, Outage
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import Manifest
-from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
+from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, Row, log_columns
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
 from serving.explaining import explain, refuse_to_explain
@@ -111,6 +111,12 @@ class Predictor:
             self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
         )
         self._answers: dict[tuple[int, str], Amounts] = {}
+        # said once: an answer's way is short enough for members of enumerations to count
+        serving = product.serving
+        self._is_logged, self._waits_for_disk = serving.log_predictions, serving.durability is Durability.STRICT
+        self._refuses_unlogged = serving.log_predictions and serving.outage is Outage.REFUSE
+        self._answer_type = ANSWERS[product.task]
+        self._predictions, self._logged_scores = _BY_TASK[product.task]
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = {column.name for column in product.request_columns()}.difference(product.feature_names)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,8 +182,7 @@ class Predictor:
         *,
         with_features: bool = False,
     ) -> _Call:
-        serving = self._product.serving
-        if serving.log_predictions and serving.outage is Outage.REFUSE and self._log.last_error is not None:
+        if self._refuses_unlogged and self._log.last_error is not None:
             raise NotLogged(_not_logged(self._product.name, self._log.last_error))
         call = _Call(rows, request_id, trace_id, with_features, model, role, self._running_loop(), settle)
         self._batcher.put(call)
@@ -220,15 +225,23 @@ class Predictor:
             for call in calls:
                 self._batcher.answer([call])
             return
-        predictions = self._predictions(calls[0].model.bundle.manifest, rows, scored)
+        manifest, scores = calls[0].model.bundle.manifest, scored.scores.tolist()
+        ids = [new_id() if row.prediction_id is UNSET else row.prediction_id for row in rows]
+        predictions = self._predictions(ids, scores, manifest)
+        for number, of_row in scored.warnings.items():
+            predictions[number].warnings = of_row
         self._fill(calls, predictions, inputs)
         modelled = time.perf_counter_ns()
-        self._settle_when_logged(calls, rows, predictions, scored)
+        if self._is_logged:
+            logged = self._logged(calls, rows, ids, scores, inputs)
+            self._settle_when_logged(calls, logged)
+        else:
+            _settle_from_anywhere(calls)
         self._tell(calls, scored, started, featured, modelled)
 
     def _fill(self, calls: list[_Call], predictions: list[Prediction], inputs: list[tuple[Value, ...]]) -> None:
         """Give every call its share."""
-        answers = ANSWERS[self._product.task]
+        answers = self._answer_type
         version, start = calls[0].model.bundle.manifest.version, 0
         for call in calls:
             end = start + len(call.rows)
@@ -242,55 +255,8 @@ class Predictor:
             )
             start = end
 
-    def _predictions(self, manifest: Manifest, rows: Sequence[RowStruct], scored: Scored) -> list[Prediction]:
-        scores = scored.scores.tolist()
-        ids = [new_id() if row.prediction_id is UNSET else row.prediction_id for row in rows]
-        predictions: list[Any]
-        match manifest.task:
-            case Task.BINARY:
-                labels = _binary_labels(manifest.classes)
-                predictions = [
-                    BinaryPrediction(prediction_id=name, probability=score, label=labels[score >= LABEL_FROM])
-                    for name, score in zip(ids, scores, strict=True)
-                ]
-            case Task.MULTICLASS:
-                predictions = [
-                    MulticlassPrediction(
-                        prediction_id=name,
-                        probabilities=dict(zip(manifest.classes, score, strict=True)),
-                        label=_likeliest(manifest.classes, score),
-                    )
-                    for name, score in zip(ids, scores, strict=True)
-                ]
-            case Task.REGRESSION:
-                unit = manifest.label_unit
-                predictions = [
-                    RegressionPrediction(prediction_id=name, value=score, unit=unit)
-                    for name, score in zip(ids, scores, strict=True)
-                ]
-        for number, warnings in scored.warnings.items():
-            predictions[number].warnings = warnings
-        return predictions
-
-    def _settle_when_logged(
-        self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Prediction], scored: Scored
-    ) -> None:
-        """Hand out the answers: at once, or in strict durability when they are on disk."""
-        if not self._product.serving.log_predictions:
-            _settle_from_anywhere(calls)
-        elif self._product.serving.durability is Durability.STRICT:
-
-            def on_disk(failure: str | None) -> None:
-                error = None if failure is None else NotLogged(_not_logged(self._product.name, failure))
-                calls[0].loop.call_soon_threadsafe(_settle, calls, error)
-
-            self._log.append(self._product, self._logged(calls, rows, predictions, scored), on_disk)
-        else:
-            self._log.append(self._product, self._logged(calls, rows, predictions, scored))
-            _settle_from_anywhere(calls)
-
     def _logged(
-        self, calls: list[_Call], rows: Sequence[RowStruct], predictions: list[Any], scored: Scored
+        self, calls: list[_Call], rows: Sequence[RowStruct], ids: list[str], scores: list[Any], inputs: Sequence[Row]
     ) -> LoggedRows:
         """In the order of `log_columns`: its own, what was asked, features."""
         served_at, manifest = self._now(), calls[0].model.bundle.manifest
@@ -302,12 +268,25 @@ class Predictor:
                 [call.received // 1_000 + ahead for call in asking],
                 [call.request_id for call in asking],
                 [call.trace_id for call in asking],
-                [prediction.prediction_id for prediction in predictions],
-                *_LOGGED_SCORES[manifest.task](scored.scores.tolist(), manifest.classes),
+                ids,
+                *self._logged_scores(scores, manifest.classes),
             ),
             list(map(self._asked, rows)),
-            scored.inputs,
+            inputs,
         )
+
+    def _settle_when_logged(self, calls: list[_Call], logged: LoggedRows) -> None:
+        """Hand out the answers: at once, or in strict durability when they are on disk."""
+        if not self._waits_for_disk:
+            self._log.append(self._product, logged)
+            _settle_from_anywhere(calls)
+            return
+
+        def on_disk(failure: str | None) -> None:
+            error = None if failure is None else NotLogged(_not_logged(self._product.name, failure))
+            calls[0].loop.call_soon_threadsafe(_settle, calls, error)
+
+        self._log.append(self._product, logged, on_disk)
 
     def _tell(self, calls: list[_Call], scored: Scored, started: int, featured: int, modelled: int) -> None:
         self._queued_for.extend([1e-9 * (started - call.received) for call in calls])
@@ -372,7 +351,16 @@ def _likeliest(classes: tuple[str, ...], probabilities: list[float]) -> str:
     return classes[probabilities.index(max(probabilities))]
 
 
+# prediction, label and probabilities in the log
 _LoggedScores = tuple[list[float], Sequence[str | None], Sequence[list[float] | None]]
+
+
+def _binary_predictions(ids: list[str], scores: list[float], manifest: Manifest) -> list[Prediction]:
+    labels = _binary_labels(manifest.classes)
+    return [
+        BinaryPrediction(prediction_id=name, probability=score, label=labels[score >= LABEL_FROM])
+        for name, score in zip(ids, scores, strict=True)
+    ]
 
 
 def _logged_binary(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
@@ -380,18 +368,37 @@ def _logged_binary(scores: list[float], classes: tuple[str, ...]) -> _LoggedScor
     return scores, [texts[score >= LABEL_FROM] for score in scores], [None] * len(scores)
 
 
+def _multiclass_predictions(ids: list[str], scores: list[list[float]], manifest: Manifest) -> list[Prediction]:
+    classes = manifest.classes
+    return [
+        MulticlassPrediction(
+            prediction_id=name, probabilities=dict(zip(classes, score, strict=True)), label=_likeliest(classes, score)
+        )
+        for name, score in zip(ids, scores, strict=True)
+    ]
+
+
 def _logged_multiclass(scores: list[list[float]], classes: tuple[str, ...]) -> _LoggedScores:
     return list(map(max, scores)), [_likeliest(classes, of_row) for of_row in scores], scores
+
+
+def _regression_predictions(ids: list[str], scores: list[float], manifest: Manifest) -> list[Prediction]:
+    unit = manifest.label_unit
+    return [
+        RegressionPrediction(prediction_id=name, value=score, unit=unit)
+        for name, score in zip(ids, scores, strict=True)
+    ]
 
 
 def _logged_regression(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
     return scores, [None] * len(scores), [None] * len(scores)
 
 
-_LOGGED_SCORES: dict[Task, Callable[[Any, tuple[str, ...]], _LoggedScores]] = {
-    Task.BINARY: _logged_binary,
-    Task.MULTICLASS: _logged_multiclass,
-    Task.REGRESSION: _logged_regression,
+_Predictions = Callable[[list[str], list[Any], Manifest], list[Prediction]]
+_BY_TASK: dict[Task, tuple[_Predictions, Callable[[Any, tuple[str, ...]], _LoggedScores]]] = {
+    Task.BINARY: (_binary_predictions, _logged_binary),
+    Task.MULTICLASS: (_multiclass_predictions, _logged_multiclass),
+    Task.REGRESSION: (_regression_predictions, _logged_regression),
 }
 
 

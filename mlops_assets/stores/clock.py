@@ -43,22 +43,23 @@ class WatchedClock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._clock = clock_of(path)
-        self._looked = time.monotonic()
+        self._look()
 
     def now(self) -> datetime:
-        self._look()
+        if time.monotonic() > self._look_again:
+            self._look()
         return self._clock.now()
 
     def microseconds(self) -> int:
         """Since 1970."""
-        self._look()
-        if isinstance(self._clock, SystemClock):
+        if time.monotonic() > self._look_again:
+            self._look()
+        if self._is_wall_clock:
             return time.time_ns() // 1_000
         from mlops_assets.stores.dtypes import microseconds  # with Polars, which definitions load without
 
         return microseconds(self._clock.now())
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._clock, self._looked = clock_of(self._path), time.monotonic()
+        self._clock, self._look_again = clock_of(self._path), time.monotonic() + LOOK_SECONDS
+        self._is_wall_clock = isinstance(self._clock, SystemClock)
