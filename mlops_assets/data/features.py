@@ -1,7 +1,8 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import narwhals as nw
@@ -10,7 +11,7 @@ from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
 from mlops_assets.errors import FeatureNotFinite
-from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView, Lookup
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
 
@@ -21,13 +22,17 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
     keys = {name for view in product.lookups for name in view.key}
-    coded_tables = {name: _coded(table, keys) for name, table in tables.items()}
-    asked = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
-    featured = _coded(asked, keys)
+    coded_tables = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
+    featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
+    codes = {name: f"_code_of_{name}" for name in keys}
+    texts = _coded(featured, keys)
+    # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
+    featured = featured.with_columns(**{codes[name]: code for name, code in texts.items()})
     for view in product.lookups:
-        known = _coded(_known(view, tables, coded_tables), view.key)
-        featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True)
-    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String)))
+        known = _known(view, tables, coded_tables)
+        by = [codes[name] if name in texts else name for name in view.key]
+        featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True, by=by)
+    return model_inputs(product, featured)
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -72,26 +77,32 @@ def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.Data
     )
 
 
-def _coded(frame: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
+def _coded(frame: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Expr]:
     """Texts among these columns as codes: grouping, sorting within and joining by them takes half the time."""
-    texts = [name for name, dtype in frame.collect_schema().items() if name in names and dtype == pl.String]
-    return frame.with_columns(pl.col(texts).cast(pl.Categorical)) if texts else frame
+    texts = (name for name, dtype in frame.collect_schema().items() if name in names and dtype == pl.String)
+    return {name: pl.col(name).cast(pl.Categorical) for name in texts}
 
 
 def _known(view: FeatureView, tables: Mapping[str, pl.LazyFrame], coded: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """The view's values by keys as codes; by keys as texts where the lookup reads into the text.
+    """The view's values, keys as codes; made of codes too, except where the lookup reads into the text."""
+    assert view.lookup is not None
+    schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
+    known = lookup_table(view, coded if _takes_codes(view.lookup, schemas) else tables)
+    return known.with_columns(**_coded(known, view.key))
 
-    Polars compares, orders and joins codes as it does texts, and refuses all else: tried on one row."""
+
+@cache
+def _takes_codes(lookup: Lookup, schemas: tuple[tuple[str, tuple[tuple[str, pl.DataType], ...]], ...]) -> bool:
+    """Polars compares, orders and joins codes as it does texts, and refuses all else: tried on one row."""
     try:
-        lookup_table(view, {name: _one_row_of(table) for name, table in coded.items()}).collect()
+        nw.to_native(lookup({name: nw.from_native(_one_row(schema)) for name, schema in schemas})).collect()
     except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):
-        return lookup_table(view, tables)
-    return lookup_table(view, coded)
+        return False
+    return True
 
 
-def _one_row_of(table: pl.LazyFrame) -> pl.LazyFrame:
-    schema = table.collect_schema()
-    ones = [pl.lit("1" if dtype == pl.Categorical else 1).cast(dtype).alias(name) for name, dtype in schema.items()]
+def _one_row(schema: Iterable[tuple[str, pl.DataType]]) -> pl.LazyFrame:
+    ones = [pl.lit("1" if dtype == pl.Categorical else 1).cast(dtype).alias(name) for name, dtype in schema]
     return pl.select(ones).lazy()
 
 

@@ -23,6 +23,7 @@ EVENT_TIME = "event_time"  # column of a lookup table: when the value was true
 CREATED_TIME = "created_time"  # column of a lookup table: when it was learned
 
 Tables = Mapping[str, nw.LazyFrame[Any]]
+Lookup = Callable[[Tables], nw.LazyFrame[Any]]
 
 
 class FeatureKind(StrEnum):
@@ -63,7 +64,7 @@ class FeatureView:
     name: str
     features: tuple[Feature, ...]
     key: tuple[str, ...] = ()
-    lookup: Callable[[Tables], nw.LazyFrame[Any]] | None = None
+    lookup: Lookup | None = None
     time_to_live: timedelta | None = None
     lookback: timedelta = timedelta(0)
     description: str = ""
