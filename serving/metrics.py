@@ -16,7 +16,7 @@ BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5
 
 
 class Amounts(Protocol):
-    """Where they are told; a list, since nothing else costs as little."""
+    """Where they are told, for the price of an append: an array, or what keeps nothing."""
 
     def append(self, amount: float, /) -> None: ...
     def extend(self, amounts: Iterable[float], /) -> None: ...
