@@ -66,8 +66,7 @@ class LogHealth:
 
 @dataclass
 class _Frames:
-    """Of one product, not on disk yet, as they will be there: a hundred small pieces would be a hundred places in memory
-    that no cache holds, and joining them would hold up the requests of that moment.
+    """Of one product, not on disk yet, as they will be there.
 
     told: who waits for them; those are never kept after a failure."""
 
@@ -92,7 +91,9 @@ class PredictionLog:
         self._max_buffered_bytes = max_buffered_bytes
         self._segment_rows = segment_rows
         self._flush_seconds = flush_seconds
-        self._memory = threading.Lock()  # guards what waits and the counters; held for microseconds
+        self._memory = (
+            threading.Lock()
+        )  # guards what waits and the counters; held while rows are packed, never while writing
         self._disk = threading.Lock()  # guards the segments; held while writing
         self._waiting: dict[tuple[str, bool], _Frames] = {}  # of a product, whether somebody waits for them
         self._buffered_bytes = 0
@@ -104,7 +105,7 @@ class PredictionLog:
         self._is_closed = False
         self._wake = threading.Event()
         self._written = self._dropped = 0
-        self.last_error: str | None = None  # why the last write failed; read with every request
+        self.last_error: str | None = None  # why the last write failed; to be read, as is done with every request
 
     @property
     def health(self) -> LogHealth:
@@ -234,11 +235,12 @@ class PredictionLog:
             if waiting.told:
                 # they are refused, and must not turn up later as if they had been answered
                 self._buffered_bytes -= len(waiting.content)
-                return
+                waiting = _Frames(waiting.columns)
             later = self._waiting.get((product, False))
             if later is not None:
-                waiting.content += later.content
+                waiting.content = waiting.content + later.content  # the failed write may still hold on to the old one
                 waiting.rows += later.rows
+            # without a row, too: where all are refused while writes fail, nothing else would find that they succeed again
             self._waiting[product, False] = waiting
 
     def _is_quiet(self) -> bool:
@@ -258,6 +260,9 @@ class PredictionLog:
         except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live: others wait for it)
             # the write-ahead file stays and is read as it is
             self._report(f"{segment.path} could not become Parquet: {failure}")
+            with self._memory:
+                # the next write says that all is well, and there may be no other
+                self._waiting.setdefault((segment.path.parent.name, False), _Frames(segment.columns))
 
     def _report(self, error: str | None) -> None:
         with self._memory:

@@ -120,14 +120,16 @@ def a_file_where_the_log_should_be(home: Home) -> None:
     home.prediction_log.write_text("a disk that takes nothing")
 
 
+@pytest.mark.parametrize("outage", Outage)
 def test_strict_durability_refuses_while_the_disk_takes_nothing_and_answers_again_afterwards(
-    home: Home, row: Json
+    home: Home, row: Json, outage: Outage
 ) -> None:
     deploy_tiny(home, flight_delay)
     a_file_where_the_log_should_be(home)
-    with a_client(home, [serving(durability=Durability.STRICT)]) as client:
+    with a_client(home, [serving(durability=Durability.STRICT, outage=outage)]) as client:
         refused = client.post(PREDICT, json={"rows": [{**row, "prediction_id": "refused"}]})
         home.prediction_log.unlink()
+        eventually(lambda: client.get("/health/ready").json()["prediction_log"]["is_writing"])
         answered = client.post(PREDICT, json={"rows": [{**row, "prediction_id": "answered"}]})
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -4,6 +4,7 @@ import errno
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.stores.dtypes import microseconds
-from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, log_columns
+from mlops_assets.stores.prediction_log import RETRY_SECONDS, LoggedRows, PredictionLog, log_columns
 from mlops_assets.stores.write_ahead_file import WriteAheadFile, add_frame, read_write_ahead
 
 NOON = datetime(2013, 7, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -393,6 +394,26 @@ def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(
     log.close()
 
 
+def test_that_the_disk_is_well_again_shows_although_nobody_may_append(tmp_path: Path) -> None:
+    root = tmp_path / "log"
+    root.write_text("a file where the folder should be")
+    log = PredictionLog(root)
+    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    log.append(flight_delay, answers("refused"), told.put)
+    told.get(timeout=10)
+    time.sleep(2 * RETRY_SECONDS)
+    while_it_fails = log.last_error
+
+    root.unlink()
+    time.sleep(2 * RETRY_SECONDS)
+
+    assert while_it_fails is not None
+    assert log.last_error is None
+    assert log.health.is_writing
+    assert log.read("flight_delay").is_empty()
+    log.close()
+
+
 def test_of_one_failed_write_only_what_nobody_waits_for_is_tried_again(tmp_path: Path) -> None:
     root = tmp_path / "log"
     root.write_text("a file where the folder should be")
@@ -432,6 +453,8 @@ def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatc
 
     assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
     assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    time.sleep(2 * RETRY_SECONDS)
+    assert log.last_error is None  # or who refuses to answer without the log would never answer again
     log.close()
 
 
