@@ -98,7 +98,7 @@ class Bundle:
     def open(cls, folder: Path, product: ModelProduct | None = None, *, threads: int = 1) -> "Bundle":
         """Check every checksum and load the model.
 
-        Raises BundleError: a file is missing or damaged, or `product` now defines its features differently."""
+        Raises BundleError: a file is missing or damaged, or `product` now has another task or other features."""
         import onnxruntime
 
         manifest = read_manifest(folder)
@@ -112,6 +112,11 @@ class Bundle:
             raise BundleError(
                 f"version {manifest.version} of {product.name} was trained on other feature definitions than the code has now. "
                 "Retrain it, or go back to the code it was trained with."
+            )
+        if product is not None and product.task is not manifest.task:
+            raise BundleError(
+                f"version {manifest.version} of {product.name} was trained for the task {manifest.task}, and the product "
+                f"declares {product.task} now. Retrain it, or go back to the code it was trained with."
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

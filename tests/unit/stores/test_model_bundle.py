@@ -16,6 +16,7 @@ from mlops_assets.errors import BundleError
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.products.task import Task
 from mlops_assets.stores.model_bundle import MANIFEST, MODEL, Bundle, Input, encode, read_manifest, write_bundle
 from tests.tiny_bundle import CATEGORIES, tiny_manifest, write_tiny_bundle
 
@@ -128,6 +129,13 @@ def test_a_bundle_of_other_feature_definitions_is_refused(folder: Path) -> None:
     changed = dataclasses.replace(flight_delay, features=flight_delay.features[:-1])
 
     with pytest.raises(BundleError, match="trained on other feature definitions"):
+        Bundle.open(folder, changed)
+
+
+def test_a_bundle_of_another_task_is_refused(folder: Path) -> None:
+    changed = dataclasses.replace(flight_delay, task=Task.REGRESSION, metric="mae", gates=())
+
+    with pytest.raises(BundleError, match="trained for the task binary, and the product declares regression"):
         Bundle.open(folder, changed)
 
 
