@@ -22,17 +22,20 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
     keys = {name for view in product.lookups for name in view.key}
-    coded_tables = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
+    coded = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
+    schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
     featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
     codes = {name: f"_code_of_{name}" for name in keys}
     texts = _coded(featured, keys)
     # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
     featured = featured.with_columns(**{codes[name]: code for name, code in texts.items()})
     for view in product.lookups:
-        known = _known(view, tables, coded_tables)
+        known = lookup_table(view, coded if _takes_codes(view.lookup, schemas) else tables)
+        known = known.with_columns(**_coded(known, view.key))
         by = [codes[name] if name in texts else name for name in view.key]
         featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True, by=by)
-    return model_inputs(product, featured)
+    # values of a view can be made of another one's key
+    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String)))
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -83,17 +86,11 @@ def _coded(frame: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Expr]:
     return {name: pl.col(name).cast(pl.Categorical) for name in texts}
 
 
-def _known(view: FeatureView, tables: Mapping[str, pl.LazyFrame], coded: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """The view's values, keys as codes; made of codes too, except where the lookup reads into the text."""
-    assert view.lookup is not None
-    schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
-    known = lookup_table(view, coded if _takes_codes(view.lookup, schemas) else tables)
-    return known.with_columns(**_coded(known, view.key))
-
-
 @cache
-def _takes_codes(lookup: Lookup, schemas: tuple[tuple[str, tuple[tuple[str, pl.DataType], ...]], ...]) -> bool:
-    """Polars compares, orders and joins codes as it does texts, and refuses all else: tried on one row."""
+def _takes_codes(lookup: Lookup | None, schemas: tuple[tuple[str, tuple[tuple[str, pl.DataType], ...]], ...]) -> bool:
+    """Not where it reads into the text. Polars compares, orders and joins codes as it does texts, and refuses what needs
+    the text itself: tried on one row."""
+    assert lookup is not None
     try:
         nw.to_native(lookup({name: nw.from_native(_one_row(schema)) for name, schema in schemas})).collect()
     except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):

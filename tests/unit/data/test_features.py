@@ -103,6 +103,18 @@ def test_a_lookup_may_read_the_text_of_its_key(is_told: nw.Expr):
     assert found.sort("ride")["last_wait"].is_null().to_list() == [False, True]
 
 
+def test_a_number_may_be_made_of_the_text_that_is_the_key():
+    def terminals(tables: Tables) -> Any:
+        return waits(tables).with_columns(nw.col("origin").alias("terminal"))
+
+    view = dataclasses.replace(LAST_WAIT, features=(Feature("terminal"),), lookup=terminals)
+    told, asked = rides(a_ride(1, january(2, 8), origin="77")), rides(a_ride(2, january(2, 12), origin="77"))
+
+    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()}).collect()
+
+    assert found["terminal"].to_list() == [77.0]
+
+
 def test_no_rows_have_no_features():
     product = a_product(features=(LAST_WAIT, BASKET))
 
