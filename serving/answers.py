@@ -111,7 +111,7 @@ class Predictor:
             self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
         )
         self._answers: dict[tuple[int, str], Amounts] = {}
-        # said once: an answer's way is short enough for members of enumerations to count
+        # asked here, not with every batch: to look up what is declared is a part of an answer's time
         serving = product.serving
         self._is_logged, self._waits_for_disk = serving.log_predictions, serving.durability is Durability.STRICT
         self._refuses_unlogged = serving.log_predictions and serving.outage is Outage.REFUSE

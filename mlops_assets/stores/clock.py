@@ -43,23 +43,25 @@ class WatchedClock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._look()
+        self._replay: ReplayClock | None = None
+        self._look_again = 0.0
 
     def now(self) -> datetime:
-        if time.monotonic() > self._look_again:
-            self._look()
-        return self._clock.now()
+        replay = self._watched()
+        return SystemClock().now() if replay is None else replay.now()
 
     def microseconds(self) -> int:
         """Since 1970."""
-        if time.monotonic() > self._look_again:
-            self._look()
-        if self._is_wall_clock:
+        replay = self._watched()
+        if replay is None:
             return time.time_ns() // 1_000
         from mlops_assets.stores.dtypes import microseconds  # with Polars, which definitions load without
 
-        return microseconds(self._clock.now())
+        return microseconds(replay.now())
 
-    def _look(self) -> None:
-        self._clock, self._look_again = clock_of(self._path), time.monotonic() + LOOK_SECONDS
-        self._is_wall_clock = isinstance(self._clock, SystemClock)
+    def _watched(self) -> ReplayClock | None:
+        if time.monotonic() > self._look_again:
+            clock = clock_of(self._path)
+            self._replay = clock if isinstance(clock, ReplayClock) else None
+            self._look_again = time.monotonic() + LOOK_SECONDS
+        return self._replay
