@@ -299,15 +299,14 @@ def main() -> None:
     prepare(FOLDER)
     known = servers(given.workers)
     names = given.servers.split(",") if given.servers else QUICK_SERVERS if given.quick else [s.name for s in known]
-    chosen = [server for server in known if server.name in names]
+    named = {server.name: server for server in known if server.name in names}
+    # in a quick run it is asked for its overhead alone
+    chosen = [server for server in named.values() if not (given.quick and server.name == "ours_no_log")]
     seconds = given.seconds or (1 if given.quick else 2)
     rounds = given.rounds or (2 if given.quick else 3)
     every = {case: tuple(s.name for s in known if not s.is_slow or case in SOME) for case in FULL}
-    if given.quick:  # there it is asked for its overhead alone
-        chosen = [server for server in chosen if server.name != "ours_no_log"]
     medians, alone = measure(chosen, QUICK if given.quick else every, seconds, rounds)
     show(medians)
-    named = {server.name: server for server in known if server.name in names}
     shares = {}
     if {"ours", "ours_no_log"} <= set(named):
         starts = given.starts or (1 if given.quick else 9)

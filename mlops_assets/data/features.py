@@ -25,14 +25,14 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     coded = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
     schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
     featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
-    codes = {name: f"_code_of_{name}" for name in keys}
     texts = _coded(featured, keys)
+    codes = {name: f"_code_of_{name}" for name in texts}
     # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
     featured = featured.with_columns(**{codes[name]: code for name, code in texts.items()})
     for view in product.lookups:
         known = lookup_table(view, coded if _takes_codes(view.lookup, schemas) else tables)
         known = known.with_columns(**_coded(known, view.key))
-        by = [codes[name] if name in texts else name for name in view.key]
+        by = [codes.get(name, name) for name in view.key]
         featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True, by=by)
     # values of a view can be made of another one's key
     return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String)))
@@ -40,9 +40,13 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
     """The view's values with both clocks, from the source's tables (on Polars or on Spark)."""
-    assert view.lookup is not None
+    return _looked_up(view.lookup, tables)
+
+
+def _looked_up(lookup: Lookup | None, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
+    assert lookup is not None
     wrapped: dict[str, nw.LazyFrame[Any]] = {name: nw.from_native(table) for name, table in tables.items()}
-    found: IntoLazyFrameT = nw.to_native(view.lookup(wrapped))
+    found: IntoLazyFrameT = nw.to_native(lookup(wrapped))
     return found
 
 
@@ -90,9 +94,8 @@ def _coded(frame: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Expr]:
 def _takes_codes(lookup: Lookup | None, schemas: tuple[tuple[str, tuple[tuple[str, pl.DataType], ...]], ...]) -> bool:
     """Not where it reads into the text. Polars compares, orders and joins codes as it does texts, and refuses what needs
     the text itself: tried on one row."""
-    assert lookup is not None
     try:
-        nw.to_native(lookup({name: nw.from_native(_one_row(schema)) for name, schema in schemas})).collect()
+        _looked_up(lookup, {name: _one_row(schema) for name, schema in schemas}).collect()
     except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):
         return False
     return True
