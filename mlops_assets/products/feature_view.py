@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import narwhals as nw
 
@@ -41,7 +41,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input. `expression` is set in request views, None where the lookup table delivers the column."""
+    """One model input. `expression` is None where a lookup table delivers the column."""
 
     name: str
     expression: nw.Expr | None = None
@@ -93,24 +93,39 @@ class FeatureView:
 
     def fingerprint(self) -> str:
         """Changes when the definition does: names, kinds, key, time to live, and the source text of the lookup with
-        the functions and values of its module that it uses."""
-        lookup = "\n".join(_sources(self.lookup, {})) if self.lookup else ""
+        the functions and values of its module, or of where it was made, that it uses."""
+        lookup = "\n".join(_declared(self.lookup)) if self.lookup else ""
         facts = [self.name, *self.key, str(self.time_to_live), str(self.lookback), lookup]
         facts += [f"{f.name}|{f.kind}|{f.expression!r}" for f in self.features]
         facts += [f"{name}={expression!r}" for name, expression in self.intermediate]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
+@runtime_checkable
+class Parametrised(Protocol):
+    """A lookup that is not a function, but made of what it declares."""
+
+    @property
+    def declaration(self) -> tuple[object, ...]: ...
+
+
+def _declared(lookup: Lookup) -> list[str]:
+    parts = lookup.declaration if isinstance(lookup, Parametrised) else (lookup,)
+    seen: dict[str, None] = {}
+    return [text for part in parts for text in (_sources(part, seen) if callable(part) else [repr(part)])]
+
+
 def _sources(function: Callable[..., object], seen: dict[str, None]) -> list[str]:
-    """Source text of the function, and what it reaches in its own module, each once."""
+    """Source text of the function, and what it reaches in its own module or was made with, each once."""
     found = [inspect.getsource(function)]
-    for name in inspect.unwrap(function).__code__.co_names:
-        used = inspect.unwrap(function).__globals__.get(name)
+    bare = inspect.unwrap(function)
+    held = {name: bare.__globals__.get(name) for name in bare.__code__.co_names}
+    for name, used in {**held, **inspect.getclosurevars(bare).nonlocals}.items():
         if name in seen or used is None:
             continue
         seen[name] = None
         if inspect.isfunction(used) and used.__module__ == function.__module__:
             found += _sources(used, seen)
-        elif isinstance(used, nw.Expr | int | float | str | tuple):
+        elif isinstance(used, nw.Expr | int | float | str | tuple | timedelta):
             found.append(f"{name}={used!r}")
     return found

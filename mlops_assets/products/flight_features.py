@@ -14,6 +14,7 @@ from mlops_assets.products.feature_view import (
     Tables,
 )
 from mlops_assets.products.periods import days, hours
+from mlops_assets.products.trailing import COUNT, trailing_view
 
 
 def _in_new_york(utc: nw.Expr) -> nw.Expr:
@@ -117,92 +118,63 @@ congestion = FeatureView(
 )
 
 
-def _over_last_hours(tables: Tables, key: tuple[str, ...], count: int, prefix: str) -> nw.LazyFrame[Any]:
-    """Rates over the outcomes reported in the `count` hours up to each hour with reports, per `key`.
-
-    Landed and reported, never merely scheduled. Each hour's reports enter a running sum and leave it `count` hours
-    later, so the work grows with the hours and not, as in a join of hours with hours, with their square. The sums are
-    of whole numbers, hence exact in any order.
-    """
-    entering = (
+def _outcomes(tables: Tables) -> nw.LazyFrame[Any]:
+    """Landed and reported, never merely scheduled."""
+    return (
         tables["flights"]
         .filter(~nw.col("arr_delay").is_null())
-        .with_columns(
-            nw.col("reported_at").dt.truncate("1h").dt.offset_by("1h").alias(CREATED_TIME),
-            LATE.cast(nw.Float64).alias("late_"),
-        )
-        .group_by(*key, CREATED_TIME)
-        .agg(nw.len().cast(nw.Int64).alias("reports_"), nw.col("late_").sum(), nw.col("dep_delay").sum())
-        .with_columns(nw.col("reports_").alias("entered_"))
+        .with_columns(nw.col("reported_at").alias(CREATED_TIME), LATE.cast(nw.Float64).alias("late"))
     )
-    sums = ("reports_", "late_", "dep_delay")
-    leaving = entering.with_columns(
-        # a second before the full hour: what leaves comes before what enters, whose row has both in its sum
-        nw.col(CREATED_TIME).dt.offset_by(f"{count * 3_600 - 1}s"),
-        *(-nw.col(name) for name in sums),
-        (nw.col("entered_") * 0).alias("entered_"),
-    )
+
+
+def _rates(prefix: str) -> tuple[Feature, ...]:
     return (
-        nw.concat([entering, leaving])
-        .with_columns(*(nw.col(name).cum_sum().over(*key, order_by=CREATED_TIME) for name in sums))
-        .filter(nw.col("entered_") > 0)
-        .select(
-            *key,
-            nw.col(CREATED_TIME),
-            nw.col(CREATED_TIME).alias(EVENT_TIME),
-            (nw.col("late_") / nw.col("reports_")).alias(f"{prefix}_late_rate"),
-            (nw.col("dep_delay") / nw.col("reports_")).alias(f"{prefix}_departure_delay"),
-        )
+        Feature(
+            f"{prefix}_late_rate",
+            nw.col("late") / nw.col(COUNT),
+            description="share that arrived 15 minutes late or later",
+        ),
+        Feature(
+            f"{prefix}_departure_delay",
+            nw.col("dep_delay") / nw.col(COUNT),
+            unit="min",
+            description="mean departure delay",
+        ),
     )
 
 
-def _origin_lately(tables: Tables) -> nw.LazyFrame[Any]:
-    return _over_last_hours(tables, ("origin",), 3, "origin")
-
-
-def _carrier_lately(tables: Tables) -> nw.LazyFrame[Any]:
-    return _over_last_hours(tables, ("carrier",), 24, "carrier")
-
-
-def _route_lately(tables: Tables) -> nw.LazyFrame[Any]:
-    return _over_last_hours(tables, ("origin", "dest"), 72, "route")
-
-
-origin_lately = FeatureView(
-    name="origin_lately",
-    description="Outcomes reported in the last 3 hours for flights from this airport.",
+origin_lately = trailing_view(
+    "origin_lately",
+    _rates("origin"),
+    rows=_outcomes,
     key=("origin",),
+    window=hours(3),
+    sums=("late", "dep_delay"),
     time_to_live=hours(6),
     lookback=days(2),
-    lookup=_origin_lately,
-    features=(
-        Feature("origin_late_rate", description="share that arrived 15 minutes late or later"),
-        Feature("origin_departure_delay", unit="min", description="mean departure delay"),
-    ),
+    description="Outcomes reported in the last 3 hours for flights from this airport.",
 )
 
-carrier_lately = FeatureView(
-    name="carrier_lately",
-    description="Outcomes reported in the last 24 hours for flights of this carrier.",
+carrier_lately = trailing_view(
+    "carrier_lately",
+    _rates("carrier"),
+    rows=_outcomes,
     key=("carrier",),
+    window=hours(24),
+    sums=("late", "dep_delay"),
     time_to_live=days(2),
     lookback=days(5),
-    lookup=_carrier_lately,
-    features=(
-        Feature("carrier_late_rate", description="share that arrived 15 minutes late or later"),
-        Feature("carrier_departure_delay", unit="min", description="mean departure delay"),
-    ),
+    description="Outcomes reported in the last 24 hours for flights of this carrier.",
 )
 
-route_lately = FeatureView(
-    name="route_lately",
-    description="Outcomes reported in the last 3 days for flights on this route: most routes have a few flights a day.",
+route_lately = trailing_view(
+    "route_lately",
+    _rates("route"),
+    rows=_outcomes,
     key=("origin", "dest"),
+    window=days(3),
+    sums=("late", "dep_delay"),
     time_to_live=days(2),
     lookback=days(7),
-    lookup=_route_lately,
-    features=(
-        Feature("route_late_rate", description="share that arrived 15 minutes late or later"),
-        Feature("route_departure_delay", unit="min", description="mean departure delay"),
-    ),
+    description="Outcomes reported in the last 3 days for flights on this route: most routes have a few flights a day.",
 )

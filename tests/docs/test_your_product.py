@@ -145,8 +145,9 @@ def test_a_period_is_materialised_through_the_data_pipeline(tutorial: Path):
 
 
 @pytest.mark.usefixtures("tutorial")
-def test_the_lookup_view_gives_the_share_of_the_day_before():
-    product = replace(parcel_late(), features=(*parcel_late().features, module("products.parcel_views").depot_lately))
+def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
+    views = module("products.parcel_views")
+    product = replace(parcel_late(), features=(*parcel_late().features, views.depot_last, views.depot_lately))
     periods = [product.period.at(f"2026-01-{day:02}") for day in range(5, 11)]
     rows = product.source.read("parcels", periods[-1])
     parcels = pl.concat([product.source.read("parcels", period) for period in periods])
@@ -157,6 +158,14 @@ def test_the_lookup_view_gives_the_share_of_the_day_before():
     by_hand = reported.select((pl.col("hours_taken") > 48).mean()).collect().item()
     found = features.filter(pl.col("depot") == "north")["depot_late_share"].unique().to_list()
     assert found == [pytest.approx(by_hand)]
+    first = features.row(0, named=True)
+    arrived = parcels.filter(
+        pl.col("depot") == first["depot"],
+        pl.col("reported_at") <= first["accepted_at"],
+        pl.col("hours_taken").is_not_null(),
+    )
+    newest = arrived.sort("accepted_at").last().collect()
+    assert first["depot_last_hours"] == newest["hours_taken"].item()
 
 
 @pytest.mark.usefixtures("tutorial")
