@@ -31,9 +31,7 @@ COMPRESSION = "zstd"
 def us(flights: str, weather: str, out: str) -> dict[str, Any] | None:
     tables = {"flights": pl.scan_parquet(flights), "weather": pl.scan_parquet(weather)}
     rows = pl.scan_parquet(flights).select(flight_delay.request)
-    build_features(flight_delay, rows, tables).collect().write_parquet(
-        out, compression=COMPRESSION
-    )  # as the asset does
+    build_features(flight_delay, rows, tables).write_parquet(out, compression=COMPRESSION)  # as the asset does
     return None
 
 

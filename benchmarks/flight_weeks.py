@@ -54,7 +54,7 @@ def _build():
             for table in (product.source.main, *product.source.side_tables)
         }
         raw = product.source.read(product.source.main.name, period)
-        features = build_features(product, raw.select(product.request), tables).collect()
+        features = build_features(product, raw.select(product.request), tables)
         labels = known_labels(product, raw, end + 10 * product.label.delay).select(*product.entity_key, LABEL)
         yield (
             period.key,

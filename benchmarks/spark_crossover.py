@@ -71,7 +71,7 @@ def write_inputs(folder: Path, years: float) -> tuple[Files, int]:
 def by_polars(files: Files, out: Path) -> None:
     tables = {name: pl.scan_parquet(paths) for name, paths in files.items()}
     rows = tables["flights"].select(flight_delay.request)
-    build_features(flight_delay, rows, tables).sink_parquet(out, compression=COMPRESSION)
+    build_features(flight_delay, rows, tables).write_parquet(out, compression=COMPRESSION)
 
 
 def by_spark(session: "SparkSession", files: Files, out: Path) -> None:

@@ -98,7 +98,7 @@ def fill(product: ModelProduct, home: Home, key: str, count: int) -> None:
             several.append(product.period.shift(several[-1], 1))
         held = {table.name: concat([product.source.read(table.name, item) for item in several]) for table in tables}
         rows = product.source.read(product.source.main.name, period)
-        home.offline.write(f"{product.name}/features", period.key, build_features(product, rows, held).collect())
+        home.offline.write(f"{product.name}/features", period.key, build_features(product, rows, held))
         home.offline.write(f"{product.name}/labels", period.key, known_labels(product, rows, home.clock.now()))
     chosen = product.candidates[-1]
     recipe = Recipe(

@@ -233,7 +233,7 @@ def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: Featu
     from mlops_assets.data.features import build_features, require_finite
 
     rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
-    built = build_features(product, rows, tables_with_lookback(product, store, key)).collect()
+    built = build_features(product, rows, tables_with_lookback(product, store, key))
     return require_finite(product, built)
 
 

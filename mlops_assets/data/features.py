@@ -1,6 +1,7 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -10,43 +11,85 @@ import polars as pl
 from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
+from mlops_assets.data.trailing_sums import trailing_features
 from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView, Lookup
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import request_features
+from mlops_assets.products.trailing import Trailing
 
 
-def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """Entity key, event timestamp and every model input, one row per row of `rows`.
+def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """Entity key, event timestamp and every model input, one row per row of `rows`, in the order of their events.
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
     keys = {name for view in product.lookups for name in view.key}
     coded = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
     schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
-    featured = request_features(product, rows.sort(product.event_timestamp, *product.entity_key))
-    texts = _coded(featured, keys)
-    codes = {name: f"_code_of_{name}" for name in texts}
-    # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
-    featured = featured.with_columns(**{codes[name]: code for name, code in texts.items()})
-    for view in product.lookups:
-        known = lookup_table(view, coded if _takes_codes(view.lookup, schemas) else tables)
-        known = known.with_columns(**_coded(known, view.key))
-        by = [codes.get(name, name) for name in view.key]
-        featured = join_point_in_time(featured, known, view, product.event_timestamp, in_order=True, by=by)
+    read = {view.name: coded if _takes_codes(view.lookup, schemas) else tables for view in product.lookups}
+    trailing = [view for view in product.lookups if isinstance(view.lookup, Trailing)]
+    # Polars reads and computes in threads of its own, beside what NumPy does in this one
+    with ThreadPoolExecutor() as pool:
+        addends = pool.submit(pl.collect_all, [_addends(view, read[view.name]) for view in trailing])
+        held = _in_order(rows.collect(), product.event_timestamp, *product.entity_key)
+        asked = request_features(product, held.lazy())  # a key may be computed of the request
+        texts = _coded(asked, keys)
+        sought = texts | {name: pl.col(name) for view in trailing for name in view.key if name not in texts}
+        key = asked.select(**sought).collect()
+        # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
+        joined = asked.with_columns(key[name].alias(_code_of(name)) for name in texts)
+        for view in product.lookups:
+            if not isinstance(view.lookup, Trailing):
+                joined = _joined(product, joined, view, read[view.name])
+        built = pool.submit(joined.collect)
+        summed = {}
+        for view, learned in zip(trailing, addends.result(), strict=True):
+            summed[view.name] = trailing_features(view, held[product.event_timestamp], key.select(view.key), learned)
+    found = [column for features in summed.values() if features is not None for column in features]
+    featured = built.result().hstack(found).lazy()
+    for view in trailing:
+        if summed[view.name] is None:
+            featured = _joined(product, featured, view, read[view.name])
     # values of a view can be made of another one's key
-    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String)))
+    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String))).collect()
+
+
+def _in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Most sources are read in order: then nothing is moved."""
+    order = rows.select(pl.arg_sort_by(*by)).to_series()
+    return rows if order.is_sorted() else rows[order]
+
+
+def _joined(
+    product: ModelProduct, rows: pl.LazyFrame, view: FeatureView, tables: Mapping[str, pl.LazyFrame]
+) -> pl.LazyFrame:
+    known = lookup_table(view, tables)
+    known = known.with_columns(**_coded(known, view.key))
+    columns = rows.collect_schema()
+    by = [_code_of(name) if _code_of(name) in columns else name for name in view.key]
+    return join_point_in_time(rows, known, view, product.event_timestamp, in_order=True, by=by)
+
+
+def _addends(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
+    assert isinstance(view.lookup, Trailing)
+    addends = _of_tables(view.lookup.addends, tables)
+    return addends.with_columns(**_coded(addends, view.key))
+
+
+def _code_of(name: str) -> str:
+    return f"_code_of_{name}"
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
     """The view's values with both clocks, from the source's tables (on Polars or on Spark)."""
-    return _looked_up(view.lookup, tables)
+    return _of_tables(view.lookup, tables)
 
 
-def _looked_up(lookup: Lookup | None, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
-    assert lookup is not None
+def _of_tables(read: Lookup | None, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
+    assert read is not None
     wrapped: dict[str, nw.LazyFrame[Any]] = {name: nw.from_native(table) for name, table in tables.items()}
-    found: IntoLazyFrameT = nw.to_native(lookup(wrapped))
+    found: IntoLazyFrameT = nw.to_native(read(wrapped))
     return found
 
 
@@ -95,7 +138,7 @@ def _takes_codes(lookup: Lookup | None, schemas: tuple[tuple[str, tuple[tuple[st
     """Not where it reads into the text. Polars compares, orders and joins codes as it does texts, and refuses what needs
     the text itself: tried on one row."""
     try:
-        _looked_up(lookup, {name: _one_row(schema) for name, schema in schemas}).collect()
+        _of_tables(lookup, {name: _one_row(schema) for name, schema in schemas}).collect()
     except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):
         return False
     return True

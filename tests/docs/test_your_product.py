@@ -151,7 +151,7 @@ def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
     periods = [product.period.at(f"2026-01-{day:02}") for day in range(5, 11)]
     rows = product.source.read("parcels", periods[-1])
     parcels = pl.concat([product.source.read("parcels", period) for period in periods])
-    features = build_features(product, rows, {"parcels": parcels}).collect()
+    features = build_features(product, rows, {"parcels": parcels})
 
     start, end = datetime(2026, 1, 9, tzinfo=UTC), datetime(2026, 1, 10, tzinfo=UTC)
     reported = parcels.filter(pl.col("depot") == "north", pl.col("reported_at") >= start, pl.col("reported_at") < end)

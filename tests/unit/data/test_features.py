@@ -33,7 +33,7 @@ HOUR = FeatureView("clock", (Feature("hour", nw.col("asked_at").dt.hour()),))
 
 
 def featured(product: ModelProduct, frame: pl.DataFrame) -> pl.DataFrame:
-    return build_features(product, frame.lazy().select(product.request), {"rides": frame.lazy()}).collect()
+    return build_features(product, frame.lazy().select(product.request), {"rides": frame.lazy()})
 
 
 def test_features_are_identity_and_inputs_in_the_order_of_the_model_one_row_per_row():
@@ -98,7 +98,7 @@ def test_a_lookup_may_read_the_text_of_its_key(is_told: nw.Expr):
     told = rides(*(a_ride(number, january(2, 8), origin=origin) for number, origin in enumerate(("77", "9"))))
     asked = rides(*(a_ride(number, january(2, 12), origin=origin) for number, origin in enumerate(("77", "9"))))
 
-    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()}).collect()
+    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()})
 
     assert found.sort("ride")["last_wait"].is_null().to_list() == [False, True]
 
@@ -110,9 +110,26 @@ def test_a_number_may_be_made_of_the_text_that_is_the_key():
     view = dataclasses.replace(LAST_WAIT, features=(Feature("terminal"),), lookup=terminals)
     told, asked = rides(a_ride(1, january(2, 8), origin="77")), rides(a_ride(2, january(2, 12), origin="77"))
 
-    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()}).collect()
+    found = build_features(a_product(features=(BASKET, view)), asked.lazy(), {"rides": told.lazy()})
 
     assert found["terminal"].to_list() == [77.0]
+
+
+@pytest.mark.parametrize("name", ["place", "origin"], ids=["a column of its own", "in the place of a column"])
+def test_a_lookup_may_go_by_a_text_that_the_request_features_make(name: str):
+    def waits_by_place(tables: Tables) -> Any:
+        return waits(tables).with_columns(nw.col("origin").str.to_uppercase().alias(name))
+
+    place = FeatureView("place", (Feature(name, nw.col("origin").str.to_uppercase(), FeatureKind.CATEGORICAL),))
+    view = dataclasses.replace(LAST_WAIT, lookup=waits_by_place, key=(name,))
+    told = rides(a_ride(1, january(2, 8), origin="ewr", waited=4.0))
+    asked = rides(a_ride(2, january(2, 12), origin="Ewr"), a_ride(3, january(2, 12), origin="jfk"))
+
+    found = build_features(
+        a_product(features=(place, view), gates=()), asked.lazy().drop("waited", "told_at"), {"rides": told.lazy()}
+    )
+
+    assert found.sort("ride").select(name, "last_wait").rows() == [("EWR", 4.0), ("JFK", None)]
 
 
 def test_no_rows_have_no_features():
@@ -152,7 +169,7 @@ def test_offline_and_online_agree_on_a_value():
     product = a_product(features=(LAST_WAIT, BASKET))
     request = rides(a_ride(1_000, now), a_ride(1_001, now, origin="JFK")).select(product.request)
 
-    offline = build_features(product, request.lazy(), {"rides": frame.lazy()}).collect()
+    offline = build_features(product, request.lazy(), {"rides": frame.lazy()})
     online = newest_per_key(LAST_WAIT, {"rides": frame.lazy()}, now)
 
     assert offline.sort("origin").select("origin", "last_wait").equals(online.select("origin", "last_wait"))
@@ -184,10 +201,8 @@ def test_another_future_does_not_change_a_feature_of_the_flights():
     other_weather = with_another_future(weather, "observed_at", conditions, now)
     rows = flights.lazy().filter(pl.col("scheduled_departure") <= now).select(flight_delay.request)
 
-    first = build_features(flight_delay, rows, {"flights": flights.lazy(), "weather": weather.lazy()}).collect()
-    second = build_features(
-        flight_delay, rows, {"flights": other_flights.lazy(), "weather": other_weather.lazy()}
-    ).collect()
+    first = build_features(flight_delay, rows, {"flights": flights.lazy(), "weather": weather.lazy()})
+    second = build_features(flight_delay, rows, {"flights": other_flights.lazy(), "weather": other_weather.lazy()})
 
     assert first.height == rows.collect().height
     assert first["origin_late_rate"].null_count() < first.height / 4
@@ -200,4 +215,4 @@ def test_a_product_without_lookups_needs_no_tables():
 
     found = build_features(product, rides(a_ride(1, january(2, 9))).lazy(), {})
 
-    assert found.collect()["hour"].to_list() == [9]
+    assert found["hour"].to_list() == [9]

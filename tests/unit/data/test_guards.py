@@ -59,7 +59,7 @@ def guarded(guard: Any, lookup: Any, change: Any = lambda stored: stored) -> Any
     product: ModelProduct = a_product(features=(BASKET, a_view(lookup)))
     frame = a_week()
     rows, tables = frame.select(product.request), {"rides": frame.lazy()}
-    stored = build_features(product, rows.lazy(), tables).collect()
+    stored = build_features(product, rows.lazy(), tables)
     return guard(product, rows, tables, change(stored))
 
 
@@ -104,7 +104,7 @@ def test_a_period_with_one_row_can_be_guarded():
     product = a_product(features=(BASKET, a_view(wait_of("told_at"))))
     frame = rides(a_ride(1, january(2)))
     rows, tables = frame.select(product.request), {"rides": frame.lazy()}
-    stored = build_features(product, rows.lazy(), tables).collect()
+    stored = build_features(product, rows.lazy(), tables)
 
     assert guard_online_path(product, rows, tables, stored).holds
     assert guard_future(product, rows, tables, stored).holds

@@ -19,8 +19,9 @@ from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.flight_features import schedule
-from mlops_assets.products.periods import Period, hours
+from mlops_assets.products.periods import Period, days, hours
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.trailing import COUNT, trailing_view
 from mlops_assets.stores.offline_store import OfflineStore
 from resources.spark import Spark
 from tests.servers.spark_cluster import needs_java
@@ -65,7 +66,7 @@ def on_both(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The features of the same files, by Polars and by Spark."""
     scans = {name: pl.scan_parquet(files) for name, files in tables.items()}
-    polars = build_features(product, pl.scan_parquet(rows).select(product.request), scans).collect()
+    polars = build_features(product, pl.scan_parquet(rows).select(product.request), scans)
     return polars, build_features_on_spark(session, product, rows, tables)
 
 
@@ -167,6 +168,45 @@ class TestOnSpark:
         until_noon = pl.col("asked_at") <= noon
         assert_frame_equal(with_planted.filter(until_noon), spark.filter(until_noon))
         assert with_planted.filter(~until_noon)["last_wait"].min() == -1
+
+    def test_trailing_views_are_the_same_on_every_step(self, session, tmp_path):
+        def told_waits(tables: Tables) -> nw.LazyFrame:
+            return tables["rides"].with_columns(nw.col("told_at").alias(CREATED_TIME))
+
+        views = [
+            trailing_view(
+                f"by_{step}",
+                (Feature(f"waits_{step}", nw.col("waited") / nw.col(COUNT)), Feature(f"rides_{step}", nw.col(COUNT))),
+                rows=told_waits,
+                key=("origin",),
+                window=window,
+                sums=("waited",),
+                step=step,
+                time_to_live=2 * window,
+                lookback=days(9),
+            )
+            for step, window in (("1m", timedelta(minutes=90)), ("1h", hours(5)), ("1d", days(2)))
+        ]
+        draw = random.Random(7)
+        told = rides(
+            *(
+                a_ride(
+                    number,
+                    asked := january(2) + timedelta(seconds=draw.randrange(6 * 86_400)),
+                    told_at=draw.choice([None, asked + timedelta(minutes=draw.randrange(600))]),
+                    waited=draw.choice([None, float(draw.randrange(90))]),
+                    origin=draw.choice(["EWR", "JFK", None]),
+                )
+                for number in range(400)
+            )
+        )
+        told.write_parquet(tmp_path / "told.parquet")
+        product = a_product(features=(BASKET, *views))
+
+        polars, spark = on_both(session, product, [tmp_path / "told.parquet"], {"rides": [tmp_path / "told.parquet"]})
+
+        assert_frame_equal(spark, polars, check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
+        assert all(0 < polars[name].null_count() < 300 for view in views for name in view.names)
 
     def test_no_rows_have_the_same_columns_and_types(self, session, tmp_path):
         polars, spark = waits_on_both(session, tmp_path, rides(), rides(a_ride(1, january(2))))

@@ -41,7 +41,7 @@ def features_of(flight: dict[str, Any], flights: list[dict[str, Any]], weather: 
     """The features of `flight`, when the tables hold `flights` and itself."""
     tables = {"flights": a_table(FLIGHTS, [*flights, flight]), "weather": a_table(WEATHER, weather or [])}
     rows = a_table(FLIGHTS, [flight]).select(flight_delay.request)
-    return build_features(flight_delay, rows, tables).collect().to_dicts()[0]
+    return build_features(flight_delay, rows, tables).to_dicts()[0]
 
 
 OUTCOMES = [
