@@ -23,15 +23,14 @@ def _in_new_york(utc: nw.Expr) -> nw.Expr:
     Summer is from the second Sunday of March, 07:00 UTC, to the first Sunday of November, 06:00 UTC (the law since
     2007). Written out, because Narwhals 2.29 converts time zones on Polars but not on Spark.
     """
-    # never in December, which 7 hours before the first morning of a year still is
-    has_begun = _sunday(utc.dt.offset_by("-7h")).is_between(308, 1130)
-    has_not_ended = _sunday(utc.dt.offset_by("-6h")) < 1101
-    return nw.when(has_begun & has_not_ended).then(utc.dt.offset_by("-4h")).otherwise(utc.dt.offset_by("-5h"))
-
-
-def _sunday(moment: nw.Expr) -> nw.Expr:
-    """The month, and its last Sunday up to the moment, as 308 (no Sunday yet: 300 or less)."""
-    return moment.dt.month().cast(nw.Int64) * 100 + moment.dt.day() - moment.dt.weekday() % 7
+    clock = utc.dt.offset_by("-6h")
+    weekday = clock.dt.weekday() % 7
+    # the last Sunday up to now, as 308 (no Sunday yet: 300 or less)
+    sunday = clock.dt.month().cast(nw.Int64) * 100 + clock.dt.day() - weekday
+    # by this clock summer begins an hour into its Sunday
+    is_early = (weekday == 0) & (clock.dt.hour() == 0)
+    has_begun = sunday - is_early.cast(nw.Int64) * 7 >= 308
+    return nw.when(has_begun & (sunday < 1101)).then(utc.dt.offset_by("-4h")).otherwise(utc.dt.offset_by("-5h"))
 
 
 # computed once per row set, since a live request pays for every expression
