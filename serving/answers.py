@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from litestar.concurrency import sync_to_thread
 from msgspec import UNSET
@@ -41,12 +41,6 @@ from serving.scoring import Scored, Scorer
 
 _log = logging.getLogger(__name__)
 LABEL_FROM = 0.5  # probability of class 1 from which on the label is class 1
-ANSWERS: dict[Task, Any] = {
-    Task.BINARY: BinaryAnswer,
-    Task.MULTICLASS: MulticlassAnswer,
-    Task.REGRESSION: RegressionAnswer,
-}
-
 
 Settle = Callable[[Answer | None, Exception | None], None]  # told the answer, or why there is none
 
@@ -115,8 +109,7 @@ class Predictor:
         serving = product.serving
         self._is_logged, self._waits_for_disk = serving.log_predictions, serving.durability is Durability.STRICT
         self._refuses_unlogged = serving.log_predictions and serving.outage is Outage.REFUSE
-        self._answer_type = ANSWERS[product.task]
-        self._predictions, self._logged_scores = _BY_TASK[product.task]
+        self._answer_type, self._predictions, self._logged_scores = _BY_TASK[product.task]
         self._batcher: Batcher[_Call] = Batcher(self._answer, most_waiting_rows=most_waiting_rows)
         requested = {column.name for column in product.request_columns()}.difference(product.feature_names)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -394,12 +387,22 @@ def _logged_regression(scores: list[float], classes: tuple[str, ...]) -> _Logged
     return scores, [None] * len(scores), [None] * len(scores)
 
 
-_Predictions = Callable[[list[str], list[Any], Manifest], list[Prediction]]
-_BY_TASK: dict[Task, tuple[_Predictions, Callable[[Any, tuple[str, ...]], _LoggedScores]]] = {
-    Task.BINARY: (_binary_predictions, _logged_binary),
-    Task.MULTICLASS: (_multiclass_predictions, _logged_multiclass),
-    Task.REGRESSION: (_regression_predictions, _logged_regression),
+class _OfTask(NamedTuple):
+    answer: Any  # a struct, which msgspec is given as a type
+    predictions: Callable[[list[str], list[Any], Manifest], list[Prediction]]
+    logged: Callable[[Any, tuple[str, ...]], _LoggedScores]
+
+
+_BY_TASK = {
+    Task.BINARY: _OfTask(BinaryAnswer, _binary_predictions, _logged_binary),
+    Task.MULTICLASS: _OfTask(MulticlassAnswer, _multiclass_predictions, _logged_multiclass),
+    Task.REGRESSION: _OfTask(RegressionAnswer, _regression_predictions, _logged_regression),
 }
+
+
+def answer_type(task: Task) -> Any:
+    """The struct that a prediction route answers."""
+    return _BY_TASK[task].answer
 
 
 def _not_logged(product: str, failure: str) -> str:

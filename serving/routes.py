@@ -16,7 +16,7 @@ from mlops_assets.stores.home import Home
 from mlops_assets.stores.online_store import OnlineStore
 from mlops_assets.stores.prediction_log import PredictionLog
 from serving import information
-from serving.answers import ANSWERS
+from serving.answers import answer_type
 from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
 from serving.direct import REFUSAL, trace_id_of
@@ -82,7 +82,7 @@ def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler
         return await _answer(predictor, request, data.rows, with_features=features, with_explanation=explain)
 
     # the types are made from the product, so they cannot be written down above
-    predict.__annotations__ |= _types(schema.request, ANSWERS[product.task])
+    predict.__annotations__ |= _types(schema.request, answer_type(product.task))
     return post(
         predict_path(product.name),
         name=f"predict_{product.name}",

@@ -258,17 +258,16 @@ class PredictionLog:
         try:
             segment.seal(give_way)
         except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live: others wait for it)
-            # the write-ahead file stays and is read as it is
-            self._report(f"{segment.path} could not become Parquet: {failure}")
+            self._report(f"{segment.path} could not become Parquet: {failure}", "The file stays and is read as it is")
             with self._memory:
                 # the next write says that all is well, and there may be no other
                 self._waiting.setdefault((segment.path.parent.name, False), _Frames(segment.columns))
 
-    def _report(self, error: str | None) -> None:
+    def _report(self, error: str | None, then: str = "Rows wait in memory and are tried again") -> None:
         with self._memory:
             before, self.last_error = self.last_error, error
         if error is not None and error != before:
-            _log.error("prediction log: %s. Rows wait in memory and are tried again.", error)
+            _log.error("prediction log: %s. %s.", error, then)
         if error is None and before is not None:
             _log.warning("prediction log: writes succeed again; %d rows were dropped so far", self._dropped)
 

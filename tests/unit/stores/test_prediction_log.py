@@ -283,11 +283,17 @@ def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path: Path) -> None:
         PredictionLog(tmp_path).read("flight_delay")
 
 
+def a_file_in_the_way(folder: Path) -> Path:
+    """Where a log's folder should be: nothing can be written until it is gone."""
+    root = folder / "log"
+    root.write_text("a file where the folder should be")
+    return root
+
+
 def test_a_file_in_the_way_of_the_folder_is_never_silent_and_heals(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = tmp_path / "log"
-    root.write_text("a file where the folder should be")
+    root = a_file_in_the_way(tmp_path)
     log = PredictionLog(root)
     log.append(flight_delay, answers("a"))
     log.flush()
@@ -378,8 +384,7 @@ def test_who_waits_for_the_disk_is_told_when_the_row_is_there(log: PredictionLog
 
 
 def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(tmp_path: Path) -> None:
-    root = tmp_path / "log"
-    root.write_text("a file where the folder should be")
+    root = a_file_in_the_way(tmp_path)
     log = PredictionLog(root)
     told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -395,8 +400,7 @@ def test_who_waits_for_a_disk_that_fails_is_told_why_and_the_row_never_turns_up(
 
 
 def test_that_the_disk_is_well_again_shows_although_nobody_may_append(tmp_path: Path) -> None:
-    root = tmp_path / "log"
-    root.write_text("a file where the folder should be")
+    root = a_file_in_the_way(tmp_path)
     log = PredictionLog(root)
     told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     log.append(flight_delay, answers("refused"), told.put)
@@ -415,8 +419,7 @@ def test_that_the_disk_is_well_again_shows_although_nobody_may_append(tmp_path: 
 
 
 def test_of_one_failed_write_only_what_nobody_waits_for_is_tried_again(tmp_path: Path) -> None:
-    root = tmp_path / "log"
-    root.write_text("a file where the folder should be")
+    root = a_file_in_the_way(tmp_path)
     log = PredictionLog(root, flush_seconds=30)
     told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -441,7 +444,9 @@ class Unsealable(WriteAheadFile):
         raise ModuleNotFoundError("an environment that was replaced under the process")
 
 
-def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_that_cannot_be_sealed_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("mlops_assets.stores.prediction_log.WriteAheadFile", Unsealable)
     log = PredictionLog(tmp_path, segment_rows=1)
     told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -453,6 +458,9 @@ def test_a_segment_that_cannot_be_sealed_stops_nobody(tmp_path: Path, monkeypatc
 
     assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
     assert sorted(log.read("flight_delay")["prediction_id"]) == ["a", "b"]
+    assert "could not become Parquet: an environment that was replaced" in caplog.text
+    assert "The file stays and is read as it is" in caplog.text
+    assert "Rows wait" not in caplog.text
     time.sleep(2 * RETRY_SECONDS)
     assert log.last_error is None  # or who refuses to answer without the log would never answer again
     log.close()
