@@ -25,7 +25,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
     keys = {name for view in product.lookups for name in view.key}
-    coded = {name: table.with_columns(**_coded(table, keys)) for name, table in tables.items()}
+    coded = {name: _with_codes(table, keys) for name, table in tables.items()}
     schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
     read = {view.name: coded if _takes_codes(view.lookup, schemas) else tables for view in product.lookups}
     trailing = [view for view in product.lookups if isinstance(view.lookup, Trailing)]
@@ -35,13 +35,13 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
         held = _in_order(rows.collect(), product.event_timestamp, *product.entity_key)
         asked = request_features(product, held.lazy())  # a key may be computed of the request
         texts = _coded(asked, keys)
-        sought = texts | {name: pl.col(name) for view in trailing for name in view.key if name not in texts}
+        sought = {name: pl.col(name) for view in trailing for name in view.key} | texts
         key = asked.select(**sought).collect()
         # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
         joined = asked.with_columns(key[name].alias(_code_of(name)) for name in texts)
         for view in product.lookups:
             if not isinstance(view.lookup, Trailing):
-                joined = _joined(product, joined, view, read[view.name])
+                joined = _joined(product, joined, view, read[view.name], texts)
         built = pool.submit(joined.collect)
         summed = {}
         for view, learned in zip(trailing, addends.result(), strict=True):
@@ -50,7 +50,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     featured = built.result().hstack(found).lazy()
     for view in trailing:
         if summed[view.name] is None:
-            featured = _joined(product, featured, view, read[view.name])
+            featured = _joined(product, featured, view, read[view.name], texts)
     # values of a view can be made of another one's key
     return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String))).collect()
 
@@ -62,19 +62,21 @@ def _in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
 
 
 def _joined(
-    product: ModelProduct, rows: pl.LazyFrame, view: FeatureView, tables: Mapping[str, pl.LazyFrame]
+    product: ModelProduct,
+    rows: pl.LazyFrame,
+    view: FeatureView,
+    tables: Mapping[str, pl.LazyFrame],
+    texts: Collection[str],
 ) -> pl.LazyFrame:
-    known = lookup_table(view, tables)
-    known = known.with_columns(**_coded(known, view.key))
-    columns = rows.collect_schema()
-    by = [_code_of(name) if _code_of(name) in columns else name for name in view.key]
+    """texts: what the rows have codes of."""
+    known = _with_codes(lookup_table(view, tables), view.key)
+    by = [_code_of(name) if name in texts else name for name in view.key]
     return join_point_in_time(rows, known, view, product.event_timestamp, in_order=True, by=by)
 
 
 def _addends(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     assert isinstance(view.lookup, Trailing)
-    addends = _of_tables(view.lookup.addends, tables)
-    return addends.with_columns(**_coded(addends, view.key))
+    return _with_codes(_of_tables(view.lookup.addends, tables), view.key)
 
 
 def _code_of(name: str) -> str:
@@ -125,6 +127,10 @@ def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.Data
         .sort(list(view.key))
         .collect()
     )
+
+
+def _with_codes(frame: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
+    return frame.with_columns(**_coded(frame, names))
 
 
 def _coded(frame: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Expr]:

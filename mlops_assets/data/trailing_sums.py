@@ -43,15 +43,14 @@ def trailing_features(
     ):
         return None
     asked, learned = (clock.dt.timestamp("us").to_numpy() for clock in (moments, addends[CREATED_TIME]))
-    most = min(_CELLS_PER_ROW * (len(asked) + len(learned)) + 2**16, _MOST_CELLS)
-    numbered = _numbered(list(zip(key, addends.select(view.key), strict=True)), most)
-
     # lines of the grid are steps: what is learned counts when the step is over, and on line 0 nothing is learned yet
     step = STEPS[lookup.step] // _MICROSECOND
     line_learned = learned // step + 1
     first = int(line_learned.min()) - 1 if len(learned) else 0
     line_learned -= first
     lines = _BLOCK * (int(line_learned.max(initial=0)) // _BLOCK + 1)
+    most = min(_CELLS_PER_ROW * (len(asked) + len(learned)) + 2**16, _MOST_CELLS)
+    numbered = _numbered(list(zip(key, addends.select(view.key), strict=True)), most)
     if numbered is None or lines * numbered[2] > most:
         return None
     column, column_learned, width = numbered

@@ -1,5 +1,6 @@
 """Feature views of the flights out of New York: only what is known before departure."""
 
+from datetime import timedelta
 from typing import Any
 
 import narwhals as nw
@@ -126,53 +127,56 @@ def _outcomes(tables: Tables) -> nw.LazyFrame[Any]:
     )
 
 
-def _rates(prefix: str) -> tuple[Feature, ...]:
-    return (
-        Feature(
-            f"{prefix}_late_rate",
-            nw.col("late") / nw.col(COUNT),
-            description="share that arrived 15 minutes late or later",
+def _lately(
+    prefix: str, key: tuple[str, ...], window: timedelta, time_to_live: timedelta, lookback: timedelta, description: str
+) -> FeatureView:
+    return trailing_view(
+        f"{prefix}_lately",
+        (
+            Feature(
+                f"{prefix}_late_rate",
+                nw.col("late") / nw.col(COUNT),
+                description="share that arrived 15 minutes late or later",
+            ),
+            Feature(
+                f"{prefix}_departure_delay",
+                nw.col("dep_delay") / nw.col(COUNT),
+                unit="min",
+                description="mean departure delay",
+            ),
         ),
-        Feature(
-            f"{prefix}_departure_delay",
-            nw.col("dep_delay") / nw.col(COUNT),
-            unit="min",
-            description="mean departure delay",
-        ),
+        rows=_outcomes,
+        key=key,
+        window=window,
+        sums=("late", "dep_delay"),
+        time_to_live=time_to_live,
+        lookback=lookback,
+        description=description,
     )
 
 
-origin_lately = trailing_view(
-    "origin_lately",
-    _rates("origin"),
-    rows=_outcomes,
+origin_lately = _lately(
+    "origin",
     key=("origin",),
     window=hours(3),
-    sums=("late", "dep_delay"),
     time_to_live=hours(6),
     lookback=days(2),
     description="Outcomes reported in the last 3 hours for flights from this airport.",
 )
 
-carrier_lately = trailing_view(
-    "carrier_lately",
-    _rates("carrier"),
-    rows=_outcomes,
+carrier_lately = _lately(
+    "carrier",
     key=("carrier",),
     window=hours(24),
-    sums=("late", "dep_delay"),
     time_to_live=days(2),
     lookback=days(5),
     description="Outcomes reported in the last 24 hours for flights of this carrier.",
 )
 
-route_lately = trailing_view(
-    "route_lately",
-    _rates("route"),
-    rows=_outcomes,
+route_lately = _lately(
+    "route",
     key=("origin", "dest"),
     window=days(3),
-    sums=("late", "dep_delay"),
     time_to_live=days(2),
     lookback=days(7),
     description="Outcomes reported in the last 3 days for flights on this route: most routes have a few flights a day.",

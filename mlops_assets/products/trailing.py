@@ -34,7 +34,7 @@ class Trailing:
 
     @property
     def declaration(self) -> tuple[object, ...]:
-        return (self.rows, self.key, self.window, self.sums, self.values, self.step)
+        return tuple(vars(self).values())
 
     def addends(self, tables: Tables) -> nw.LazyFrame[Any]:
         """The rows that are summed: key, created_time, addends as float. A null key is nobody's, and a null adds nothing."""
@@ -107,6 +107,7 @@ def trailing_view(
     taken = {*key, CREATED_TIME, EVENT_TIME, COUNT}
     if doubled := sorted(taken.intersection([*sums, *(feature.name for feature in features)])):
         refuse(f"has a sum or a feature called {', '.join(doubled)}, as its key or its clocks are. Rename it.")
+    values = []
     for feature in features:
         if feature.expression is None:
             refuse(f"does not say what {feature.name} is. Give it an expression of {_list(sums)} and COUNT.")
@@ -118,8 +119,8 @@ def trailing_view(
             refuse(
                 f"makes {feature.name} of {', '.join(unknown)}, which it does not sum. It has {_list(sums)} and COUNT."
             )
-    values = tuple(feature.expression.alias(feature.name) for feature in features if feature.expression is not None)
-    lookup = Trailing(rows, key, window, sums, values, step)
+        values.append(feature.expression.alias(feature.name))
+    lookup = Trailing(rows, key, window, sums, tuple(values), step)
     return FeatureView(
         name, features, key, lookup, time_to_live=time_to_live, lookback=lookback, description=description
     )
