@@ -1,22 +1,26 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
-from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import narwhals as nw
 import polars as pl
 from narwhals.typing import IntoLazyFrameT
 
+from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
-from mlops_assets.data.trailing_sums import trailing_features
+from mlops_assets.data.trailing_sums import TrailingSums
 from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureKind, FeatureView, Lookup
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.request_features import request_features
+from mlops_assets.products.request_features import computed, made_of, request_features
 from mlops_assets.products.trailing import Trailing
+from mlops_assets.stores.dtypes import input_schema
+
+_THREADS = 3  # beside those of Polars. Each keeps one core busy, and more of them would wait for each other
 
 
 def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
@@ -24,63 +28,90 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
-    keys = {name for view in product.lookups for name in view.key}
-    coded = {name: _with_codes(table, keys) for name, table in tables.items()}
-    schemas = tuple((name, tuple(table.collect_schema().items())) for name, table in coded.items())
-    read = {view.name: coded if _takes_codes(view.lookup, schemas) else tables for view in product.lookups}
-    trailing = [view for view in product.lookups if isinstance(view.lookup, Trailing)]
-    # Polars reads and computes in threads of its own, beside what NumPy does in this one
-    with ThreadPoolExecutor() as pool:
-        addends = pool.submit(pl.collect_all, [_addends(view, read[view.name]) for view in trailing])
-        held = _in_order(rows.collect(), product.event_timestamp, *product.entity_key)
-        asked = request_features(product, held.lazy())  # a key may be computed of the request
-        texts = _coded(asked, keys)
-        sought = {name: pl.col(name) for view in trailing for name in view.key} | texts
-        key = asked.select(**sought).collect()
-        # beside the texts, which are model inputs too: to make them of codes again takes longer than to carry both
-        joined = asked.with_columns(key[name].alias(_code_of(name)) for name in texts)
-        for view in product.lookups:
-            if not isinstance(view.lookup, Trailing):
-                joined = _joined(product, joined, view, read[view.name], texts)
-        built = pool.submit(joined.collect)
-        summed = {}
-        for view, learned in zip(trailing, addends.result(), strict=True):
-            summed[view.name] = trailing_features(view, held[product.event_timestamp], key.select(view.key), learned)
-    found = [column for features in summed.values() if features is not None for column in features]
-    featured = built.result().hstack(found).lazy()
-    for view in trailing:
-        if summed[view.name] is None:
-            featured = _joined(product, featured, view, read[view.name], texts)
-    # values of a view can be made of another one's key
-    return model_inputs(product, featured.with_columns(pl.col(pl.Categorical).cast(pl.String))).collect()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        known = _known(product, tables, pool)
+        held = _in_order(rows.collect().rechunk(), product.event_timestamp, *product.entity_key)
+        built = _with_request_features(product, held)  # a key may be computed of the request
+        keys = dict.fromkeys(name for view in product.lookups for name in view.key)
+        coded = pl.DataFrame(list(pool.map(_as_code, (built[name] for name in keys))))
+        moments = built[product.event_timestamp]
+        waiting = {view.name: pool.submit(_found, view, moments, coded, known[view.name]) for view in product.lookups}
+        columns = _typed_columns(product, built)
+    for view in product.lookups:
+        found = waiting[view.name].result()
+        if found is None:
+            lookup = lookup_table(view, tables)
+            joined = join_point_in_time(built.lazy(), lookup, view, product.event_timestamp, in_order=True)
+            found = joined.select(view.names).collect()
+        columns |= _typed_columns(product, found)
+    return pl.DataFrame([columns[name] for name in _model_columns(product)])
 
 
 def _in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
     """Most sources are read in order: then nothing is moved."""
-    order = rows.select(pl.arg_sort_by(*by)).to_series()
-    return rows if order.is_sorted() else rows[order]
+    return rows if rows[by[0]].is_sorted() else rows.sort(*by)
 
 
-def _joined(
-    product: ModelProduct,
-    rows: pl.LazyFrame,
-    view: FeatureView,
-    tables: Mapping[str, pl.LazyFrame],
-    texts: Collection[str],
-) -> pl.LazyFrame:
-    """texts: what the rows have codes of."""
-    known = _with_codes(lookup_table(view, tables), view.key)
-    by = [_code_of(name) if name in texts else name for name in view.key]
-    return join_point_in_time(rows, known, view, product.event_timestamp, in_order=True, by=by)
+def _with_request_features(product: ModelProduct, rows: pl.DataFrame) -> pl.DataFrame:
+    """What is made of the moment alone is made once for all rows that share it: they come in its order."""
+    clock, names = product.event_timestamp, computed(product)
+    moments = rows[clock].rle().struct.field("value").alias(clock)
+    by_row = pl.DataFrame()
+    if len(moments) <= len(rows) // 2:  # else looking up what was made takes longer than making it
+        made = made_of(product, clock, moments.to_frame().lazy()).collect().rechunk()
+        by_row = made[rows[clock].rle_id()] if made.columns else made
+    others = [name for name in names if name not in by_row.columns]
+    plan = request_features(product, rows.hstack(by_row).lazy(), made=by_row.columns).select(others)
+    return rows.with_columns(*(column for column in by_row if column.name in names), *plan.collect().rechunk())
 
 
-def _addends(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    assert isinstance(view.lookup, Trailing)
-    return _with_codes(_of_tables(view.lookup.addends, tables), view.key)
+def _known(
+    product: ModelProduct, tables: Mapping[str, pl.LazyFrame], pool: Executor
+) -> dict[str, Future[KnownValues | None]]:
+    """By lookup view what its rows find; None where they have to be joined.
+
+    A task waits only for one that was submitted before it, and that one for none."""
+    known: dict[str, Future[KnownValues | None]] = {}
+    for views in sorted(_alike(product), key=len, reverse=True):  # what takes longest is first
+        if isinstance(views[0].lookup, Trailing):
+            sums = pool.submit(_trailing_sums, views, tables)
+            for view in sorted(views, key=lambda view: len(view.key), reverse=True):
+                known[view.name] = pool.submit(lambda view, sums: sums.result().known(view), view, sums)
+        else:
+            known[views[0].name] = pool.submit(_known_values, views[0], tables)
+    return known
 
 
-def _code_of(name: str) -> str:
-    return f"_code_of_{name}"
+def _alike(product: ModelProduct) -> list[list[FeatureView]]:
+    """The lookup views, those together that sum the same: it is read once for all of them."""
+    alike: dict[tuple[object, ...], list[FeatureView]] = {}
+    for view in product.lookups:
+        sums = view.lookup
+        alike.setdefault((sums.rows, sums.sums, sums.step) if isinstance(sums, Trailing) else (view.name,), []).append(
+            view
+        )
+    return list(alike.values())
+
+
+def _trailing_sums(views: Sequence[FeatureView], tables: Mapping[str, pl.LazyFrame]) -> TrailingSums:
+    lookup, keys = views[0].lookup, tuple(dict.fromkeys(name for view in views for name in view.key))
+    assert isinstance(lookup, Trailing)
+    lookup = replace(lookup, key=keys)
+    return TrailingSums(lookup, _with_codes(_of_tables(lookup.addends, tables), keys).collect().rechunk())
+
+
+def _known_values(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> KnownValues | None:
+    lookup = _with_codes(lookup_table(view, tables), view.key)
+    return KnownValues.of(view, newest_known(lookup, view).collect())
+
+
+def _found(
+    view: FeatureView, moments: pl.Series, keys: pl.DataFrame, known: Future[KnownValues | None]
+) -> pl.DataFrame | None:
+    """The view's values of each row. None: they have to be joined."""
+    assert view.time_to_live is not None
+    values = known.result()
+    return None if values is None else values.at(moments, keys, view.time_to_live)
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -97,9 +128,21 @@ def _of_tables(read: Lookup | None, tables: Mapping[str, IntoLazyFrameT]) -> Int
 
 def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFrameT:
     """Entity key, event timestamp and every model input as the model takes it, in the order of the model's columns."""
-    identity = dict.fromkeys((*product.entity_key, product.event_timestamp))
-    inputs = (_typed(item.name, item.kind) for item in product.inputs if item.name not in identity)
-    return nw.to_native(nw.from_native(featured).select(*identity, *inputs))
+    kinds = {item.name: item.kind for item in product.inputs}
+    columns = (_typed(name, kinds[name]) if typed else nw.col(name) for name, typed in _model_columns(product).items())
+    return nw.to_native(nw.from_native(featured).select(*columns))
+
+
+def _model_columns(product: ModelProduct) -> dict[str, bool]:
+    """In their order; and whether it is an input and nothing else, so that it has the type that the model takes."""
+    identity = dict.fromkeys((*product.entity_key, product.event_timestamp), False)
+    return identity | {item.name: True for item in product.inputs if item.name not in identity}
+
+
+def _typed_columns(product: ModelProduct, frame: pl.DataFrame) -> dict[str, pl.Series]:
+    schema = input_schema(product)
+    columns = {name: typed for name, typed in _model_columns(product).items() if name in frame.columns}
+    return {name: frame[name].cast(schema[name]) if typed else frame[name] for name, typed in columns.items()}
 
 
 def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
@@ -129,30 +172,14 @@ def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.Data
     )
 
 
-def _with_codes(frame: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
-    return frame.with_columns(**_coded(frame, names))
+def _with_codes(frame: pl.LazyFrame, keys: Collection[str]) -> pl.LazyFrame:
+    """Texts among the keys as categories, as `_as_code` makes those of the rows."""
+    schema = frame.collect_schema()
+    return frame.with_columns(pl.col(name).cast(pl.Categorical) for name in keys if schema[name] == pl.String)
 
 
-def _coded(frame: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Expr]:
-    """Texts among these columns as codes: grouping, sorting within and joining by them takes half the time."""
-    texts = (name for name, dtype in frame.collect_schema().items() if name in names and dtype == pl.String)
-    return {name: pl.col(name).cast(pl.Categorical) for name in texts}
-
-
-@cache
-def _takes_codes(lookup: Lookup | None, schemas: tuple[tuple[str, tuple[tuple[str, pl.DataType], ...]], ...]) -> bool:
-    """Not where it reads into the text. Polars compares, orders and joins codes as it does texts, and refuses what needs
-    the text itself: tried on one row."""
-    try:
-        _of_tables(lookup, {name: _one_row(schema) for name, schema in schemas}).collect()
-    except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError):
-        return False
-    return True
-
-
-def _one_row(schema: Iterable[tuple[str, pl.DataType]]) -> pl.LazyFrame:
-    ones = [pl.lit("1" if dtype == pl.Categorical else 1).cast(dtype).alias(name) for name, dtype in schema]
-    return pl.select(ones).lazy()
+def _as_code(key: pl.Series) -> pl.Series:
+    return key.cast(pl.Categorical) if key.dtype == pl.String else key
 
 
 def _typed(name: str, kind: FeatureKind) -> nw.Expr:

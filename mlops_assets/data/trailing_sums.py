@@ -1,129 +1,86 @@
-"""Trailing views of rows in memory: sums on a grid of steps and keys, read off where each row stands.
+"""Trailing views of rows in memory: the table that `Trailing` makes, made by counting instead of grouping and sorting.
 
-The general way is the table that `Trailing` makes, joined point-in-time; Spark goes it. Here both are one: each addend is
-put into its cell, the cells are summed along the steps once, and a row takes the difference of two of them.
+Steps and keys are numbered, a grid marks each step of each key in which something was learned, and the number of marks up
+to a place is the line of the table that is the newest there.
 """
 
-from datetime import timedelta
-from typing import Any
+from itertools import pairwise
 
 import narwhals as nw
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlops_assets.data.known_values import (
+    MICROSECOND,
+    NEVER,
+    KeyColumn,
+    Keys,
+    KnownValues,
+    Lines,
+    microseconds,
+    most_places,
+    parts,
+)
 from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.trailing import COUNT, STEPS, Trailing
 
-Numbers = npt.NDArray[np.int64]
-# a larger grid is mostly empty, and the general way faster
-_CELLS_PER_ROW = 8
-_MOST_CELLS = 2**25  # a quarter of a gigabyte
-_BLOCK = 64
-_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
-_MICROSECOND = timedelta(microseconds=1)
 
+class TrailingSums:
+    """What was learned, for trailing views that differ in key, window, time to live and features alone."""
 
-def trailing_features(
-    view: FeatureView, moments: pl.Series, key: pl.DataFrame, addends: pl.DataFrame
-) -> pl.DataFrame | None:
-    """The features of a trailing view, one row per moment. None where the general way is due: the grid would be too
-    large for what is in it, a moment is null, clocks are not alike, or no whole numbers stand for the keys.
+    def __init__(self, lookup: Trailing, addends: pl.DataFrame) -> None:
+        """lookup: of one of them, with the keys of all. addends: what it gives, texts of the keys as categories."""
+        self._columns = {name: KeyColumn.of(addends[name]) for name in lookup.key}
+        self._clock = addends.schema[CREATED_TIME]
+        if not isinstance(self._clock, pl.Datetime):
+            return
+        learned = microseconds(addends[CREATED_TIME])
+        length = STEPS[lookup.step] // MICROSECOND
+        first, last = (int(learned.min()) // length, int(learned.max()) // length) if len(learned) else (0, 0)
+        # what is learned in a step counts from the next line on, and on line 0 nothing is learned yet
+        self._lines = Lines(first * length, length, last - first + 2)
+        self._line = np.empty(len(learned), np.int64)
+        for part in parts(learned):
+            self._line[part] = self._lines.of(learned[part]) + 1
+        self._summed = [addends[name].to_numpy() for name in lookup.sums]
 
-    moments: when each row's event happens. key: the rows' key, texts as categories.
-    addends: what `Trailing.addends` gives, texts of the key as categories.
-    """
-    lookup, lifetime = view.lookup, view.time_to_live
-    assert isinstance(lookup, Trailing)
-    assert lifetime is not None
-    if (
-        moments.dtype != addends[CREATED_TIME].dtype
-        or not isinstance(moments.dtype, pl.Datetime)
-        or moments.null_count()
-    ):
-        return None
-    asked, learned = (clock.dt.timestamp("us").to_numpy() for clock in (moments, addends[CREATED_TIME]))
-    # lines of the grid are steps: what is learned counts when the step is over, and on line 0 nothing is learned yet
-    step = STEPS[lookup.step] // _MICROSECOND
-    line_learned = learned // step + 1
-    first = int(line_learned.min()) - 1 if len(learned) else 0
-    line_learned -= first
-    lines = _BLOCK * (int(line_learned.max(initial=0)) // _BLOCK + 1)
-    most = min(_CELLS_PER_ROW * (len(asked) + len(learned)) + 2**16, _MOST_CELLS)
-    numbered = _numbered(list(zip(key, addends.select(view.key), strict=True)), most)
-    if numbered is None or lines * numbered[2] > most:
-        return None
-    column, column_learned, width = numbered
-    cells = line_learned * width + column_learned
-    newest = np.zeros(lines * width, np.int32)  # the last line up to each in which something was learned
-    newest[cells] = line_learned
-    _accumulate(np.maximum, newest, width)
-    line = newest.take(np.clip(asked // step - first, 0, lines - 1) * width + column).astype(np.int64)
-    is_alive = (line > 0) & (asked - (line + first) * step <= lifetime // _MICROSECOND)
-    until = line * width + column
-    since = np.maximum(until - lookup.window // STEPS[lookup.step] * width, column)
+    def known(self, view: FeatureView) -> KnownValues | None:
+        """What the rows may find of the view.
 
-    def summed(values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-        grid = np.bincount(cells, values, minlength=lines * width)
-        _accumulate(np.add, grid, width)
+        None where the general way is due: the grid would be too large for what is in it, or no whole numbers stand for
+        the keys."""
+        if not isinstance(self._clock, pl.Datetime):
+            return None
+        lookup, lines, keys = view.lookup, self._lines, Keys.of([self._columns[name] for name in view.key])
+        assert isinstance(lookup, Trailing)
+        if keys is None or keys.count * lines.count > most_places(len(self._line)):
+            return None
+        is_told = np.zeros(keys.count * lines.count, bool)
+        is_told[:: lines.count] = True
+        entry = np.empty(len(self._line), np.int64)
+        for part in parts(entry):
+            entry[part] = keys.learned(part) * lines.count + self._line[part]
+            is_told[entry[part]] = True
+        newest = np.cumsum(is_told, dtype=np.int32)
+        newest -= 1
+        for part in parts(entry):
+            entry[part] = newest.take(entry[part])
+        places = np.flatnonzero(is_told)
+        sums = np.empty((1 + len(self._summed), len(places)))
+        for row, values in enumerate((None, *self._summed)):
+            sums[row] = np.bincount(entry, values, minlength=len(places))
+        starts = newest[:: lines.count]
+        for start, end in pairwise((*starts, len(places))):  # a key's sums do not carry another one's rounding
+            np.add.accumulate(sums[:, start:end], axis=1, out=sums[:, start:end])
+        told_at = np.empty(len(places), np.int64)
         with np.errstate(invalid="ignore"):  # an infinite one is no number once it leaves, as in the general way
-            difference: npt.NDArray[np.float64] = (grid.take(until) - grid.take(since)).astype(np.float64, copy=False)
-        return difference
-
-    sums = {COUNT: summed(None), **{name: summed(addends[name].to_numpy()) for name in lookup.sums}}
-    features: pl.DataFrame = nw.from_native(pl.DataFrame(sums)).select(*lookup.values).to_native()
-    return features.select(pl.when(pl.Series(is_alive)).then(pl.all()))
-
-
-def _numbered(columns: list[tuple[pl.Series, pl.Series]], most: int) -> tuple[Numbers, Numbers, int] | None:
-    """Of rows and of what is learned the keys as numbers from 1, and how many there are with 0: nothing is learned of it.
-
-    None: the columns have more than `most` combinations, or no whole numbers stand for them."""
-    asked = learned = np.zeros(0, np.int64)
-    count = 0
-    for column in columns:
-        codes = _codes(*column, most)
-        if codes is None:
-            return None
-        more, more_learned, more_count = _renumbered(*codes)
-        if count * more_count > most:
-            return None
-        if count:
-            more, more_learned, more_count = _renumbered(asked * more_count + more, learned * more_count + more_learned)
-        asked, learned, count = more, more_learned, more_count
-    return asked, learned, count
-
-
-def _renumbered(asked: npt.NDArray[Any], learned: npt.NDArray[Any]) -> tuple[Numbers, Numbers, int]:
-    is_learned = np.zeros(max(int(asked.max(initial=0)), int(learned.max(initial=0))) + 1, bool)
-    is_learned[learned] = True
-    numbers = np.cumsum(is_learned) * is_learned
-    return numbers.take(asked), numbers.take(learned), int(numbers.max()) + 1
-
-
-def _codes(asked: pl.Series, learned: pl.Series, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    """Whole numbers, none below 0, for both sides of a column of the key; nobody's is that of a null."""
-    if asked.dtype != learned.dtype:
-        return None
-    if asked.dtype == pl.Categorical:
-        codes, codes_learned = asked.to_physical(), learned.to_physical()
-    elif asked.dtype in _WHOLE:
-        both = pl.concat([asked, learned]).drop_nulls().cast(pl.Int64).to_numpy()
-        low, high = (int(both.min()), int(both.max())) if len(both) else (0, 0)
-        if high - low > most:
-            return None
-        codes, codes_learned = asked.cast(pl.Int64) - low, learned.cast(pl.Int64) - low
-    else:
-        return None
-    if codes.null_count():
-        codes, codes_learned = codes.cast(pl.Int64).fill_null(-1) + 1, codes_learned.cast(pl.Int64) + 1
-    return codes.to_numpy(), codes_learned.to_numpy()
-
-
-def _accumulate(function: np.ufunc, grid: npt.NDArray[Any], width: int) -> None:
-    """Along the lines, in place. By whole lines: `ufunc.accumulate` goes cell by cell, which takes twice as long."""
-    blocks = grid.reshape(-1, _BLOCK, width)
-    for line in range(1, _BLOCK):
-        function(blocks[:, line], blocks[:, line - 1], out=blocks[:, line])
-    ends = function.accumulate(blocks[:, -1], axis=0)
-    function(blocks[1:], ends[:-1, None], out=blocks[1:])
+            for part in reversed([*parts(places)]):  # what leaves is read before it is overwritten
+                line = places[part] - places[part] // lines.count * lines.count  # half of what % takes
+                left = newest.take(places[part] - np.minimum(line, lookup.window // STEPS[lookup.step]))
+                sums[:, part] -= sums.take(left, axis=1)
+                told_at[part] = lines.first + line * lines.length
+        told_at[starts] = NEVER
+        told_at[: starts[1] if keys.count > 1 else None] = NEVER  # the key that is nobody's
+        named = nw.from_native(pl.DataFrame(dict(zip((COUNT, *lookup.sums), sums, strict=True))))
+        table = named.with_columns(*lookup.values).select(*view.names).to_native()
+        return KnownValues(keys, self._clock, lines, newest, told_at, table)

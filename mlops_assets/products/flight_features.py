@@ -36,6 +36,7 @@ def _in_new_york(utc: nw.Expr) -> nw.Expr:
 
 # computed once per row set, since a live request pays for every expression
 _LOCAL = ("_local_departure", _in_new_york(nw.col("scheduled_departure")))
+_LOCAL_YEAR = ("_local_year", nw.col("scheduled_departure").dt.offset_by("-5h").dt.year())  # years change in winter
 _LOCAL_DEPARTURE = nw.col("_local_departure")
 _HOUR = _LOCAL_DEPARTURE.dt.hour().cast(nw.Int64)  # Polars counts hours in 8 bits: times 24 would overflow
 # 1 is Monday, 7 is Sunday: of Narwhals' backends, Polars calls Sunday 7 and Spark 0
@@ -60,9 +61,9 @@ schedule = FeatureView(
 aircraft = FeatureView(
     name="aircraft",
     description="The aircraft planned for the flight.",
-    intermediate=(_LOCAL,),
+    intermediate=(_LOCAL_YEAR,),
     features=(
-        Feature("aircraft_age", _LOCAL_DEPARTURE.dt.year() - nw.col("aircraft_year"), unit="years"),
+        Feature("aircraft_age", nw.col(_LOCAL_YEAR[0]) - nw.col("aircraft_year"), unit="years"),
         Feature("seats", nw.col("seats"), description="seats of the aircraft"),
     ),
 )

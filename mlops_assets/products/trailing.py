@@ -1,7 +1,7 @@
 """Trailing views: features of what was learned about a key in the last days, hours or minutes."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Never
@@ -9,6 +9,7 @@ from typing import Any, Literal, Never
 import narwhals as nw
 
 from mlops_assets.errors import DeclarationError
+from mlops_assets.products.expressions import columns_of, is_by_row
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
 
 Step = Literal["1m", "1h", "1d"]
@@ -37,17 +38,18 @@ class Trailing:
         return tuple(vars(self).values())
 
     def addends(self, tables: Tables) -> nw.LazyFrame[Any]:
-        """The rows that are summed: key, created_time, addends as float. A null key is nobody's, and a null adds nothing."""
+        """The rows that are summed: key, created_time, addends as float. A null adds nothing."""
         return (
             self.rows(tables)
             .select(*self.key, CREATED_TIME, *(nw.col(name).cast(nw.Float64).fill_null(0.0) for name in self.sums))
-            .drop_nulls([*self.key, CREATED_TIME])
+            .drop_nulls(CREATED_TIME)
         )
 
     def __call__(self, tables: Tables) -> nw.LazyFrame[Any]:
         names = (COUNT, *self.sums)
         entering = (
             self.addends(tables)
+            .drop_nulls(list(self.key))  # nobody's
             .with_columns(nw.col(CREATED_TIME).dt.truncate(self.step).dt.offset_by(self.step))
             .group_by(*self.key, CREATED_TIME)
             .agg(nw.len().cast(nw.Float64).alias(COUNT), *(nw.col(name).sum() for name in self.sums))
@@ -111,11 +113,9 @@ def trailing_view(
     for feature in features:
         if feature.expression is None:
             refuse(f"does not say what {feature.name} is. Give it an expression of {_list(sums)} and COUNT.")
-        nodes = list(_nodes(feature.expression))
-        if any(node.kind.name not in _BY_ROW for node in nodes):
+        if not is_by_row(feature.expression):
             refuse(f"makes {feature.name} of other rows too. Sum them, and let the expression be of one row's sums.")
-        named = {column for node in nodes if node.kind.name == "COL" for column in node.kwargs["names"]}
-        if unknown := sorted(named - {*sums, COUNT}):
+        if unknown := sorted(columns_of(feature.expression) - {*sums, COUNT}):
             refuse(
                 f"makes {feature.name} of {', '.join(unknown)}, which it does not sum. It has {_list(sums)} and COUNT."
             )
@@ -124,18 +124,6 @@ def trailing_view(
     return FeatureView(
         name, features, key, lookup, time_to_live=time_to_live, lookback=lookback, description=description
     )
-
-
-_BY_ROW = ("COL", "LITERAL", "ELEMENTWISE", "WHEN_THEN")
-
-
-def _nodes(expression: nw.Expr) -> Iterator[Any]:
-    """What it is made of: private to Narwhals, but the only place where it says so."""
-    for node in expression._nodes:
-        yield node
-        for operand in node.exprs:
-            if isinstance(operand, nw.Expr):
-                yield from _nodes(operand)
 
 
 def _list(sums: tuple[str, ...]) -> str:

@@ -58,6 +58,38 @@ def test_numbers_are_floats_and_categories_strings_whatever_the_source_holds():
     assert found.select("driver", "hour").schema == {"driver": pl.String, "hour": pl.Float64}
 
 
+def test_what_is_made_of_the_moment_is_the_same_where_many_rows_share_it():
+    started = ("_started", nw.col("asked_at").dt.offset_by("-2h"))
+    clock = FeatureView(
+        "clock",
+        (
+            Feature("began", nw.col("_started").dt.hour()),
+            Feature("far_and_late", nw.col("_started").dt.hour() + nw.col("distance")),
+            Feature("how_many", nw.col("asked_at").is_null().count()),
+        ),
+        intermediate=(started,),
+    )
+    hours_asked = (9, 9, 9, 10, 10, 9)
+    rows = [a_ride(number, january(2, hour), distance=float(number)) for number, hour in enumerate(hours_asked)]
+
+    found = featured(a_product(features=(clock, BASKET)), rides(*rows))
+
+    assert found.select("ride", "began", "far_and_late", "how_many").rows() == [
+        *[(number, 7.0, 7.0 + number, 6.0) for number in (0, 1, 2, 5)],
+        *[(number, 8.0, 8.0 + number, 6.0) for number in (3, 4)],
+    ]
+
+
+def test_a_feature_in_the_place_of_a_request_column_is_what_it_is_made_of():
+    rounded = FeatureView("rounded", (Feature("distance", nw.col("asked_at").dt.hour()),))
+    sooner = FeatureView("sooner", (Feature("sooner", nw.col("distance") - 1),))
+    rows = [a_ride(number, january(2, 9), distance=20.0) for number in range(4)]
+
+    found = featured(a_product(features=(rounded, sooner), gates=()), rides(*rows))
+
+    assert found.select("distance", "sooner").unique().rows() == [(9.0, 19.0)]
+
+
 def test_a_feature_that_is_part_of_the_key_is_not_doubled():
     product = a_product(entity_key=("ride", "origin"))
 

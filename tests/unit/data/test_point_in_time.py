@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView
 
@@ -43,7 +44,21 @@ def winds(lookup: pl.LazyFrame, *events: tuple[str | None, float]) -> list[float
     joined = join_point_in_time(rows, lookup, VIEW, "departs").sort("row").collect()
     assert joined.columns == ["row", "origin", "departs", "wind"]
     assert joined["row"].to_list() == list(range(len(events)))
+    assert found_in_memory(rows.collect(), lookup) in (None, joined["wind"].to_list())
     return joined["wind"].to_list()
+
+
+def found_in_memory(rows: pl.DataFrame, lookup: pl.LazyFrame) -> list[float | None] | None:
+    """The same without a join."""
+    code = pl.col("origin").cast(pl.Categorical)
+    known = KnownValues.of(VIEW, newest_known(lookup, VIEW).with_columns(code).collect())
+    if known is None:
+        assert lookup.collect().is_empty()
+        return None
+    assert VIEW.time_to_live is not None
+    found = known.at(rows["departs"], rows.select(code), VIEW.time_to_live)
+    assert found is not None
+    return found["wind"].to_list()
 
 
 def test_a_value_that_was_learned_later_never_enters():

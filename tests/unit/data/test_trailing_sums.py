@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.data import features, trailing_sums
+from mlops_assets.data import features, known_values
 from mlops_assets.data.features import build_features
 from mlops_assets.products.feature_view import CREATED_TIME, Feature, FeatureKind, FeatureView, Tables
 from mlops_assets.products.periods import days, hours
@@ -19,6 +19,11 @@ from mlops_assets.products.trailing import COUNT, trailing_view
 from tests.unit.training.builders import BASKET, SCHEMA, a_product, a_ride, january, rides
 
 Ride = tuple[str | None, int, float | None]  # origin, quarter of an hour, wait
+
+
+@pytest.fixture(autouse=True)
+def _rows_are_taken_in_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_values, "_PART", 7)
 
 
 def told_rides(tables: Tables) -> Any:
@@ -56,15 +61,16 @@ def asked(rows: list[tuple[str | None, int]]) -> pl.DataFrame:
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each trailing view that is built, whether its grid was refused."""
+    """Of each lookup view that is built, whether its rows had to be joined."""
     answers: list[bool] = []
+    find = features._found
 
     def watched(*arguments: Any) -> pl.DataFrame | None:
-        answer = trailing_sums.trailing_features(*arguments)
+        answer = find(*arguments)
         answers.append(answer is None)
         return answer
 
-    monkeypatch.setattr(features, "trailing_features", watched)
+    monkeypatch.setattr(features, "_found", watched)
     return answers
 
 
@@ -115,7 +121,7 @@ def test_the_features_are_what_their_definition_says(learned, rows):
 @given(rides_told, rides_asked)
 def test_the_table_joined_point_in_time_says_the_same(learned, rows):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(trailing_sums, "_MOST_CELLS", 0)
+        patched.setattr(known_values, "_MOST_PLACES", 0)
         joined = found(lately(), asked(rows), told(learned))
 
     assert joined == [by_definition(learned, *row) for row in rows]
@@ -129,7 +135,7 @@ def test_both_ways_agree_on_every_step_and_over_many_of_them(step, window, refus
     rows = asked([("AB"[number % 2], 3 * number) for number in range(300)])
 
     on_grid = found(view, rows, learned)
-    monkeypatch.setattr(trailing_sums, "_MOST_CELLS", 0)
+    monkeypatch.setattr(known_values, "_MOST_PLACES", 0)
 
     assert found(view, rows, learned) == on_grid
     assert refused == [False, True]
@@ -250,7 +256,7 @@ def test_what_is_not_finite_is_the_same_both_ways_and_stays_with_its_key(odd, re
     rows = asked([(key, when) for when in (4, 12, 44) for key in "AB"])
 
     on_grid = found(lately(time_to_live=days(1)), rows, learned)
-    monkeypatch.setattr(trailing_sums, "_MOST_CELLS", 0)
+    monkeypatch.setattr(known_values, "_MOST_PLACES", 0)
     joined = found(lately(time_to_live=days(1)), rows, learned)
 
     assert refused == [False, True]
@@ -288,6 +294,36 @@ def test_two_trailing_views_stand_beside_each_other():
     built = build_features(product, rows.lazy().select(product.request), {"rides": learned.lazy()})
 
     assert built.select("mean_wait", "rides", "rides_by_day").rows() == [(6.0, 1.0, 2.0)]
+
+
+def test_views_that_sum_the_same_by_other_keys_are_read_once_and_do_not_miss_what_has_no_key_of_the_other():
+    reads: list[int] = []
+
+    def counted(tables: Tables) -> Any:
+        reads.append(1)
+        return told_rides(tables)
+
+    usual: dict[str, Any] = {"rows": counted, "window": hours(3), "sums": ("waited",), "lookback": days(1)}
+    by_ride = trailing_view(
+        "by_ride",
+        (Feature("waited_by_ride", nw.col("waited")),),
+        key=("origin", "ride"),
+        time_to_live=hours(2),
+        **usual,
+    )
+    product = a_product(features=(lately(rows=counted), by_ride, BASKET))
+    learned = rides(
+        a_ride(0, january(1), told_at=at(0), waited=4.0),
+        {**a_ride(0, january(1), told_at=at(0), waited=8.0), "ride": None},
+    )
+    reads.clear()
+
+    rows = asked([("EWR", 4), ("EWR", 4)])
+    built = build_features(product, rows.lazy().select(product.request), {"rides": learned.lazy()})
+
+    # nothing is known of ride 1, and what is known of no ride is not known of it
+    assert built.select("mean_wait", "rides", "waited_by_ride").rows() == [(6.0, 2.0, 4.0), (6.0, 2.0, None)]
+    assert len(reads) == 1
 
 
 def test_what_is_learned_later_changes_nothing():

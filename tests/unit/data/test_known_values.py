@@ -1,0 +1,133 @@
+"""Values that rows in memory find: what the point-in-time join finds, whatever the keys, the clocks and the values are."""
+
+import gc
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.data import known_values
+from mlops_assets.data.known_values import KnownValues
+from mlops_assets.data.point_in_time import join_point_in_time, newest_known
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView
+
+MIDNIGHT = datetime(2013, 7, 1, tzinfo=UTC)
+UTC_TIME = pl.Datetime("us", "UTC")
+LIFETIME = timedelta(days=2)
+Told = tuple[str | None, int | None, int, float]  # text, number, minute, value
+
+
+@pytest.fixture(autouse=True)
+def _rows_are_taken_in_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_values, "_PART", 7)
+
+
+def view(*key: str) -> FeatureView:
+    return FeatureView("told", (Feature("value"),), key=key, lookup=lambda _: _["told"], time_to_live=LIFETIME)
+
+
+def at(minute: int) -> datetime:
+    return MIDNIGHT + timedelta(minutes=minute)
+
+
+def told(*rows: Told) -> pl.DataFrame:
+    schema = {"text": pl.String, "number": pl.Int64, CREATED_TIME: UTC_TIME, "value": pl.Float64}
+    frame = pl.DataFrame(
+        [(text, number, at(minute), value) for text, number, minute, value in rows], schema, orient="row"
+    )
+    return coded(frame.with_columns(pl.col(CREATED_TIME).alias(EVENT_TIME)))
+
+
+def asked(*rows: tuple[str | None, int | None, int]) -> pl.DataFrame:
+    schema = {"text": pl.String, "number": pl.Int64, "moment": UTC_TIME}
+    return coded(pl.DataFrame([(text, number, at(minute)) for text, number, minute in rows], schema, orient="row"))
+
+
+def coded(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col("text").cast(pl.Categorical))
+
+
+def known(key: Sequence[str], lookup: pl.DataFrame) -> KnownValues | None:
+    return KnownValues.of(view(*key), newest_known(lookup.lazy(), view(*key)).collect())
+
+
+def found(key: Sequence[str], lookup: pl.DataFrame, rows: pl.DataFrame) -> list[Any] | None:
+    values = known(key, lookup)
+    answer = None if values is None else values.at(rows["moment"], rows, LIFETIME)
+    return None if answer is None else answer["value"].to_list()
+
+
+def joined(key: Sequence[str], lookup: pl.DataFrame, rows: pl.DataFrame) -> list[Any]:
+    numbered = rows.with_row_index("row").lazy()
+    return join_point_in_time(numbered, lookup.lazy(), view(*key), "moment").sort("row").collect()["value"].to_list()
+
+
+texts, numbers = st.sampled_from(["a", "b", None]), st.one_of(st.none(), st.integers(-3, 3))
+minutes = st.integers(0, 6_000)
+lookups = st.lists(st.tuples(texts, numbers, minutes), min_size=1, max_size=40, unique=True).map(
+    lambda rows: told(*((*row, float(value)) for value, row in enumerate(rows)))
+)
+rows_asked = st.lists(st.tuples(st.one_of(texts, st.just("c")), numbers, st.integers(-100, 10_000)), max_size=15).map(
+    lambda rows: asked(*rows)
+)
+
+
+@pytest.mark.parametrize("key", [("text",), ("number",), ("text", "number"), ("number", "text")])
+@settings(max_examples=60, deadline=None)
+@given(lookups, rows_asked)
+def test_rows_find_what_they_would_be_joined_with(key, lookup, rows):
+    answer = found(key, lookup, rows)
+
+    # nothing to find: every key has a null
+    assert answer == joined(key, lookup, rows) or lookup.drop_nulls(key).is_empty()
+
+
+def test_a_number_of_a_category_means_the_same_when_nobody_else_holds_the_categories():
+    values = known(("text",), told(("first", 0, 0, 1.0), ("second", 0, 0, 2.0)))
+    gc.collect()
+    rows = asked(("second", 0, 5), ("third", 0, 5), ("first", 0, 5))
+
+    assert values is not None
+    answer = values.at(rows["moment"], rows, LIFETIME)
+    assert answer is not None
+    assert answer["value"].to_list() == [2.0, None, 1.0]
+
+
+def test_a_few_values_that_become_known_close_together_are_told_apart():
+    lookup = told(*(("a", 0, minute, float(minute)) for minute in (0, 1, 2, 3, 50_000)))
+    rows = asked(*(("a", 0, minute) for minute in (-1, 0, 1, 2, 3, 4)))
+
+    assert found(("text",), lookup, rows) == [None, 0.0, 1.0, 2.0, 3.0, 3.0]
+
+
+def test_more_of_them_are_left_to_the_join():
+    lookup = told(*(("a", 0, minute, float(minute)) for minute in (*range(20), 500_000)))
+
+    assert known(("text",), lookup) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pl.col("moment").cast(pl.Datetime("ms", "UTC")),
+        pl.when(pl.col("number") > 5).then("moment").alias("moment"),
+        pl.col("number").cast(pl.Int32),
+        pl.col("text").cast(pl.String),
+    ],
+    ids=["a clock of another type", "a null moment", "numbers of another type", "texts that are no categories"],
+)
+def test_rows_that_the_join_would_refuse_or_leave_empty_are_left_to_it(changed):
+    rows = asked(("a", 1, 5)).with_columns(changed)
+
+    assert found(("text", "number"), told(("a", 1, 0, 1.0)), rows) is None
+
+
+@pytest.mark.parametrize("value", ["a text", True, 3, MIDNIGHT, None], ids=lambda value: type(value).__name__)
+def test_values_may_be_of_any_type(value):
+    lookup = told(("a", 1, 0, 1.0)).with_columns(pl.lit(value).alias("value"))
+
+    assert found(("text",), lookup, asked(("a", 1, 5), ("b", 1, 5))) == [value, None]
