@@ -87,9 +87,8 @@ def _alike(product: ModelProduct) -> list[list[FeatureView]]:
     alike: dict[tuple[object, ...], list[FeatureView]] = {}
     for view in product.lookups:
         sums = view.lookup
-        alike.setdefault((sums.rows, sums.sums, sums.step) if isinstance(sums, Trailing) else (view.name,), []).append(
-            view
-        )
+        summed = (sums.rows, sums.sums, sums.step) if isinstance(sums, Trailing) else (view.name,)
+        alike.setdefault(summed, []).append(view)
     return list(alike.values())
 
 
