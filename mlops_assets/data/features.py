@@ -1,6 +1,6 @@
 """The one definition of features, applied: offline to a period, online to a request."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +10,7 @@ import narwhals as nw
 import polars as pl
 from narwhals.typing import IntoLazyFrameT
 
+from mlops_assets.data.keys import KeyColumn
 from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
 from mlops_assets.data.trailing_sums import TrailingSums
@@ -33,7 +34,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
         held = _in_order(rows.collect().rechunk(), product.event_timestamp, *product.entity_key)
         built = _with_request_features(product, held)  # a key may be computed of the request
         keys = dict.fromkeys(name for view in product.lookups for name in view.key)
-        coded = pl.DataFrame(list(pool.map(_as_code, (built[name] for name in keys))))
+        coded = dict(zip(keys, pool.map(KeyColumn.of, (built[name] for name in keys)), strict=True))
         moments = built[product.event_timestamp]
         waiting = {view.name: pool.submit(_found, view, moments, coded, known[view.name]) for view in product.lookups}
         columns = _typed_columns(product, built)
@@ -96,21 +97,21 @@ def _trailing_sums(views: Sequence[FeatureView], tables: Mapping[str, pl.LazyFra
     lookup, keys = views[0].lookup, tuple(dict.fromkeys(name for view in views for name in view.key))
     assert isinstance(lookup, Trailing)
     lookup = replace(lookup, key=keys)
-    return TrailingSums(lookup, _with_codes(_of_tables(lookup.addends, tables), keys).collect().rechunk())
+    return TrailingSums(lookup, _of_tables(lookup.addends, tables).collect())
 
 
 def _known_values(view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> KnownValues | None:
-    lookup = _with_codes(lookup_table(view, tables), view.key)
+    lookup = lookup_table(view, tables)
     return KnownValues.of(view, newest_known(lookup, view).collect())
 
 
 def _found(
-    view: FeatureView, moments: pl.Series, keys: pl.DataFrame, known: Future[KnownValues | None]
+    view: FeatureView, moments: pl.Series, keys: Mapping[str, KeyColumn | None], known: Future[KnownValues | None]
 ) -> pl.DataFrame | None:
     """The view's values of each row. None: they have to be joined."""
     assert view.time_to_live is not None
     values = known.result()
-    return None if values is None else values.at(moments, keys, view.time_to_live)
+    return None if values is None else values.at(moments, [keys[name] for name in view.key], view.time_to_live)
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:
@@ -169,16 +170,6 @@ def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.Data
         .sort(list(view.key))
         .collect()
     )
-
-
-def _with_codes(frame: pl.LazyFrame, keys: Collection[str]) -> pl.LazyFrame:
-    """Texts among the keys as categories, as `_as_code` makes those of the rows."""
-    schema = frame.collect_schema()
-    return frame.with_columns(pl.col(name).cast(pl.Categorical) for name in keys if schema[name] == pl.String)
-
-
-def _as_code(key: pl.Series) -> pl.Series:
-    return key.cast(pl.Categorical) if key.dtype == pl.String else key
 
 
 def _typed(name: str, kind: FeatureKind) -> nw.Expr:

@@ -10,17 +10,9 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from mlops_assets.data.known_values import (
-    MICROSECOND,
-    NEVER,
-    KeyColumn,
-    Keys,
-    KnownValues,
-    Lines,
-    microseconds,
-    most_places,
-    parts,
-)
+from mlops_assets.data.grid import MICROSECOND, Lines, microseconds, most_places, parts
+from mlops_assets.data.keys import KeyColumn, Keys
+from mlops_assets.data.known_values import NEVER, KnownValues
 from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.trailing import COUNT, STEPS, Trailing
 
@@ -29,7 +21,7 @@ class TrailingSums:
     """What was learned, for trailing views that differ in key, window, time to live and features alone."""
 
     def __init__(self, lookup: Trailing, addends: pl.DataFrame) -> None:
-        """lookup: of one of them, with the keys of all. addends: what it gives, texts of the keys as categories."""
+        """lookup: of one of them, with the keys of all. addends: what it gives."""
         self._columns = {name: KeyColumn.of(addends[name]) for name in lookup.key}
         self._clock = addends.schema[CREATED_TIME]
         if not isinstance(self._clock, pl.Datetime):
@@ -47,8 +39,8 @@ class TrailingSums:
     def known(self, view: FeatureView) -> KnownValues | None:
         """What the rows may find of the view.
 
-        None where the general way is due: the grid would be too large for what is in it, or no whole numbers stand for
-        the keys."""
+        None where the general way is due: the grid would be too large for what is in it, or the keys are neither texts
+        nor whole numbers."""
         if not isinstance(self._clock, pl.Datetime):
             return None
         lookup, lines, keys = view.lookup, self._lines, Keys.of([self._columns[name] for name in view.key])
@@ -59,25 +51,25 @@ class TrailingSums:
         is_told[:: lines.count] = True
         entry = np.empty(len(self._line), np.int64)
         for part in parts(entry):
-            entry[part] = keys.learned(part) * lines.count + self._line[part]
+            entry[part] = keys.numbers(keys.learned, part) * lines.count + self._line[part]
             is_told[entry[part]] = True
-        newest = np.cumsum(is_told, dtype=np.int32)
-        newest -= 1
+        newest = np.cumsum(is_told, dtype=np.int32) - 1
         for part in parts(entry):
             entry[part] = newest.take(entry[part])
         places = np.flatnonzero(is_told)
-        sums = np.empty((1 + len(self._summed), len(places)))
-        for row, values in enumerate((None, *self._summed)):
-            sums[row] = np.bincount(entry, values, minlength=len(places))
+        count = np.bincount(entry, minlength=len(places)).astype(float)
+        sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
         starts = newest[:: lines.count]
         for start, end in pairwise((*starts, len(places))):  # a key's sums do not carry another one's rounding
-            np.add.accumulate(sums[:, start:end], axis=1, out=sums[:, start:end])
+            for column in sums:
+                np.add.accumulate(column[start:end], out=column[start:end])
         told_at = np.empty(len(places), np.int64)
         with np.errstate(invalid="ignore"):  # an infinite one is no number once it leaves, as in the general way
             for part in reversed([*parts(places)]):  # what leaves is read before it is overwritten
                 line = places[part] - places[part] // lines.count * lines.count  # half of what % takes
                 left = newest.take(places[part] - np.minimum(line, lookup.window // STEPS[lookup.step]))
-                sums[:, part] -= sums.take(left, axis=1)
+                for column in sums:
+                    column[part] -= column.take(left)
                 told_at[part] = lines.first + line * lines.length
         told_at[starts] = NEVER
         told_at[: starts[1] if keys.count > 1 else None] = NEVER  # the key that is nobody's

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.data.keys import KeyColumn
 from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView
@@ -50,13 +51,12 @@ def winds(lookup: pl.LazyFrame, *events: tuple[str | None, float]) -> list[float
 
 def found_in_memory(rows: pl.DataFrame, lookup: pl.LazyFrame) -> list[float | None] | None:
     """The same without a join."""
-    code = pl.col("origin").cast(pl.Categorical)
-    known = KnownValues.of(VIEW, newest_known(lookup, VIEW).with_columns(code).collect())
+    known = KnownValues.of(VIEW, newest_known(lookup, VIEW).collect())
     if known is None:
         assert lookup.collect().is_empty()
         return None
     assert VIEW.time_to_live is not None
-    found = known.at(rows["departs"], rows.select(code), VIEW.time_to_live)
+    found = known.at(rows["departs"], [KeyColumn.of(rows["origin"])], VIEW.time_to_live)
     assert found is not None
     return found["wind"].to_list()
 
