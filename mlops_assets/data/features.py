@@ -35,8 +35,9 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
         built = _with_request_features(product, held)  # a key may be computed of the request
         keys = dict.fromkeys(name for view in product.lookups for name in view.key)
         coded = dict(zip(keys, pool.map(KeyColumn.of, (built[name] for name in keys)), strict=True))
-        moments = built[product.event_timestamp]
-        waiting = {view.name: pool.submit(_found, view, moments, coded, known[view.name]) for view in product.lookups}
+        moments, views = built[product.event_timestamp], {view.name: view for view in product.lookups}
+        # in the order in which they become known
+        waiting = {name: pool.submit(_found, views[name], moments, coded, known[name]) for name in known}
         columns = _typed_columns(product, built)
     for view in product.lookups:
         found = waiting[view.name].result()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ MICROSECOND = timedelta(microseconds=1)
 # a larger grid is mostly empty
 _PLACES_PER_ROW = 16
 _MOST_PLACES = 2**25
-_PART = 2**15  # rows at a time, so that what is made of them on the way stays in the cache
+_MOST_COUNTED = 2**18  # places for which a count each stays in the cache
+_PART = 2**15  # rows at a time, so that what is made of them on the way stays there too
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,35 @@ class Lines:
         """The line of each time, or the first or the last one where it is before or after them all."""
         lines: Numbers = np.clip((clock - self.first) // self.length, 0, self.count - 1)
         return lines
+
+
+class Newest(Protocol):
+    """By place: the entry that is the newest there. An array, or something smaller that stands for it."""
+
+    def take(self, places: Numbers) -> npt.NDArray[np.int32]: ...
+
+
+class Marks:
+    """The newest of entries that are one at each marked place, which the first one is.
+
+    A bit for each place and a count for each 64 (rank of a bit vector: Jacobson, 1989)."""
+
+    def __init__(self, is_marked: npt.NDArray[np.bool]) -> None:
+        whole = np.append(is_marked, np.zeros(-len(is_marked) % 64, bool))
+        self._bits = np.packbits(whole, bitorder="little").view("<u8")
+        counts = np.bitwise_count(self._bits)
+        self._before = np.cumsum(counts, dtype=np.int32) - counts - 1
+
+    def take(self, places: Numbers) -> npt.NDArray[np.int32]:
+        word = places >> 6
+        up_to = self._bits.take(word) << (~places & 63).view(np.uint64)
+        entries: npt.NDArray[np.int32] = self._before.take(word) + np.bitwise_count(up_to)
+        return entries
+
+
+def newest_mark(is_marked: npt.NDArray[np.bool]) -> Newest:
+    """Of entries that are one at each marked place, which the first one is."""
+    return Marks(is_marked) if len(is_marked) > _MOST_COUNTED else np.cumsum(is_marked, dtype=np.int32) - 1
 
 
 def most_places(rows: int) -> int:

@@ -11,10 +11,9 @@ from datetime import timedelta
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from mlops_assets.data.grid import MICROSECOND, Lines, Numbers, microseconds, parts
+from mlops_assets.data.grid import MICROSECOND, Lines, Newest, Numbers, microseconds, parts
 from mlops_assets.data.keys import KeyColumn, Keys
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
 
@@ -31,7 +30,7 @@ class KnownValues:
     keys: Keys
     clock: pl.DataType
     lines: Lines
-    newest: npt.NDArray[np.int32]  # (keys * lines,) the entry that was the newest when the line began
+    newest: Newest  # by place (keys * lines): the entry that was the newest when the line began
     event: Numbers  # (entries,) µs
     values: pl.DataFrame  # one row per entry
     within_a_line: int = 0  # so many of a key at most become known after a line began

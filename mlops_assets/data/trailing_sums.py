@@ -10,7 +10,7 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from mlops_assets.data.grid import MICROSECOND, Lines, microseconds, most_places, parts
+from mlops_assets.data.grid import MICROSECOND, Lines, microseconds, most_places, newest_mark, parts
 from mlops_assets.data.keys import KeyColumn, Keys
 from mlops_assets.data.known_values import NEVER, KnownValues
 from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
@@ -53,13 +53,13 @@ class TrailingSums:
         for part in parts(entry):
             entry[part] = keys.numbers(keys.learned, part) * lines.count + self._line[part]
             is_told[entry[part]] = True
-        newest = np.cumsum(is_told, dtype=np.int32) - 1
+        newest = newest_mark(is_told)
         for part in parts(entry):
             entry[part] = newest.take(entry[part])
         places = np.flatnonzero(is_told)
         count = np.bincount(entry, minlength=len(places)).astype(float)
         sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
-        starts = newest[:: lines.count]
+        starts = newest.take(np.arange(keys.count) * lines.count)
         for start, end in pairwise((*starts, len(places))):  # a key's sums do not carry another one's rounding
             for column in sums:
                 np.add.accumulate(column[start:end], out=column[start:end])

@@ -1,8 +1,33 @@
-"""Grids: lines of time."""
+"""Grids: what is the newest at a place, however it is written down."""
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from mlops_assets.data.grid import Lines
+from mlops_assets.data import grid
+from mlops_assets.data.grid import Lines, Marks, newest_mark
+
+
+@given(arrays.arrays(bool, st.integers(1, 300)))
+def test_the_newest_of_marks_is_the_last_one_up_to_a_place(is_marked):
+    is_marked[0] = True
+
+    newest = Marks(is_marked).take(np.arange(len(is_marked)))
+
+    assert newest.tolist() == [int(is_marked[: place + 1].sum()) - 1 for place in range(len(is_marked))]
+
+
+@pytest.mark.parametrize("most_counted", [10, 10_000], ids=["a bit for each", "a count for each"])
+def test_large_and_small_grids_say_the_same(most_counted, monkeypatch):
+    monkeypatch.setattr(grid, "_MOST_COUNTED", most_counted)
+    is_marked = np.arange(1_000) % 3 == 0
+
+    newest = newest_mark(is_marked)
+
+    assert isinstance(newest, Marks) == (most_counted == 10)
+    assert newest.take(np.array([0, 1, 2, 3, 63, 64, 65, 66, 999])).tolist() == [0, 0, 0, 1, 21, 21, 21, 22, 333]
 
 
 def test_times_before_and_after_all_lines_are_in_the_first_and_in_the_last_one():
