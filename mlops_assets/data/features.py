@@ -10,6 +10,7 @@ import narwhals as nw
 import polars as pl
 from narwhals.typing import IntoLazyFrameT
 
+from mlops_assets.data.grid import keep_freed_memory
 from mlops_assets.data.keys import KeyColumn
 from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
@@ -29,6 +30,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
+    keep_freed_memory()
     with ThreadPoolExecutor(_THREADS) as pool:
         known = _known(product, tables, pool)
         held = _in_order(rows.collect().rechunk(), product.event_timestamp, *product.entity_key)
