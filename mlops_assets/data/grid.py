@@ -72,7 +72,7 @@ def parts(rows: npt.NDArray[Any]) -> Iterator[slice]:
 
 
 def microseconds(clock: pl.Series) -> Numbers:
-    return clock.dt.timestamp("us").to_numpy()
+    return clock.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
 
 
 def keep_freed_memory() -> None:

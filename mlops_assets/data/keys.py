@@ -37,7 +37,9 @@ class KeyColumn:
             return None
         encoded = values.to_arrow().dictionary_encode()
         by_code, codes = pl.Series(encoded.dictionary), pl.Series(encoded.indices)
-        return cls(keys.dtype, codes.fill_null(len(by_code)).to_numpy(), by_code.to_numpy())
+        if codes.has_nulls():
+            codes = codes.fill_null(len(by_code))
+        return cls(keys.dtype, codes.to_numpy(), by_code.to_numpy())
 
     def digits(self, values: npt.NDArray[Any]) -> Numbers:
         """By code: from 1 for one of the values, else 0. values: in their order."""

@@ -93,5 +93,10 @@ class KnownValues:
                     entry += self.next_created.take(entry) <= now
             found[part] = entry * (now - self.event.take(entry) <= time_to_live // MICROSECOND)
         entries = pl.Series(found)
-        is_alive, none = entries > 0, self.values.clear(1)
-        return pl.DataFrame([column.zip_with(is_alive, none[column.name]) for column in self.values[entries].rechunk()])
+        is_alive = entries > 0
+        return pl.DataFrame(
+            [
+                column.zip_with(is_alive, pl.Series([None], dtype=column.dtype))
+                for column in self.values[entries].rechunk()
+            ]
+        )

@@ -60,7 +60,7 @@ class TrailingSums:
         count = np.bincount(entry, minlength=len(places)).astype(float)
         sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
         starts = newest.take(np.arange(keys.count) * lines.count)
-        for start, end in pairwise((*starts, len(places))):  # a key's sums do not carry another one's rounding
+        for start, end in pairwise([*starts.tolist(), len(places)]):  # a key's sums do not carry another one's rounding
             for column in sums:
                 np.add.accumulate(column[start:end], out=column[start:end])
         told_at = np.empty(len(places), np.int64)
