@@ -6,11 +6,15 @@ from typing import Any
 import narwhals as nw
 
 _BY_ROW = ("COL", "LITERAL", "ELEMENTWISE", "WHEN_THEN")
+_OF_THE_TABLE = ("ALL", "EXCLUDE", "NTH", "SELECTOR")
 
 
 def is_by_row(expression: nw.Expr) -> bool:
     """Whether each value is made of its own row alone."""
-    return all(node.kind.name in _BY_ROW for node in _nodes(expression))
+    return all(
+        node.kind.name in _BY_ROW and not any(isinstance(operand, nw.Series) for operand in node.exprs)
+        for node in _nodes(expression)
+    )
 
 
 def is_column(expression: nw.Expr, name: str) -> bool:
@@ -19,8 +23,21 @@ def is_column(expression: nw.Expr, name: str) -> bool:
     return not more and node.kind.name == "COL" and node.kwargs["names"] == [name]
 
 
+def is_by_name(expression: nw.Expr) -> bool:
+    """Whether it names its columns, and takes the same ones of a table that has more."""
+    return not any(node.kind.name in _OF_THE_TABLE for node in _nodes(expression))
+
+
 def columns_of(expression: nw.Expr) -> set[str]:
-    return {name for node in _nodes(expression) if node.kind.name == "COL" for name in node.kwargs["names"]}
+    """Those that it names."""
+    return {name for node in _nodes(expression) for name in _named(node)}
+
+
+def _named(node: Any) -> Iterator[str]:
+    if node.kind.name == "COL":
+        yield from node.kwargs["names"]
+    if not node.str_as_lit:
+        yield from (operand for operand in node.exprs if isinstance(operand, str))
 
 
 def _nodes(expression: nw.Expr) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -11,6 +12,7 @@ import narwhals as nw
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.expressions import columns_of
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.periods import Periods
@@ -165,6 +167,10 @@ class ModelProduct:
             raise DeclarationError(
                 f"{self.name}: the label {self.label.name!r} is also a feature: the model would copy it."
             )
+        views = [view.name for view in self.features]
+        if alike := sorted({name for name in views if views.count(name) > 1}):
+            raise DeclarationError(f"{self.name}: two feature views are named {', '.join(alike)}. Rename one.")
+        self._validate_expressions()
         carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
         for view in self.lookups:
             shadowed = [name for name in view.names if name in self.request]
@@ -181,6 +187,31 @@ class ModelProduct:
                     )
         if self.label.delay < timedelta(0):
             raise DeclarationError(f"{self.name}: label delay is negative. Labels cannot be known before the event.")
+
+    def _validate_expressions(self) -> None:
+        views = [view for view in self.features if not view.is_lookup]
+        steps: dict[str, nw.Expr] = {}
+        for view, name, expression in [(owner, *step) for owner in views for step in owner.intermediate]:
+            alike = steps.setdefault(name, expression)
+            roles = {"a column of the request": self.request, "a feature": self.feature_names}
+            roles["another step"] = (name,) if repr(alike) != repr(expression) else ()
+            for role, names in roles.items():
+                if name in names:
+                    raise DeclarationError(
+                        f"{self.name}: view {view.name!r} has a step named {name!r}, as {role} is. Rename the step."
+                    )
+            self._require_carried(f"step {name!r}", view, expression, self.request)
+        for view, feature in [(owner, each) for owner in views for each in owner.features]:
+            assert feature.expression is not None
+            self._require_carried(f"feature {feature.name!r}", view, feature.expression, (*self.request, *steps))
+
+    def _require_carried(self, what: str, view: FeatureView, expression: nw.Expr, carried: Collection[str]) -> None:
+        for name in sorted(columns_of(expression)):
+            if name not in carried:
+                raise DeclarationError(
+                    f"{self.name}: {what} of view {view.name!r} is made of {name!r}, which no request carries. "
+                    f"{choices(name, carried)}"
+                )
 
     def _validate_windows(self) -> None:
         for role, window in (("training_window", self.training_window), ("test_window", self.test_window)):

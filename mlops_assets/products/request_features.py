@@ -5,7 +5,7 @@ from collections.abc import Collection
 import narwhals as nw
 from narwhals.typing import IntoLazyFrameT
 
-from mlops_assets.products.expressions import columns_of, is_by_row, is_column
+from mlops_assets.products.expressions import columns_of, is_by_name, is_by_row, is_column
 from mlops_assets.products.product import ModelProduct
 
 Columns = dict[str, nw.Expr]
@@ -18,24 +18,27 @@ def request_features(product: ModelProduct, rows: IntoLazyFrameT, *, made: Colle
     frame = nw.from_native(rows)
     steps, features = _declared(product)
     for columns in (steps, features):
-        missing = {name: expression for name, expression in columns.items() if name not in made}
-        frame = frame.with_columns(**missing) if missing else frame
+        missing = [expression.alias(name) for name, expression in columns.items() if name not in made]
+        frame = frame.with_columns(*missing) if missing else frame
     return nw.to_native(frame.drop(*steps))
 
 
 def made_of(product: ModelProduct, column: str, rows: IntoLazyFrameT) -> IntoLazyFrameT:
-    """What request views make of this column of `rows` alone, row by row, as far as it is a feature or others use it."""
+    """What request views make of this column of `rows` alone, row by row, as far as it is a feature or others use it.
+
+    Nothing, if one of them takes columns by what they are: it would see what is made."""
     frame = nw.from_native(rows)
     steps, features = _declared(product)
     made: list[str] = []
-    for columns in (steps, features):
+    are_by_name = all(is_by_name(expression) for columns in (steps, features) for expression in columns.values())
+    for columns in (steps, features) if are_by_name else ():
         mine = [
             name
             for name, expression in columns.items()
             if name not in product.request and is_by_row(expression) and columns_of(expression) <= {column, *made}
         ]
         made += mine
-        frame = frame.with_columns(**{name: columns[name] for name in mine}) if mine else frame
+        frame = frame.with_columns(*(columns[name].alias(name) for name in mine)) if mine else frame
     used = {name for other in computed(product) if other not in made for name in columns_of(features[other])}
     return nw.to_native(frame.select(name for name in made if name in features or name in used))
 

@@ -38,6 +38,10 @@ def a_view(name: str, expression: nw.Expr = DISTANCE) -> FeatureView:
     return FeatureView("extra", (Feature(name, expression),))
 
 
+def a_step(view: str, step: str, expression: nw.Expr = DISTANCE) -> FeatureView:
+    return FeatureView(view, (Feature(f"{view}_feature", DISTANCE),), intermediate=((step, expression),))
+
+
 def by_hour(tables: Tables) -> Any:
     return tables["weather"].with_columns(
         nw.col("observed_at").alias(EVENT_TIME), nw.col("reported_at").alias(CREATED_TIME)
@@ -72,6 +76,32 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ({"features": ()}, "features is empty. Give at least one view"),
         ({"features": (schedule, a_view("origin"))}, "two features are named origin. Rename one"),
         ({"features": (schedule, a_view("late"))}, "the label 'late' is also a feature: the model would copy it"),
+        ({"features": (a_view("one"), a_view("other"))}, "two feature views are named extra. Rename one"),
+        (
+            {"features": (a_view("miles", nw.col("distnce")),)},
+            "'miles' of .*'distnce', which no request.*mean 'distance'",
+        ),
+        (
+            {"features": (schedule, a_view("later", nw.col("hour") + 1))},
+            "feature 'later' of view 'extra' is made of 'hour', which no request carries",
+        ),
+        (
+            {"features": (a_view("delay", nw.max_horizontal("distance", "dep_delay")),)},
+            "is made of 'dep_delay', which no request carries",
+        ),
+        (
+            {"features": (a_step("v", "x", nw.col("arr_delay")),)},
+            "step 'x' of view 'v' is made of 'arr_delay', which no",
+        ),
+        (
+            {"features": (a_step("v", "seats"),)},
+            "view 'v' has a step named 'seats', as a column of the request is. Rename",
+        ),
+        ({"features": (a_step("v", "v_feature"),)}, "has a step named 'v_feature', as a feature is. Rename the step"),
+        (
+            {"features": (a_step("v", "x"), a_step("w", "x", DISTANCE + 1))},
+            "view 'w' has a step named 'x', as another step is. Rename the step",
+        ),
         (
             {"features": (a_view("miles"), congestion)},
             "'congestion' looks up by 'hour_of_week', which no request carries",
@@ -122,6 +152,12 @@ def test_a_contradiction_fails_when_it_is_declared_and_says_what_to_change(chang
 def test_a_comparison_with_the_champion_needs_a_confidence_and_a_margin_that_mean_something(changes, sentence):
     with pytest.raises(DeclarationError, match=sentence):
         not_worse_than_champion("roc_auc", **{"margin": 0.01, **changes})
+
+
+def test_views_may_share_a_step():
+    product = declared_with(features=(a_step("v", "x"), a_step("w", "x")), gates=())
+
+    assert product.feature_names == ("v_feature", "w_feature")
 
 
 @pytest.mark.parametrize("owner", ["team:flights", "team:flights-2", "ann@example.org"])
