@@ -93,7 +93,8 @@ def guard_future(
         for name, table in tables.items()
     }
     past = pl.col(clock) <= now
-    found = build_features(product, rows.lazy().filter(past), altered)
+    # of one moment, each has the order of its source
+    found = build_features(product, rows.lazy().filter(past), altered).sort(clock, *product.entity_key)
     expected = stored.filter(past).sort(clock, *product.entity_key)
     names = [name for name in product.feature_names if name in found.columns]
     return Guarded(f"another future after {now:%Y-%m-%d %H:%M}", found.height, _differences(names, expected, found))

@@ -108,3 +108,17 @@ def test_a_period_with_one_row_can_be_guarded():
 
     assert guard_online_path(product, rows, tables, stored).holds
     assert guard_future(product, rows, tables, stored).holds
+
+
+def test_rows_of_one_moment_may_be_stored_in_another_order_than_that_of_the_entity_key():
+    product = a_product(entity_key=("origin", "ride"))
+    raw = rides(
+        a_ride(1, january(2, 8), origin="JFK", distance=1.0),
+        a_ride(2, january(2, 8), origin="EWR", distance=2.0),
+        a_ride(3, january(2, 9)),
+    )
+    rows, tables = raw.select(product.request), {"rides": raw.lazy()}
+    stored = build_features(product, rows.lazy(), tables)
+
+    assert stored["origin"].to_list() == ["JFK", "EWR", "EWR"]
+    assert guard_future(product, rows, tables, stored).holds
