@@ -8,6 +8,7 @@ from typing import Any
 
 import narwhals as nw
 import polars as pl
+import polars.selectors as cs
 from narwhals.typing import IntoLazyFrameT
 
 from mlops_assets.data.grid import keep_freed_memory
@@ -22,18 +23,20 @@ from mlops_assets.products.request_features import computed, made_of, request_fe
 from mlops_assets.products.trailing import Trailing
 from mlops_assets.stores.dtypes import input_schema
 
+_CATEGORIES = cs.categorical() | cs.enum()  # texts, as keys
 _THREADS = 3  # beside those of Polars. Each keeps one core busy, and more of them would wait for each other
 
 
 def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
-    """Entity key, event timestamp and every model input, one row per row of `rows`, in the order of their events.
+    """Entity key, event timestamp and every model input, one row per row of `rows`, in the order of their events. Rows of
+    one moment keep their order, or come by their entity key where rows do not come by their event.
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
     """
     keep_freed_memory()
     with ThreadPoolExecutor(_THREADS) as pool:
         known = _known(product, tables, pool)
-        held = _in_order(rows.collect().rechunk(), product.event_timestamp, *product.entity_key)
+        held = _in_order(rows.select(product.request).collect().rechunk(), product.event_timestamp, *product.entity_key)
         built = _with_request_features(product, held)  # a key may be computed of the request
         keys = dict.fromkeys(name for view in product.lookups for name in view.key)
         coded = dict(zip(keys, pool.map(KeyColumn.of, (built[name] for name in keys)), strict=True))
@@ -43,11 +46,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
         columns = _typed_columns(product, built)
     for view in product.lookups:
         found = waiting[view.name].result()
-        if found is None:
-            lookup = lookup_table(view, tables)
-            joined = join_point_in_time(built.lazy(), lookup, view, product.event_timestamp, in_order=True)
-            found = joined.select(view.names).collect()
-        columns |= _typed_columns(product, found)
+        columns |= _typed_columns(product, _joined(product, view, built, tables) if found is None else found)
     return pl.DataFrame([columns[name] for name in _model_columns(product)])
 
 
@@ -115,6 +114,15 @@ def _found(
     assert view.time_to_live is not None
     values = known.result()
     return None if values is None else values.at(moments, [keys[name] for name in view.key], view.time_to_live)
+
+
+def _joined(
+    product: ModelProduct, view: FeatureView, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]
+) -> pl.DataFrame:
+    clock = product.event_timestamp
+    asked = rows.lazy().select(list(dict.fromkeys((clock, *view.key)))).with_columns(_CATEGORIES.cast(pl.String))
+    lookup = lookup_table(view, tables).with_columns(_CATEGORIES.cast(pl.String))
+    return join_point_in_time(asked, lookup, view, clock, in_order=True).select(view.names).collect()
 
 
 def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> IntoLazyFrameT:

@@ -16,6 +16,7 @@ _PLACES_PER_ROW = 16
 _MOST_PLACES = 2**25
 _MOST_COUNTED = 2**18  # places for which a count each stays in the cache
 _PART = 2**15  # rows at a time, so that what is made of them on the way stays there too
+_FURTHEST = 2**60  # µs from 1970, which is 36,000 years: further on, what is added to it may be no number
 _LARGEST_KEPT = 2**25 - 2**16  # bytes; glibc takes no notice of more than 32 MB
 
 
@@ -71,8 +72,13 @@ def parts(rows: npt.NDArray[Any]) -> Iterator[slice]:
     return (slice(start, min(start + _PART, len(rows))) for start in range(0, len(rows), _PART))
 
 
-def microseconds(clock: pl.Series) -> Numbers:
-    return clock.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
+def microseconds(clock: pl.Series) -> Numbers | None:
+    """None: it is no clock of microseconds or less often, a time is null, or one is 36,000 years away."""
+    if not isinstance(clock.dtype, pl.Datetime) or clock.dtype.time_unit == "ns" or clock.has_nulls():
+        return None
+    times: Numbers = clock.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
+    is_near = not len(times) or (times.min() > -_FURTHEST and times.max() < _FURTHEST)
+    return times if is_near else None
 
 
 def keep_freed_memory() -> None:

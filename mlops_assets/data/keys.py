@@ -29,6 +29,7 @@ class KeyColumn:
 
         Texts are told apart by 64 bits: among a million of them two are alike once in 37 million tables.
         Method: dictionary encoding (`pyarrow.Array.dictionary_encode`), which needs no lock of the interpreter."""
+        keys = keys.cast(pl.String) if keys.dtype in (pl.Categorical, pl.Enum) else keys
         if keys.dtype == pl.String:
             values = keys.hash().set(keys.is_null(), None) if keys.has_nulls() else keys.hash()
         elif keys.dtype in _WHOLE:

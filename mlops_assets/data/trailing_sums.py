@@ -16,6 +16,10 @@ from mlops_assets.data.known_values import NEVER, KnownValues
 from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.trailing import COUNT, STEPS, Trailing
 
+_CLOCKS = [
+    pl.Datetime(unit, zone) for unit in ("us", "ms") for zone in (None, "UTC")
+]  # whose hours and days are of UTC
+
 
 class TrailingSums:
     """What was learned, for trailing views that differ in key, window, time to live and features alone."""
@@ -23,29 +27,27 @@ class TrailingSums:
     def __init__(self, lookup: Trailing, addends: pl.DataFrame) -> None:
         """lookup: of one of them, with the keys of all. addends: what it gives."""
         self._columns = {name: KeyColumn.of(addends[name]) for name in lookup.key}
-        self._clock = addends.schema[CREATED_TIME]
-        if not isinstance(self._clock, pl.Datetime):
-            return
+        self._clock, self._lines = addends.schema[CREATED_TIME], None
         learned = microseconds(addends[CREATED_TIME])
+        if learned is None or self._clock not in _CLOCKS:
+            return
         length = STEPS[lookup.step] // MICROSECOND
         first, last = (int(learned.min()) // length, int(learned.max()) // length) if len(learned) else (0, 0)
         # what is learned in a step counts from the next line on, and on line 0 nothing is learned yet
-        self._lines = Lines(first * length, length, last - first + 2)
+        self._lines = lines = Lines(first * length, length, last - first + 2)
         self._line = np.empty(len(learned), np.int64)
         for part in parts(learned):
-            self._line[part] = self._lines.of(learned[part]) + 1
+            self._line[part] = lines.of(learned[part]) + 1
         self._summed = [addends[name].to_numpy() for name in lookup.sums]
 
     def known(self, view: FeatureView) -> KnownValues | None:
         """What the rows may find of the view.
 
-        None where the general way is due: the grid would be too large for what is in it, or the keys are neither texts
-        nor whole numbers."""
-        if not isinstance(self._clock, pl.Datetime):
-            return None
+        None where the general way is due: nothing is learned or the grid would be too large for it, the keys are neither
+        texts nor whole numbers, or the clock has odd times."""
         lookup, lines, keys = view.lookup, self._lines, Keys.of([self._columns[name] for name in view.key])
         assert isinstance(lookup, Trailing)
-        if keys is None or keys.count * lines.count > most_places(len(self._line)):
+        if lines is None or keys is None or keys.count == 1 or keys.count * lines.count > most_places(len(self._line)):
             return None
         is_told = np.zeros(keys.count * lines.count, bool)
         is_told[:: lines.count] = True
@@ -60,19 +62,22 @@ class TrailingSums:
         count = np.bincount(entry, minlength=len(places)).astype(float)
         sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
         starts = newest.take(np.arange(keys.count) * lines.count)
-        for start, end in pairwise([*starts.tolist(), len(places)]):  # a key's sums do not carry another one's rounding
-            for column in sums:
-                np.add.accumulate(column[start:end], out=column[start:end])
         told_at = np.empty(len(places), np.int64)
         with np.errstate(invalid="ignore"):  # an infinite one is no number once it leaves, as in the general way
+            # a key's sums do not carry another one's rounding
+            for start, end in pairwise([*starts.tolist(), len(places)]):
+                for column in sums:
+                    np.add.accumulate(column[start:end], out=column[start:end])
             for part in reversed([*parts(places)]):  # what leaves is read before it is overwritten
                 line = places[part] - places[part] // lines.count * lines.count  # half of what % takes
                 left = newest.take(places[part] - np.minimum(line, lookup.window // STEPS[lookup.step]))
                 for column in sums:
                     column[part] -= column.take(left)
                 told_at[part] = lines.first + line * lines.length
-        told_at[starts] = NEVER
-        told_at[: starts[1] if keys.count > 1 else None] = NEVER  # the key that is nobody's
+        is_none = np.append(np.arange(starts[1]), starts)  # what is told of nobody, and what begins a key
+        told_at[is_none] = NEVER
+        for column in sums:
+            column[is_none] = column[starts[1] + 1]  # features are made of sums that there are
         named = nw.from_native(pl.DataFrame(dict(zip((COUNT, *lookup.sums), sums, strict=True))))
         table = named.with_columns(*lookup.values).select(*view.names).to_native()
         return KnownValues(keys, self._clock, lines, newest, told_at, table)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import narwhals as nw
+import narwhals.selectors as ncs
 import numpy as np
 import polars as pl
 import pytest
@@ -78,6 +79,44 @@ def test_what_is_made_of_the_moment_is_the_same_where_many_rows_share_it():
         *[(number, 7.0, 7.0 + number, 6.0) for number in (0, 1, 2, 5)],
         *[(number, 8.0, 8.0 + number, 6.0) for number in (3, 4)],
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (nw.max_horizontal("distance", "ride"), [20.0, 20.0, 30.0, 31.0]),
+        (nw.sum_horizontal(ncs.numeric()), [21.0, 22.0, 50.0, 51.0]),
+    ],
+    ids=["columns by their names", "columns by what they are"],
+)
+@pytest.mark.parametrize("hours_asked", [(9, 9, 9, 9), (9, 10, 11, 12)], ids=["at one moment", "at four"])
+def test_what_rows_share_changes_no_feature(expression, expected, hours_asked):
+    hour, other = Feature("hour", nw.col("asked_at").dt.hour().cast(nw.Float64)), Feature("self", expression)
+    rows = [
+        a_ride(ride, january(2, hour), distance=20.0) for ride, hour in zip((1, 2, 30, 31), hours_asked, strict=True)
+    ]
+
+    found = featured(a_product(features=(FeatureView("both", (hour, other)),), gates=()), rides(*rows))
+
+    assert found["self"].to_list() == expected
+
+
+@pytest.mark.parametrize("category", [nw.Categorical, nw.Enum(["EWR", "JFK"])], ids=str)
+@pytest.mark.parametrize("waits", [[4.0], []], ids=["known", "of which nothing is known"])
+def test_a_lookup_may_have_categories_for_keys(category, waits):
+    def by_category(tables: Tables) -> Any:
+        return tables["rides"].with_columns(
+            nw.col("origin").cast(category), nw.col("told_at").alias(EVENT_TIME), nw.col("told_at").alias(CREATED_TIME)
+        )
+
+    told = FeatureView("told", (Feature("waited"),), key=("origin",), lookup=by_category, time_to_live=days(2))
+    product = a_product(features=(BASKET, told))
+    learned = rides(*(a_ride(1, january(1), waited=wait) for wait in waits))
+    rows = rides(a_ride(1, january(2)), a_ride(2, january(2), origin="JFK"))
+
+    built = build_features(product, rows.lazy().select(product.request), {"rides": learned.lazy()})
+
+    assert built["waited"].to_list() == [*waits, None, None][:2]
 
 
 def test_a_feature_in_the_place_of_a_request_column_is_what_it_is_made_of():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.data import grid
+from mlops_assets.data import grid, known_values
 from mlops_assets.data.keys import KeyColumn
 from mlops_assets.data.known_values import KnownValues
 from mlops_assets.data.point_in_time import join_point_in_time, newest_known
@@ -77,7 +77,9 @@ rows_asked = st.lists(st.tuples(st.one_of(texts, st.just("c")), numbers, st.inte
 @settings(max_examples=60, deadline=None)
 @given(lookups, rows_asked)
 def test_rows_find_what_they_would_be_joined_with(key, lookup, rows):
-    answer = found(key, lookup, rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(known_values, "_MOST_WITHIN_A_LINE", len(lookup))
+        answer = found(key, lookup, rows)
 
     # nothing to find: every key has a null
     assert answer == joined(key, lookup, rows) or lookup.drop_nulls(key).is_empty()
@@ -102,14 +104,51 @@ def test_more_of_them_are_left_to_the_join():
         pl.col("moment").cast(pl.Datetime("ms", "UTC")),
         pl.when(pl.col("number") > 5).then("moment").alias("moment"),
         pl.col("number").cast(pl.Int32),
-        pl.col("text").cast(pl.Categorical),
+        pl.col("text").cast(pl.Binary),
+        pl.lit(2**61).cast(pl.Datetime("us", "UTC")).alias("moment"),
     ],
-    ids=["a clock of another type", "a null moment", "numbers of another type", "categories for texts"],
+    ids=["a clock of another type", "a null moment", "numbers of another type", "bytes for texts", "a far moment"],
 )
 def test_rows_that_the_join_would_refuse_or_leave_empty_are_left_to_it(changed):
     rows = asked(("a", 1, 5)).with_columns(changed)
 
     assert found(("text", "number"), told(("a", 1, 0, 1.0)), rows) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pl.col(EVENT_TIME).dt.convert_time_zone("America/New_York"),
+        pl.col(EVENT_TIME, CREATED_TIME).cast(pl.Datetime("ns", "UTC")),
+        pl.when(pl.col("text") == "b").then(2**62).cast(UTC_TIME).fill_null(pl.col(CREATED_TIME)).alias(CREATED_TIME),
+        pl.lit(-(2**62)).cast(UTC_TIME).alias(EVENT_TIME),
+    ],
+    ids=["an event by another clock", "clocks of nanoseconds", "one is learned far away", "far events"],
+)
+def test_values_with_odd_clocks_are_left_to_the_join(changed):
+    lookup = told(("a", 1, 0, 1.0), ("b", 1, 0, 1.0))
+
+    assert known(("text",), lookup) is not None
+    assert known(("text",), lookup.with_columns(changed)) is None
+
+
+@pytest.mark.parametrize("category", [pl.Categorical, pl.Enum(["a", "b"])], ids=str)
+def test_categories_are_the_texts_that_they_stand_for(category):
+    category_of = pl.col("text").cast(category)
+    lookup, rows = told(("a", 1, 0, 1.0), ("b", 1, 0, 2.0)), asked(("b", 1, 5), ("a", 1, 5), (None, 1, 5))
+
+    assert found(("text",), lookup.with_columns(category_of), rows) == [2.0, 1.0, None]
+    assert found(("text",), lookup, rows.with_columns(category_of)) == [2.0, 1.0, None]
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(days=60_000_000), timedelta.max])
+def test_a_value_that_never_dies_is_not_there_before_it_is_known(lifetime):
+    values, rows = known(("text",), told(("a", 1, 0, 1.0))), asked(("a", 1, -1), ("a", 1, 0), ("b", 1, 5))
+
+    assert values is not None
+    answer = values.at(rows["moment"], [KeyColumn.of(rows["text"])], lifetime)
+    assert answer is not None
+    assert answer["value"].to_list() == [None, 1.0, None]
 
 
 @pytest.mark.parametrize("value", ["a text", True, 3, MIDNIGHT, None], ids=lambda value: type(value).__name__)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from mlops_assets.data import features, grid
 from mlops_assets.data.features import build_features
+from mlops_assets.data.trailing_sums import TrailingSums
 from mlops_assets.products.feature_view import CREATED_TIME, Feature, FeatureKind, FeatureView, Tables
 from mlops_assets.products.periods import days, hours
-from mlops_assets.products.trailing import COUNT, trailing_view
+from mlops_assets.products.trailing import COUNT, Trailing, trailing_view
 from tests.unit.training.builders import BASKET, SCHEMA, a_product, a_ride, january, rides
 
 Ride = tuple[str | None, int, float | None]  # origin, quarter of an hour, wait
@@ -253,6 +254,26 @@ def test_clocks_of_another_type_are_an_error_however_few_rows_there_are(clock):
         found(lately(rows=by_another_clock), asked([("EWR", 4)]), told([("EWR", 0, 4.0)]))
 
 
+@pytest.mark.parametrize(
+    ("clock", "is_known"),
+    [
+        (pl.Datetime("us", "UTC"), True),
+        (pl.Datetime("ms"), True),
+        (pl.Datetime("us", "Asia/Kolkata"), False),  # whose hours begin half an hour later
+        (pl.Datetime("ns", "UTC"), False),
+    ],
+    ids=str,
+)
+def test_steps_are_those_of_utc_and_others_are_left_to_the_general_way(clock, is_known):
+    view = lately()
+    assert isinstance(view.lookup, Trailing)
+    addends = view.lookup.addends({"rides": nw.from_native(told([("EWR", 0, 4.0)]).lazy())}).to_native()
+
+    sums = TrailingSums(view.lookup, addends.with_columns(pl.col(CREATED_TIME).cast(clock)).collect())
+
+    assert (sums.known(view) is not None) == is_known
+
+
 @pytest.mark.parametrize("odd", [float("inf"), float("nan"), -float("inf")])
 def test_what_is_not_finite_is_the_same_both_ways_and_stays_with_its_key(odd, refused, monkeypatch):
     learned = told([("A", 0, odd), ("A", 9, 1.0), ("A", 40, 2.0), ("B", 0, 3.0), ("B", 40, 5.0)])
@@ -278,25 +299,66 @@ def test_a_row_without_a_moment_has_none_of_it(refused):
 def test_no_rows_and_nothing_learned_are_no_trouble(refused):
     assert found(lately(), rides(), told([("EWR", 0, 4.0)])) == []
     assert found(lately(), asked([("EWR", 4)]), rides()) == [(None, None)]
-    assert refused == [False, False]
+    assert refused == [False, True]
 
 
-def test_two_trailing_views_stand_beside_each_other():
+def long_rides(tables: Tables) -> Any:
+    return told_rides(tables).filter(nw.col("waited") > 5)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [({}, 2.0), ({"rows": long_rides}, 1.0), ({"step": "1d"}, None)],
+    ids=["over another window", "of other rows", "in other steps"],
+)
+def test_two_trailing_views_stand_beside_each_other(other, expected):
+    usual: dict[str, Any] = {"rows": told_rides, "key": ("origin",), "window": days(1), "sums": ("waited",)}
     longer = trailing_view(
         "longer",
         (Feature("rides_by_day", nw.col(COUNT)),),
-        rows=told_rides,
-        key=("origin",),
-        window=days(1),
         time_to_live=days(1),
         lookback=days(2),
+        **{**usual, **other},
     )
     product = a_product(features=(lately(), longer, BASKET))
     learned, rows = told([("EWR", 0, 4.0), ("EWR", 20, 6.0)]), asked([("EWR", 24)])
 
     built = build_features(product, rows.lazy().select(product.request), {"rides": learned.lazy()})
 
-    assert built.select("mean_wait", "rides", "rides_by_day").rows() == [(6.0, 1.0, 2.0)]
+    assert built.select("mean_wait", "rides", "rides_by_day").rows() == [(6.0, 1.0, expected)]
+
+
+@pytest.mark.parametrize("lifetime", [days(60_000_000), timedelta.max])
+def test_what_never_dies_is_not_there_before_it_is_learned(lifetime, refused):
+    rows = asked([("EWR", -50), ("EWR", 4), ("JFK", 4)])
+
+    assert found(lately(time_to_live=lifetime), rows, told([("EWR", 0, 4.0)])) == [
+        (None, None),
+        (4.0, 1.0),
+        (None, None),
+    ]
+    assert refused == [False]
+
+
+def test_features_are_made_of_sums_that_there_are_and_of_no_others(refused):
+    whole = Feature("whole", (nw.col("waited") / nw.col(COUNT)).cast(nw.Int64))  # no whole number is 0 / 0
+    view = trailing_view(
+        "whole",
+        (whole,),
+        rows=told_rides,
+        key=("origin",),
+        window=hours(3),
+        sums=("waited",),
+        time_to_live=hours(2),
+        lookback=days(1),
+    )
+    product = a_product(features=(view, BASKET))
+    learned = pl.concat([told([("EWR", 0, 4.0)]), told([("EWR", 0, 0.0)]).with_columns(pl.lit(None).alias("origin"))])
+
+    built = build_features(product, asked([("EWR", 4)]).lazy().select(product.request), {"rides": learned.lazy()})
+
+    assert built["whole"].to_list() == [4.0]
+    assert refused == [False]
 
 
 def test_views_that_sum_the_same_by_other_keys_are_read_once_and_do_not_miss_what_has_no_key_of_the_other():
