@@ -16,6 +16,7 @@ from mlops_assets.data.known_values import NEVER, KnownValues
 from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.trailing import COUNT, STEPS, Trailing
 
+_MOST_KEYS = 2**13  # each is summed up by itself
 _CLOCKS = [
     pl.Datetime(unit, zone) for unit in ("us", "ms") for zone in (None, "UTC")
 ]  # whose hours and days are of UTC
@@ -43,11 +44,13 @@ class TrailingSums:
     def known(self, view: FeatureView) -> KnownValues | None:
         """What the rows may find of the view.
 
-        None where the general way is due: nothing is learned or the grid would be too large for it, the keys are neither
-        texts nor whole numbers, or the clock has odd times."""
+        None where the general way is due: nothing is learned, the grid or the keys would be too many for it, the keys are
+        neither texts nor whole numbers, or the clock has odd times."""
         lookup, lines, keys = view.lookup, self._lines, Keys.of([self._columns[name] for name in view.key])
         assert isinstance(lookup, Trailing)
-        if lines is None or keys is None or keys.count == 1 or keys.count * lines.count > most_places(len(self._line)):
+        if lines is None or keys is None or not 1 < keys.count <= _MOST_KEYS:
+            return None
+        if keys.count * lines.count > most_places(len(self._line)):
             return None
         is_told = np.zeros(keys.count * lines.count, bool)
         is_told[:: lines.count] = True
@@ -63,7 +66,9 @@ class TrailingSums:
         sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
         starts = newest.take(np.arange(keys.count) * lines.count)
         told_at = np.empty(len(places), np.int64)
-        with np.errstate(invalid="ignore"):  # an infinite one is no number once it leaves, as in the general way
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # as in the general way: an infinite one is none once it leaves
             # a key's sums do not carry another one's rounding
             for start, end in pairwise([*starts.tolist(), len(places)]):
                 for column in sums:

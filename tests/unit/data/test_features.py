@@ -101,6 +101,20 @@ def test_what_rows_share_changes_no_feature(expression, expected, hours_asked):
     assert found["self"].to_list() == expected
 
 
+def test_rows_that_do_not_come_by_their_event_come_out_by_it_and_by_their_key():
+    rows = [a_ride(ride, january(2, hour)) for ride, hour in ((3, 9), (2, 9), (1, 9), (4, 8))]
+
+    assert featured(a_product(), rides(*rows))["ride"].to_list() == [4, 1, 2, 3]
+    assert featured(a_product(), rides(rows[3], *rows[:3]))["ride"].to_list() == [4, 3, 2, 1]
+
+
+def test_columns_beside_the_request_are_passed_over():
+    rows = rides(*(a_ride(ride, january(2, 9)) for ride in range(4))).with_columns(hour=pl.lit("noon"))
+    product = a_product(features=(BASKET, HOUR))
+
+    assert build_features(product, rows.lazy(), {"rides": rows.lazy()})["hour"].to_list() == [9.0] * 4
+
+
 @pytest.mark.parametrize("category", [nw.Categorical, nw.Enum(["EWR", "JFK"])], ids=str)
 @pytest.mark.parametrize("waits", [[4.0], []], ids=["known", "of which nothing is known"])
 def test_a_lookup_may_have_categories_for_keys(category, waits):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.data import features, grid
+from mlops_assets.data import features, grid, trailing_sums
 from mlops_assets.data.features import build_features
 from mlops_assets.data.trailing_sums import TrailingSums
 from mlops_assets.products.feature_view import CREATED_TIME, Feature, FeatureKind, FeatureView, Tables
@@ -287,6 +287,26 @@ def test_what_is_not_finite_is_the_same_both_ways_and_stays_with_its_key(odd, re
     assert pl.DataFrame(on_grid, orient="row").equals(pl.DataFrame(joined, orient="row"))
     assert not any(math.isfinite(wait or 0.0) for wait, _ in on_grid[::2])
     assert [wait for wait, _ in on_grid[1::2]] == [3.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("odd", [[float("inf"), -float("inf")], [1.7e308, 1.7e308]], ids=["no number", "too large"])
+def test_sums_that_are_no_numbers_are_the_same_both_ways(odd, refused, monkeypatch):
+    learned, rows = told([("A", when, wait) for when, wait in enumerate(odd)]), asked([("A", 12)])
+
+    on_grid = found(lately(time_to_live=days(1)), rows, learned)
+    monkeypatch.setattr(grid, "_MOST_PLACES", 0)
+
+    assert str(found(lately(time_to_live=days(1)), rows, learned)) == str(on_grid)
+    assert refused == [False, True]
+
+
+def test_a_great_many_keys_are_joined(refused, monkeypatch):
+    monkeypatch.setattr(trailing_sums, "_MOST_KEYS", 3)
+    rows, learned = asked([("A", 4)]), [("A", 0, 4.0), ("B", 0, 1.0)]
+
+    assert found(lately(), rows, told(learned)) == [(4.0, 1.0)]
+    assert found(lately(), rows, told([*learned, ("C", 0, 1.0)])) == [(4.0, 1.0)]
+    assert refused == [False, True]
 
 
 def test_a_row_without_a_moment_has_none_of_it(refused):
