@@ -15,7 +15,7 @@ MICROSECOND = timedelta(microseconds=1)
 _PLACES_PER_ROW = 16
 _MOST_PLACES = 2**25
 _MOST_COUNTED = 2**18  # places for which a count each stays in the cache
-_PART = 2**15  # rows at a time, so that what is made of them on the way stays there too
+_PART = 2**16  # rows at a time, so that what is made of them on the way stays there too
 _FURTHEST = 2**60  # µs from 1970, which is 36,000 years: further on, what is added to it may be no number
 _LARGEST_KEPT = 2**25 - 2**16  # bytes; glibc takes no notice of more than 32 MB
 
