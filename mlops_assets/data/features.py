@@ -21,7 +21,6 @@ from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.request_features import computed, made_of, request_features
 from mlops_assets.products.trailing import Trailing
-from mlops_assets.stores.dtypes import input_schema
 
 _CATEGORIES = cs.categorical() | cs.enum()  # texts, as keys
 _THREADS = 3  # beside those of Polars. Each keeps one core busy, and more of them would wait for each other
@@ -43,11 +42,9 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
         moments, views = built[product.event_timestamp], {view.name: view for view in product.lookups}
         # in the order in which they become known
         waiting = {name: pool.submit(_found, views[name], moments, coded, known[name]) for name in known}
-        columns = _typed_columns(product, built)
-    for view in product.lookups:
-        found = waiting[view.name].result()
-        columns |= _typed_columns(product, _joined(product, view, built, tables) if found is None else found)
-    return pl.DataFrame([columns[name] for name in _model_columns(product)])
+    looked_up = ((view, waiting[view.name].result()) for view in product.lookups)
+    found = [_joined(product, view, built, tables) if values is None else values for view, values in looked_up]
+    return model_inputs(product, pl.concat([built, *found], how="horizontal").lazy()).collect()
 
 
 def _in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
@@ -139,21 +136,9 @@ def _of_tables(read: Lookup | None, tables: Mapping[str, IntoLazyFrameT]) -> Int
 
 def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFrameT:
     """Entity key, event timestamp and every model input as the model takes it, in the order of the model's columns."""
-    kinds = {item.name: item.kind for item in product.inputs}
-    columns = (_typed(name, kinds[name]) if typed else nw.col(name) for name, typed in _model_columns(product).items())
-    return nw.to_native(nw.from_native(featured).select(*columns))
-
-
-def _model_columns(product: ModelProduct) -> dict[str, bool]:
-    """In their order; and whether it is an input and nothing else, so that it has the type that the model takes."""
-    identity = dict.fromkeys((*product.entity_key, product.event_timestamp), False)
-    return identity | {item.name: True for item in product.inputs if item.name not in identity}
-
-
-def _typed_columns(product: ModelProduct, frame: pl.DataFrame) -> dict[str, pl.Series]:
-    schema = input_schema(product)
-    columns = {name: typed for name, typed in _model_columns(product).items() if name in frame.columns}
-    return {name: frame[name].cast(schema[name]) if typed else frame[name] for name, typed in columns.items()}
+    identity = dict.fromkeys((*product.entity_key, product.event_timestamp))
+    inputs = (_typed(item.name, item.kind) for item in product.inputs if item.name not in identity)
+    return nw.to_native(nw.from_native(featured).select(*identity, *inputs))
 
 
 def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
