@@ -1,7 +1,5 @@
 """Point-in-time join: the newest value that was already known, and still alive, when the row's event happened."""
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
@@ -36,14 +34,12 @@ def join_point_in_time(
     event_timestamp: str,
     *,
     in_order: bool = False,
-    by: Sequence[str] = (),
 ) -> pl.LazyFrame:
     """Add the view's features to `rows`, bounded by both clocks.
 
     A row at event time t gets, for its key, the values with the newest event among those created at or before t;
     values whose event is older than t - time_to_live are null. Rows keep their number; their order may change.
     in_order: the rows already come by their event, and leave so; a build with many views sorts them once.
-    by: the rows' columns that hold the view's key, where they are not called as it is.
     Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
     """
     clocks = {EVENT_TIME: _VALUE_EVENT, CREATED_TIME: _VALUE_CREATED}
@@ -52,8 +48,7 @@ def join_point_in_time(
         known,
         left_on=event_timestamp,
         right_on=_VALUE_CREATED,
-        by_left=list(by or view.key),
-        by_right=list(view.key),
+        by=list(view.key),
         strategy="backward",
         coalesce=False,
         check_sortedness=False,
