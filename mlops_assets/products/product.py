@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -23,6 +23,10 @@ from mlops_assets.products.source import Column, Source, tables_by_name
 from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
 
 DEFAULT_PARITY = 1e-5
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ class ModelProduct:
 
     def _validate_features(self) -> None:
         names = self.feature_names
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = _twice(names)
         if not names or twice:
             raise DeclarationError(
                 f"{self.name}: two features are named {', '.join(twice)}. Rename one."
@@ -167,8 +171,7 @@ class ModelProduct:
             raise DeclarationError(
                 f"{self.name}: the label {self.label.name!r} is also a feature: the model would copy it."
             )
-        views = [view.name for view in self.features]
-        if alike := sorted({name for name in views if views.count(name) > 1}):
+        if alike := _twice([view.name for view in self.features]):
             raise DeclarationError(f"{self.name}: two feature views are named {', '.join(alike)}. Rename one.")
         self._validate_expressions()
         carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
@@ -179,12 +182,7 @@ class ModelProduct:
                     f"{self.name}: view {view.name!r} looks up {', '.join(shadowed)}, which the request already carries. "
                     "Rename the feature, or leave the column out of request."
                 )
-            for name in view.key:
-                if name not in carried:
-                    raise DeclarationError(
-                        f"{self.name}: view {view.name!r} looks up by {name!r}, which no request carries. "
-                        f"{choices(name, carried)}"
-                    )
+            self._require_carried(f"view {view.name!r} looks up by", view.key, carried)
         if self.label.delay < timedelta(0):
             raise DeclarationError(f"{self.name}: label delay is negative. Labels cannot be known before the event.")
 
@@ -192,26 +190,29 @@ class ModelProduct:
         views = [view for view in self.features if not view.is_lookup]
         steps: dict[str, nw.Expr] = {}
         for view, name, expression in [(owner, *step) for owner in views for step in owner.intermediate]:
-            alike = steps.setdefault(name, expression)
-            roles = {"a column of the request": self.request, "a feature": self.feature_names}
-            roles["another step"] = (name,) if repr(alike) != repr(expression) else ()
+            roles = {
+                "a column of the request": self.request,
+                "a feature": self.feature_names,
+                "another step": [other for other, its in steps.items() if repr(its) != repr(expression)],
+            }
             for role, names in roles.items():
                 if name in names:
                     raise DeclarationError(
                         f"{self.name}: view {view.name!r} has a step named {name!r}, as {role} is. Rename the step."
                     )
-            self._require_carried(f"step {name!r}", view, expression, self.request)
+            made = f"step {name!r} of view {view.name!r} is made of"
+            self._require_carried(made, columns_of(expression), self.request)
+            steps[name] = expression
         for view, feature in [(owner, each) for owner in views for each in owner.features]:
             assert feature.expression is not None
-            self._require_carried(f"feature {feature.name!r}", view, feature.expression, (*self.request, *steps))
+            made = f"feature {feature.name!r} of view {view.name!r} is made of"
+            self._require_carried(made, columns_of(feature.expression), (*self.request, *steps))
 
-    def _require_carried(self, what: str, view: FeatureView, expression: nw.Expr, carried: Collection[str]) -> None:
-        for name in sorted(columns_of(expression)):
-            if name not in carried:
-                raise DeclarationError(
-                    f"{self.name}: {what} of view {view.name!r} is made of {name!r}, which no request carries. "
-                    f"{choices(name, carried)}"
-                )
+    def _require_carried(self, what: str, names: Iterable[str], carried: Iterable[str]) -> None:
+        if missing := sorted({*names} - {*carried}):
+            raise DeclarationError(
+                f"{self.name}: {what} {missing[0]!r}, which no request carries. {choices(missing[0], carried)}"
+            )
 
     def _validate_windows(self) -> None:
         for role, window in (("training_window", self.training_window), ("test_window", self.test_window)):
