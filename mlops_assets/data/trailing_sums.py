@@ -17,9 +17,8 @@ from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.trailing import COUNT, STEPS, Trailing
 
 _MOST_KEYS = 2**13  # each is summed up by itself
-_CLOCKS = [
-    pl.Datetime(unit, zone) for unit in ("us", "ms") for zone in (None, "UTC")
-]  # whose hours and days are of UTC
+# those whose hours and days are of UTC
+_CLOCKS = [pl.Datetime(unit, zone) for unit in ("us", "ms") for zone in (None, "UTC")]
 
 
 class TrailingSums:
@@ -66,9 +65,8 @@ class TrailingSums:
         sums = [count, *(np.bincount(entry, values, minlength=len(places)) for values in self._summed)]
         starts = newest.take(np.arange(keys.count) * lines.count)
         told_at = np.empty(len(places), np.int64)
-        with np.errstate(
-            invalid="ignore", over="ignore"
-        ):  # as in the general way: an infinite one is none once it leaves
+        # an infinite one is no number once it leaves, as in the general way
+        with np.errstate(invalid="ignore", over="ignore"):
             # a key's sums do not carry another one's rounding
             for start, end in pairwise([*starts.tolist(), len(places)]):
                 for column in sums:
