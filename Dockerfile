@@ -14,9 +14,11 @@ FROM python:3.11-slim
 COPY --from=packages /opt/venv /opt/venv
 # the source tree and no wheel beside it: the two would shadow each other
 WORKDIR /home/mlops
-COPY mlops_assets/errors.py mlops_assets/__init__.py mlops_assets/
+COPY mlops_assets/errors.py mlops_assets/addresses.py mlops_assets/variables.py mlops_assets/__init__.py mlops_assets/
 COPY mlops_assets/products mlops_assets/products
-COPY mlops_assets/stores mlops_assets/stores
+COPY mlops_assets/records mlops_assets/records
+COPY mlops_assets/state mlops_assets/state
+COPY mlops_assets/features mlops_assets/features
 COPY serving serving
 # the user below cannot write what the interpreter would keep
 RUN /opt/venv/bin/python -m compileall -q mlops_assets serving

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # compiled modules are kept, whatever the machine says: every process would compile its libraries anew, for seconds
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test check lock peers clean
+.PHONY: help env demo test check docs lock peers clean
 help: ## show these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -29,7 +29,7 @@ demo: $(READY) ## replay a year of flights, then look at it: Dagster, MLflow and
 	@$(BIN)/mlops demo
 
 test: $(READY) ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 # the long files, of acceptance, first
 
 check: $(READY) ## lint, types, import contracts, definitions
 	@$(BIN)/ruff check .
@@ -37,6 +37,10 @@ check: $(READY) ## lint, types, import contracts, definitions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@MLOPS_HOME=$$(mktemp -d) $(BIN)/dagster definitions validate -w workspace.yaml
+
+docs: $(READY) ## build the documentation as a site in var/docs; a link that leads nowhere is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs var/docs
+	@echo "open var/docs/index.html"
 
 lock: ## renew the lock files (hashes, no registry address)
 	@for name in bootstrap runtime dev serving; do \

@@ -23,8 +23,8 @@ import polars as pl
 from contestants import peak_gb
 from peer_environments import python_with
 
-from mlops_assets.data.reference import build_reference
-from mlops_assets.monitoring.drift import measure_drift
+from mlops_assets.drift.reading import measure_drift
+from mlops_assets.drift.reference import build_reference
 from mlops_assets.products.feature_view import Feature, FeatureKind
 
 FOLDER = Path(__file__).parents[1] / "var" / "benchmarks"

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm, t
 
-from mlops_assets.data.binning import count_bins
-from mlops_assets.data.profile import what_is_wrong
-from mlops_assets.data.reference import ReferenceProfile
+from mlops_assets.drift.binning import count_bins
+from mlops_assets.drift.profile import what_is_wrong
+from mlops_assets.drift.reference import ReferenceProfile
 from mlops_assets.products.feature_view import Role
 
 ALPHA = 0.01

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from training_overhead import fill
 
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import ProductState, Workspace
 from tests.dagster.builders import FIRST_KEY, NEXT_WEEK
 from tests.dagster.killing import (
     PRODUCT,
@@ -58,14 +58,14 @@ def main() -> None:
     for name in ("mlops_assets", "mlflow", "alembic", "dagster"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, a_fork_server() as server:
-        template = Home(Path(folder) / "template")
+        template = Workspace(Path(folder) / "template").of(PRODUCT)
         measured = prepare(server, template)
         old = what_serves(template)
         if quick:
             outcomes = killed_in_a_row(server, template, old, measured.lines)
         else:
             reference = copied(template, "reference")
-            measured = server.run(Point(str(reference.root), NEXT_WEEK))
+            measured = server.run(Point(home_of(reference), NEXT_WEEK))
             expected = (old, what_serves(reference))
             draw = random.Random(7)
             points = [point for step in STEPS for point in points_in(step, measured.seconds, measured.lines, draw)]
@@ -74,14 +74,14 @@ def main() -> None:
     show(outcomes)
 
 
-def prepare(server: ForkServer, home: Home) -> Ended:
+def prepare(server: ForkServer, state: ProductState) -> Ended:
     """Nine weeks of features and labels, and a first champion by the job itself; how long its steps took."""
-    fill(PRODUCT, home, NEXT_WEEK, 9)
+    fill(state, NEXT_WEEK, 9)
     for number in range(9):
         period = PRODUCT.period.shift(PRODUCT.period.first, number)
         raw = PRODUCT.source.read(PRODUCT.source.main.name, period).collect()
-        home.offline.write(f"{PRODUCT.name}/raw", period.key, raw)
-    first = server.run(Point(str(home.root), FIRST_KEY))
+        state.tables.write("raw", period.key, raw)
+    first = server.run(Point(home_of(state), FIRST_KEY))
     if first.code or first.signal:
         raise RuntimeError(f"the first champion was not deployed: {first.said}")
     return first
@@ -97,43 +97,43 @@ def points_in(step: str, seconds: dict[str, float], lines: dict[str, int], draw:
 
 
 def killed_once(
-    server: ForkServer, template: Home, point: Point, expected: tuple[Champion, Champion], n: int
+    server: ForkServer, template: ProductState, point: Point, expected: tuple[Champion, Champion], n: int
 ) -> Outcome:
     """One kill in a home of its own, and one run after it."""
-    home = copied(template, str(n))
-    ended = server.run(replace(point, home=str(home.root)))
-    serving, left = serving_of(home, expected), len(left_running(ended))
-    again = server.run(Point(str(home.root), NEXT_WEEK))
-    after = what_serves(home)
+    state = copied(template, str(n))
+    ended = server.run(replace(point, home=home_of(state)))
+    serving, left = serving_of(state, expected), len(left_running(ended))
+    again = server.run(Point(home_of(state), NEXT_WEEK))
+    after = what_serves(state)
     went_on = (
-        not (again.signal or again.code) and serves_as(after, expected[1]) and alias_of_champion(home) == after.version
+        not (again.signal or again.code) and serves_as(after, expected[1]) and alias_of_champion(state) == after.version
     )
     where = f"{point.seconds:.2f} s into" if point.seconds is not None else f"line {point.line} of the writers in"
     where = where if ended.signal else f"missed, {where}"
     print(f"{where} {point.step}: {serving} champion, rerun {'went on' if went_on else again.said}", flush=True)
-    shutil.rmtree(home.root)
+    shutil.rmtree(home_of(state))
     return Outcome(point, ended.in_step if ended.signal else "over", serving, left, went_on)
 
 
-def killed_in_a_row(server: ForkServer, template: Home, old: Champion, lines: dict[str, int]) -> list[Outcome]:
+def killed_in_a_row(server: ForkServer, template: ProductState, old: Champion, lines: dict[str, int]) -> list[Outcome]:
     """Each rerun is killed a step later, the last one is not: it must make the new version champion."""
     outcomes = []
     for step in QUICK_STEPS:
-        point = Point(str(template.root), NEXT_WEEK, step, line=lines[step] - 5)
+        point = Point(home_of(template), NEXT_WEEK, step, line=lines[step] - 5)
         ended = server.run(point)
         serving = serving_of(template, (old, old))  # these steps come before anything new can serve
         outcomes.append(Outcome(point, ended.in_step, serving, len(left_running(ended)), None))
-    again, after = server.run(Point(str(template.root), NEXT_WEEK)), what_serves(template)
+    again, after = server.run(Point(home_of(template), NEXT_WEEK)), what_serves(template)
     went_on = not (again.signal or again.code) and after.partition == NEXT_WEEK
     return [*outcomes[:-1], replace(outcomes[-1], went_on=went_on and alias_of_champion(template) == after.version)]
 
 
-def serving_of(home: Home, expected: tuple[Champion, Champion]) -> str:
+def serving_of(state: ProductState, expected: tuple[Champion, Champion]) -> str:
     """Which of the two serves, whole; what is wrong otherwise."""
-    broken = half_written(home)
+    broken = half_written(state)
     if broken:
         return f"half a bundle: {broken}"
-    serving = what_serves(home)
+    serving = what_serves(state)
     return next(
         (name for name, one in zip(("old", "new"), expected, strict=True) if serves_as(serving, one)), "neither"
     )
@@ -144,8 +144,13 @@ def serves_as(serving: Champion, expected: Champion) -> bool:
     return replace(serving, version=expected.version) == expected
 
 
-def copied(template: Home, name: str) -> Home:
-    return Home(shutil.copytree(template.root, template.root.with_name(name)))
+def copied(template: ProductState, name: str) -> ProductState:
+    home = template.workspace.home
+    return Workspace(shutil.copytree(home, home.with_name(name))).of(PRODUCT)
+
+
+def home_of(state: ProductState) -> str:
+    return str(state.workspace.home)
 
 
 def show(asked: list[Outcome]) -> None:

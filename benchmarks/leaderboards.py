@@ -17,7 +17,7 @@ from training_overhead import fill
 from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.search import Search
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from mlops_assets.training.search import run_experiment
 from mlops_assets.training.window import load_training_set
 
@@ -32,10 +32,10 @@ def main() -> None:
         count = product.training_window // product.period.length
         key = product.period.shift(product.period.first, count).key
         with tempfile.TemporaryDirectory(prefix="leaderboards-") as folder:
-            home = Home(Path(folder))
-            fill(product, home, key, count)
+            state = Workspace(Path(folder)).of(product)
+            fill(state, key, count)
             started = time.perf_counter()
-            board = run_experiment(product, key, load_training_set(product, home.offline, key))
+            board = run_experiment(product, key, load_training_set(state, key))
         seconds = time.perf_counter() - started
         print(
             f"\n{product.name}, {board.rows:,} rows before {key}, {len(board.searched)} trials, ended by {board.ended_by}"

@@ -17,11 +17,11 @@ from pathlib import Path
 import polars as pl
 from contestants import print_table
 
-from mlops_assets.data.features import newest_per_key
+from mlops_assets.features.build import newest_per_key
+from mlops_assets.features.online_path import OnlineFeatures, as_request
+from mlops_assets.features.views import request_features
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.request_features import request_features
-from mlops_assets.stores.online_features import OnlineFeatures, as_request
-from mlops_assets.stores.online_store import OnlineStore
+from mlops_assets.state.online_store import OnlineStore
 
 SIZES = (1, 32, 1_024)
 

@@ -18,7 +18,7 @@ import polars as pl
 from contestants import Contestant, compete, print_table
 from peer_environments import python_with
 
-from mlops_assets.data.point_in_time import join_point_in_time
+from mlops_assets.features.point_in_time import join_point_in_time
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView
 
 LIFETIME = timedelta(days=2)

@@ -23,36 +23,35 @@ import polars as pl
 from flight_weeks import flight_weeks
 
 from mlops_assets.data.labels import LABEL, known_labels
-from mlops_assets.monitoring.backtest import Backtest, Models, compare, equal_budget, replay_plan
+from mlops_assets.monitoring.backtest import Models, compare, equal_budget, replay_plan
 from mlops_assets.monitoring.plans import Plan, calendar
 from mlops_assets.monitoring.plots import backtest_figure
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
-from mlops_assets.training.recipe import Recipe
+from mlops_assets.records.decisions import Backtest
+from mlops_assets.records.training import Recipe
+from mlops_assets.state.workspace import ProductState, Workspace
 
 HOME = Path(__file__).parents[1] / "var" / "benchmarks" / "worth"
 FIRST = "2013-04-22"
 BLOCK = 4
 
 
-def a_home() -> Home:
+def a_state() -> ProductState:
     """Features and labels of the year, as the data pipeline stores them."""
     product, end = flight_delay, flight_delay.period.end
     assert end is not None
     shutil.rmtree(HOME, ignore_errors=True)
-    home = Home(HOME)
+    state = Workspace(HOME).of(product)
     weeks = flight_weeks()
     for key, rows in weeks.items():
         raw = product.source.read("flights", product.period.at(key))
-        home.offline.write("flight_delay/features", key, rows.drop(LABEL, "period"))
-        home.offline.write("flight_delay/labels", key, known_labels(product, raw, end + timedelta(days=30)))
+        state.tables.write("features", key, rows.drop(LABEL, "period"))
+        state.tables.write("labels", key, known_labels(product, raw, end + timedelta(days=30)))
     # the year's first week has nothing to look back on, and is nobody's training row
     first = product.period.first.key
     for table in ("features", "labels"):
-        home.offline.write(
-            f"flight_delay/{table}", first, home.offline.read(f"flight_delay/{table}", [min(weeks)]).clear()
-        )
-    return home
+        state.tables.write(table, first, state.tables.read(table, [min(weeks)]).clear())
+    return state
 
 
 def weekly(found: Backtest) -> np.ndarray:
@@ -73,7 +72,7 @@ def gain_of(ours: Backtest, others: list[Backtest]) -> tuple[float, float, float
 
 def main() -> None:
     is_quick = "--quick" in sys.argv
-    home = a_home()
+    state = a_state()
     trees = 20 if is_quick else 150
     recipe = Recipe(
         flight_delay.name,
@@ -102,7 +101,7 @@ def main() -> None:
     def run(plan: Plan) -> Backtest:
         began = time.monotonic()
         found = replay_plan(
-            product, home, plan, recipe=recipe, partition=FIRST, started_at=started_at, keys=keys, models=models
+            state, plan, recipe=recipe, partition=FIRST, started_at=started_at, keys=keys, models=models
         )
         print(f"{plan.name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         results[plan.name] = found

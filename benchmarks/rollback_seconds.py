@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 
 from mlops_assets.products.catalog import CATALOG
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.schemas import body_schema
 from tests.serving.running_api import a_server
 from tests.tiny_bundle import deploy_tiny
@@ -31,27 +31,27 @@ def main() -> None:
     seconds, lost, asked = [], 0, 0
     for _ in range(1 if "--quick" in sys.argv else 5):
         with tempfile.TemporaryDirectory(prefix="rollback-") as folder, tempfile.TemporaryFile("w+") as output:
-            home = Home(Path(folder))
+            workspace = Workspace(Path(folder))
             for product in CATALOG:
-                deploy_tiny(home, product)
-            deploy_tiny(home, CATALOG[0], 2, bias=1.0)
-            with a_server(home, output, MLOPS_POLL_SECONDS="0.5") as server:
-                took, failed, requests = roll_back_under_load(home, server.address)
+                deploy_tiny(workspace.of(product))
+            deploy_tiny(workspace.of(CATALOG[0]), 2, bias=1.0)
+            with a_server(workspace, output, MLOPS_POLL_SECONDS="0.5") as server:
+                took, failed, requests = roll_back_under_load(workspace, server.address)
         seconds.append(took)
         lost, asked = lost + failed, asked + requests
         print(f"first prediction by version 1 after {took:.2f} s; {failed} of {requests} requests lost", flush=True)
     print(json.dumps({"rollback_seconds": statistics.median(seconds), "requests": asked, "lost_requests": lost}))
 
 
-def roll_back_under_load(home: Home, address: str) -> tuple[float, int, int]:
+def roll_back_under_load(workspace: Workspace, address: str) -> tuple[float, int, int]:
     """Seconds from the command's start, requests that were not answered with 200, requests in all."""
     body = body_schema(CATALOG[0]).example_body()
-    command = [sys.executable, "-W", "ignore", "-m", "mlops_assets.cli", "rollback", "flight_delay"]
+    command = [sys.executable, "-W", "ignore", "-m", "mlops_assets.cli.command", "rollback", "flight_delay"]
     failed = asked = 0
     with httpx.Client(base_url=address, timeout=10) as client:
         started = time.perf_counter()
         done = subprocess.Popen(
-            [*command, "--reason", "measured", "--home", str(home.root)], stdout=subprocess.DEVNULL, cwd=Path.cwd()
+            [*command, "--reason", "measured", "--home", str(workspace.home)], stdout=subprocess.DEVNULL, cwd=Path.cwd()
         )
         while time.perf_counter() - started < LONGEST_SECONDS:
             answer = client.post(ROUTE, content=body, headers=JSON)

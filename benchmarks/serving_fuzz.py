@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from tests.serving.fuzzing import fuzz
 from tests.serving.running_api import a_server
 from tests.tiny_bundle import deploy_tiny
@@ -34,10 +34,10 @@ def main() -> None:
     chosen = arguments.parse_args()
     cases = QUICK_CASES if chosen.quick else chosen.cases
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
-        home = Home(Path(folder))
-        deploy_tiny(home, flight_delay, 4, weight=1e-4)
-        deploy_tiny(home, air_time, 7, weight=1e-2, bias=30)
-        with a_server(home, output) as server:
+        workspace = Workspace(Path(folder))
+        deploy_tiny(workspace.of(flight_delay), 4, weight=1e-4)
+        deploy_tiny(workspace.of(air_time), 7, weight=1e-2, bias=30)
+        with a_server(workspace, output) as server:
             process = psutil.Process(server.process.pid)
             before, started = process.memory_info().rss, time.perf_counter()
             found = fuzz(server.address, max(1, cases // (2 * OPERATIONS)), until_cases=cases)

@@ -32,7 +32,7 @@ def main() -> None:
     memory, rates, errors = [], [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        shutil.copytree(FOLDER / "home", home, ignore=shutil.ignore_patterns("prediction_log"))
+        shutil.copytree(FOLDER / "home", home, ignore=shutil.ignore_patterns("predictions", "spool"))
         server = type(server)(server.name, server.form, server.path, ("ours.py", "PORT", str(home), "relaxed", "1"))
         running = Running(server)
         try:

@@ -19,7 +19,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.schemas import body_schema
 from tests.serving.running_api import a_server
 from tests.tiny_bundle import deploy_tiny
@@ -63,15 +63,15 @@ def main() -> None:
     swaps, rollbacks = (20, 5) if parser.parse_args().quick else (100, 20)
     seen, stop, delays = Seen(), threading.Event(), []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
-        home = Home(Path(folder) / "home")
-        deploy_tiny(home, flight_delay, 1, bias=bias_of(1))
-        with a_server(home, output, MLOPS_POLL_SECONDS="0.5") as server:
+        workspace = Workspace(Path(folder) / "home")
+        deploy_tiny(workspace.of(flight_delay), 1, bias=bias_of(1))
+        with a_server(workspace, output, MLOPS_POLL_SECONDS="0.5") as server:
             clients = [threading.Thread(target=ask, args=(server.address, seen, stop)) for _ in range(CLIENTS)]
             for client in clients:
                 client.start()
             versions = [*range(2, swaps + 2), *range(swaps, swaps - rollbacks, -1)]
             for version in versions:
-                deploy_tiny(home, flight_delay, version, bias=bias_of(version))
+                deploy_tiny(workspace.of(flight_delay), version, bias=bias_of(version))
                 started = time.perf_counter()
                 while seen.newest != version and time.perf_counter() - started < 30:
                     time.sleep(0.005)

@@ -23,9 +23,9 @@ from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.clock import ReplayClock
-from mlops_assets.stores.home import Home
-from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
+from mlops_assets.records.training import ModelRecord, Recipe
+from mlops_assets.state.workspace import ProductState, Workspace
+from mlops_assets.training.recipe import recipe_key
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mlops` sets it
 FULL_WEEKS, QUICK_WEEKS = 50, 32
@@ -39,7 +39,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder, replay_in(Path(folder), product) as replay:
         key = product.period.shift(product.period.first, count).key
-        fill(product, replay.home, key, count)
+        fill(replay.state, key, count)
         for number in range(2):  # the first run also pays what a process pays once: imports, MLflow's new store
             wall, fits, rows, steps = train_once(replay, key)
             inside = sum(seconds for seconds, _ in fits)
@@ -73,21 +73,22 @@ def replay_in(folder: Path, product: ModelProduct) -> Iterator[Replay]:
     from resources.environments import read_environment
     from resources.platform import Platform
 
-    home = Home(folder / "home")
-    environment = replace(read_environment(), home=home, mlflow_tracking=home.mlflow_store)
+    workspace = Workspace(folder / "home")
+    environment = replace(read_environment(), workspace=workspace, mlflow_tracking=workspace.mlflow_store)
     (folder / "dagster").mkdir()
-    (folder / "dagster" / "dagster.yaml").write_text((files("mlops_assets.demo") / "dagster.yaml").read_text())
+    (folder / "dagster" / "dagster.yaml").write_text((files("mlops_assets.servers") / "dagster.yaml").read_text())
     with dg.DagsterInstance.from_config(str(folder / "dagster")) as instance:
-        yield Replay(product, home, instance, build_definitions(environment, [product]), Platform.of(environment))
+        definitions = build_definitions(environment, [product])
+        yield Replay(workspace.of(product), instance, definitions, Platform.of(environment))
 
 
-def fill(product: ModelProduct, home: Home, key: str, count: int) -> None:
+def fill(state: ProductState, key: str, count: int) -> None:
     """Features and labels of the window by the pure functions (this is not what is measured), and a recipe."""
-    from mlops_assets.data.features import build_features
     from mlops_assets.data.labels import known_labels
+    from mlops_assets.features.build import build_features
 
-    home.root.mkdir(parents=True, exist_ok=True)
-    ReplayClock(home.clock_file).set(product.period.at(key).end)
+    product = state.product
+    state.workspace.replay_clock.set(product.period.at(key).end)
     tables = (product.source.main, *product.source.side_tables)
     first = product.period.first
     for number in range(count):
@@ -98,13 +99,13 @@ def fill(product: ModelProduct, home: Home, key: str, count: int) -> None:
             several.append(product.period.shift(several[-1], 1))
         held = {table.name: concat([product.source.read(table.name, item) for item in several]) for table in tables}
         rows = product.source.read(product.source.main.name, period)
-        home.offline.write(f"{product.name}/features", period.key, build_features(product, rows, held))
-        home.offline.write(f"{product.name}/labels", period.key, known_labels(product, rows, home.clock.now()))
+        state.tables.write("features", period.key, build_features(product, rows, held))
+        state.tables.write("labels", period.key, known_labels(product, rows, state.clock.now()))
     chosen = product.candidates[-1]
     recipe = Recipe(
-        product.name, 1, chosen.name, chosen.estimator, dict(chosen.hyperparameters), "benchmark", "", home.clock.now()
+        product.name, 1, chosen.name, chosen.estimator, dict(chosen.hyperparameters), "benchmark", "", state.clock.now()
     )
-    home.documents.save(product.name, RECIPE, recipe_key(1), recipe)
+    state.records.save(recipe_key(1), recipe)
 
 
 def concat(frames: list[Any]) -> Any:
@@ -120,7 +121,7 @@ def train_once(replay: Replay, key: str) -> tuple[float, list[Fit], int, dict[st
     product = replay.product
     started = time.perf_counter()
     with watched_fits() as fits:
-        result = replay.materialize([key_of(product, name) for name in ("training_set", "model")], key, {})
+        result = replay.materialize([key_of(product, name) for name in ("training_set", ModelRecord.asset)], key, {})
     wall = time.perf_counter() - started
     expect_success(result)
     steps = {

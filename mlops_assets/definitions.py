@@ -1,4 +1,4 @@
-"""The Dagster code location: every product of the catalog, its assets, its sensors, and the resources they open."""
+"""The Dagster code location: every product of the catalog, its assets, its sensors and schedule, and the resources they open."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,9 @@ from sensors.approvals import build_approvals_sensor
 from sensors.drift import build_drift_sensor
 from sensors.failures import build_failure_sensor
 from sensors.labels import build_labels_sensor
+from sensors.lost_runs import build_lost_runs_sensor
 from sensors.new_data import build_new_data_sensor
+from sensors.retention import build_retention_schedule
 
 PIPELINES = (
     build_data_assets,
@@ -48,14 +50,15 @@ def build_definitions(
         running = environment.starts_sensors_of(product)
         return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
+    for_all = dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
         assets=[*replacements, *(asset for asset in generated if not asset.keys & replaced)],
         sensors=[
             *(build(product, status(product.name)) for product in products for build in SENSORS),
-            build_failure_sensor(
-                dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
-            ),
+            build_failure_sensor(for_all, products),
+            build_lost_runs_sensor(for_all, frozenset(product.name for product in products)),
         ],
+        schedules=[build_retention_schedule(product, status(product.name)) for product in products],
         resources={
             "platform": Platform.of(environment),
             "tracking": Tracking.of(environment),

@@ -12,21 +12,32 @@ PlatformError
 │   ├── SchemaConflict     partitions of one table disagree on their columns
 │   └── NothingToLearnFrom the training or test window holds too few labelled rows
 ├── StoreError             a store cannot be reached or takes no more
+│   └── RecordTooNew       a newer release wrote the record
 ├── BundleError            a bundle is missing, damaged or belongs to other features
 │   └── NotConvertible     an estimator cannot become ONNX faithfully
 ├── NoChampion             nothing is deployed for this product (yet)
+├── LedgerBroken           an entry of the deployment ledger was changed or removed
+├── ChampionChanged        another deployment came first
+├── StaleVersion           a version that must not replace the champion
 ├── GateFailed             a deployment was asked for against a failed gate
 │   └── ApprovalRefused    an approval cannot be given or does not count
+├── StillRunning           another `mlops up` runs on this home
 ├── StagingFailed          the staging server did not start or did not answer
+├── Inconclusive           a busy machine kept a version from being judged; it is neither accepted nor refused
 └── PortTaken              the address is in use by somebody else
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 class PlatformError(Exception):
-    """Root of the tree; its text is one sentence with the facts, the choices and the remedy."""
+    """Root of the tree; its text is one sentence with the facts, the choices and the remedy.
+
+    is_transient: the same call may succeed a moment later, as what failed lies outside of us."""
+
+    is_transient: ClassVar[bool] = False
 
 
 class DeclarationError(PlatformError):
@@ -48,6 +59,8 @@ class DataError(PlatformError):
 
 class SourceError(DataError):
     """The source cannot be read."""
+
+    is_transient = True
 
 
 class ContractBroken(DataError):
@@ -87,6 +100,21 @@ class SchemaConflict(DataError):
 class StoreError(PlatformError):
     """A store cannot be reached, or takes no more."""
 
+    is_transient = True
+
+
+class RecordTooNew(StoreError):
+    """A newer release wrote the record."""
+
+    is_transient = False
+
+    def __init__(self, record: str, schema: int, known: int) -> None:
+        self.record, self.schema, self.known = record, schema, known
+        super().__init__(
+            f"{record} was written by a newer release of mlops-assets, with schema {schema}, and this one knows schemas up to "
+            f"{known}. It is untouched: install that release here too."
+        )
+
 
 class NothingToLearnFrom(DataError):
     """The training or test window holds too few labelled rows."""
@@ -110,6 +138,28 @@ class NoChampion(PlatformError):
         )
 
 
+class LedgerBroken(PlatformError):
+    """An entry of the deployment ledger was changed or removed, or cannot be read here. number: of the first such entry."""
+
+    def __init__(self, product: str, number: int, text: str) -> None:
+        self.product, self.number = product, number
+        super().__init__(text)
+
+
+class ChampionChanged(PlatformError):
+    """Another deployment was recorded after the one that a decision rests on."""
+
+    is_transient = True
+
+
+class StaleVersion(PlatformError):
+    """A version that was asked to become champion is older than the champion, or has already been sent away."""
+
+
+class StillRunning(PlatformError):
+    """Another process already does this on the same home."""
+
+
 class GateFailed(PlatformError):
     """A deployment was asked for against a failed gate."""
 
@@ -120,6 +170,14 @@ class ApprovalRefused(GateFailed):
 
 class StagingFailed(PlatformError):
     """The staging server did not start or did not answer."""
+
+    is_transient = True
+
+
+class Inconclusive(PlatformError):
+    """A version could not be judged because of the machine, not of the version. To do the same again later may decide it."""
+
+    is_transient = True
 
 
 class PortTaken(PlatformError):

@@ -15,6 +15,7 @@ import dagster as dg
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.periods import Periods
 from mlops_assets.products.product import ModelProduct
+from resources.retrying import retrying
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,8 +74,8 @@ def product_asset(
     check_specs: Sequence[dg.AssetCheckSpec] = (),
     output_required: bool = True,
 ) -> Callable[[Callable[..., object]], dg.AssetsDefinition]:
-    """`dg.asset` with what makes the assets of a product look and behave alike."""
-    return dg.asset(
+    """`dg.asset` with what makes the assets of a product look and behave alike, and repeats a step after a transient error."""
+    asset_of = dg.asset(
         key=key_of(product, asset),
         group_name=f"{product.name}_{group}",
         kinds=kinds,
@@ -87,6 +88,19 @@ def product_asset(
         metadata={"dagster/code_references": _code_references(product, factory)},
         check_specs=list(check_specs),
         output_required=output_required,
+    )
+    return lambda compute: asset_of(retrying(compute))
+
+
+def materialized(
+    metadata: Mapping[str, Any], version: str | None = None, asset_key: dg.AssetKey | None = None
+) -> dg.MaterializeResult[None]:
+    """What an asset returns once it has stored something. metadata: what the UI shows; None is left out. version: of the
+    stored data, so that Dagster sees whether it changed."""
+    return dg.MaterializeResult(
+        asset_key=asset_key,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+        data_version=None if version is None else dg.DataVersion(version),
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.addresses import reason
+from mlops_assets.errors import StoreError
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from resources.asset_parts import key_of
 
 DATA_VERSION = "dagster/data_version"
@@ -32,13 +34,25 @@ class Materialised:
 
 
 @contextmanager
-def opened_instance(home: Home, dagster_home: str) -> Iterator[dg.DagsterInstance | None]:
-    """The instance in `dagster_home` (empty: that of `mlops up` in the home); None where there is none."""
-    folder = Path(dagster_home) if dagster_home else home.root / "dagster"
+def opened_instance(workspace: Workspace, dagster_home: str) -> Iterator[dg.DagsterInstance | None]:
+    """The instance in `dagster_home` (empty: that of `mlops up` in the home); None where there is none.
+
+    Raises StoreError: it cannot be opened."""
+    folder = Path(dagster_home) if dagster_home else workspace.dagster_home
     if not (folder / "dagster.yaml").exists():
         yield None
         return
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    from sqlalchemy.exc import SQLAlchemyError
+    from yaml import YAMLError
+
+    try:
+        instance = dg.DagsterInstance.from_config(str(folder))
+    except (dg.DagsterError, SQLAlchemyError, OSError, YAMLError) as error:
+        raise StoreError(
+            f"Dagster's instance in {folder} cannot be opened: {reason(error)}. Mend its dagster.yaml, or name another folder "
+            "in DAGSTER_HOME."
+        ) from None
+    with instance:
         yield instance
 
 

@@ -70,7 +70,8 @@ def _send(addresses: tuple[str, ...], title: str, text: str, level: str) -> str:
             is_sent = receiver.add(address) and receiver.notify(
                 body=text, title=title, notify_type=apprise.NotifyType(kinds.get(level, "info"))
             )
-            (reached if is_sent else failed).append(address.partition(":")[0])
+            kind, separator, _ = address.partition("://")
+            (reached if is_sent else failed).append(kind if separator else "an address without ://")
     if failed:
         LOGGER.error("not notified: %s. Check the addresses in MLOPS_NOTIFY_URLS.", ", ".join(failed))
     told = f"sent by {', '.join(reached)}" if reached else "sent to nobody"

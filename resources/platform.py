@@ -1,44 +1,72 @@
-"""The data home as a Dagster resource, with the addresses that asset metadata links to."""
+"""The workspace as a Dagster resource, with the addresses that asset metadata links to."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
 
-from mlops_assets.stores.home import Home
+from mlops_assets.products.keep import Keep
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.state.run_records import Heartbeat
+from mlops_assets.state.workspace import ProductState, Workspace
 from resources.environments import Environment, read_environment
 
 
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Opens the stores below `home`."""
+    """state_url: the folder or bucket of everything that is kept. home: the folder of this machine. keep: for how long, where
+    that is not as products declare."""
 
+    state_url: str
     home: str
     api_url: str
     mlflow_url: str
-    offline_store: str = ""
     # empty: MLOPS_ONLINE_STORE, read when a store is opened; a configured address, which may hold a password, is
     # readable in the UI
     online_store: str = ""
+    keep: str = ""
+    _heartbeat: Heartbeat | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, environment: Environment) -> "Platform":
-        home = environment.home
-        is_in_variable = home.online_store == read_environment().home.online_store
+        workspace = environment.workspace
+        is_in_variable = workspace.online_store == read_environment().workspace.online_store
         return cls(
-            home=str(home.root),
+            state_url=str(workspace.url),
+            home=str(workspace.home),
             api_url=environment.api_url,
             mlflow_url=environment.mlflow_url,
-            offline_store=home.offline_store,
-            online_store="" if is_in_variable else home.online_store,
+            online_store="" if is_in_variable else workspace.online_store,
+            keep=environment.keep,
         )
 
-    def open(self) -> Home:
-        online = self.online_store or read_environment().home.online_store
-        return Home(Path(self.home), self.offline_store, online)
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Says which process carries the run out, for as long as it does; a sensor's tick is no run."""
+        if context.run is not None:
+            self._heartbeat = Heartbeat(self.open().run_records, context.run.run_id)
+            self._heartbeat.start()
 
-    def approval_key(self) -> str:
-        """The key of signed approvals, empty for the one in the home; read when needed, as configuration shows in the UI."""
-        return read_environment().approval_key
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
+    def open(self) -> Workspace:
+        variables = read_environment().workspace  # the key is read when it is needed, as configuration shows in the UI
+        online_store = self.online_store or variables.online_store
+        return _workspace(self.state_url, self.home, online_store, variables.approval_key, variables.optuna_storage)
+
+    def state_of(self, product: ModelProduct) -> ProductState:
+        return self.open().of(product)
+
+    def keep_of(self, product: ModelProduct) -> Keep:
+        return product.keep.changed_by(self.keep)
 
     def report_url(self, product: str, asset: str, key: str) -> str:
         """Where the API serves the HTML report of this partition."""
         return f"{self.api_url}/reports/{product}/{asset}/{key}.html"
+
+
+@lru_cache(maxsize=8)
+def _workspace(url: str, home: str, online_store: str, approval_key: str, optuna_storage: str) -> Workspace:
+    """Kept for the life of the process, as a ledger reads only what is new to it."""
+    return Workspace(url, Path(home), online_store, approval_key, optuna_storage)

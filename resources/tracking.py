@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.stores.model_registry import ModelRegistry
-from resources.environments import Environment
+from mlops_assets.state.model_registry import ModelRegistry, reachable
+from resources.environments import Environment, read_environment
 
 if TYPE_CHECKING:
     from dagster_mlflow.resources import MlFlow
@@ -22,20 +21,27 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
     dagster-mlflow's resource is made inside `run()` and not as a resource of its own: importing it imports mlflow,
     which would cost every code location and every run three seconds, used or not."""
 
-    tracking_uri: str
-    artifacts: str
+    artifacts: str  # where runs keep their files; empty: the tracking server says it
     ui_url: str
+    # empty: MLOPS_MLFLOW_TRACKING, read when MLflow is asked; a configured address, which may hold a password, is readable
+    # in the UI
+    tracking_uri: str = ""
 
     @classmethod
     def of(cls, environment: Environment) -> "Tracking":
+        is_in_variable = environment.mlflow_tracking == read_environment().mlflow_tracking
         return cls(
-            tracking_uri=environment.mlflow_tracking,
-            artifacts=str(environment.home.mlflow_artifacts),
+            tracking_uri="" if is_in_variable else environment.mlflow_tracking,
+            artifacts=environment.workspace.mlflow_artifacts(environment.mlflow_tracking),
             ui_url=environment.mlflow_url,
         )
 
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(self.tracking_uri, Path(self.artifacts))
+        return ModelRegistry(self._address, self.artifacts)
+
+    @property
+    def _address(self) -> str:
+        return self.tracking_uri or read_environment().mlflow_tracking
 
     @contextmanager
     def run(self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]) -> Iterator["MlFlow"]:
@@ -50,7 +56,8 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
             warnings.simplefilter("ignore", dg.BetaWarning)
             tracked = self._tracked(context, experiment, tags)
         try:
-            yield tracked
+            with reachable(self._address):
+                yield tracked
         except BaseException:
             mlflow.end_run(status="FAILED")
             raise
@@ -69,7 +76,7 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
                 run_id=context.run.run_id,
                 resource_config={
                     "experiment_name": experiment,
-                    "mlflow_tracking_uri": self.tracking_uri,
+                    "mlflow_tracking_uri": self._address,
                     "extra_tags": {
                         **tags,
                         "dagster_asset": context.asset_key.to_user_string(),

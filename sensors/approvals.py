@@ -3,9 +3,14 @@
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState
 from resources.asset_parts import key_of
 from resources.platform import Platform
-from sensors.selections import answered, request, was_asked
+from sensors.attempts import State
+from sensors.runs import in_words, request, standing, unfinished_periods
+from sensors.selections import answered
+
+ANSWER = "answer"
 
 
 def build_approvals_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -20,20 +25,26 @@ def build_approvals_sensor(product: ModelProduct, status: dg.DefaultSensorStatus
         description=f"Goes on once a person has answered a version of {product.name} that waits.",
     )
     def approvals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-        from mlops_assets.testing.acceptance import AcceptanceState
         from mlops_assets.testing.run import accept_partition, open_partitions
 
-        home = platform.open()
-        asked, said = [], []
-        for key, stored in open_partitions(product, home).items():
-            record = accept_partition(product, home, key, platform.approval_key())
+        state, instance = platform.state_of(product), context.instance
+        requests, said = [], []
+        waiting = open_partitions(state)
+        # a run that failed after it stored the acceptance leaves an approved version that is not deployed
+        interrupted = unfinished_periods(instance, product, ANSWER)
+        for key in sorted({*waiting, *interrupted}):
+            record = accept_partition(state, key)
             if record.state is AcceptanceState.WAITING:
                 said.append(f"version {record.version} {record.reason}")
+            if record.state is waiting.get(key) or (key not in waiting and not record.accepted):
+                continue
             what = f"{record.state}-{record.version}"
-            if record.state is not stored and not was_asked(context.instance, product, key, what):
-                selection = answered(product) if record.accepted else [key_of(product, "acceptance")]
-                asked.append(request(context.instance, product, key, what, key, selection))
-        requests = [item for item in asked if item]
+            found = standing(instance, state, key, what, gives_up=True)
+            if found.state is not State.DUE:
+                said.append(in_words(product, key, what, found))
+                continue
+            selection = answered(product) if record.accepted else [key_of(product, AcceptanceRecord.asset)]
+            requests.append(request(instance, product, key, what, key, selection, kind=ANSWER))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason("; ".join(said) or "no version waits for an answer"),

@@ -1,16 +1,26 @@
 """The labels of a predicted period are due: measure and decide."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftRecord
+from mlops_assets.state.workspace import ProductState
 from resources.platform import Platform
 from sensors.arrivals import periods_to_label
-from sensors.selections import labelled, only_labels, remember, remembered, request, under_way, was_asked
+from sensors.attempts import Standing, State
+from sensors.new_data import ARRIVAL, unfinished_arrivals
+from sensors.runs import in_words, request, standing, under_way, unfinished_periods
+from sensors.selections import labelled, only_labels
+
+LABELS, ONLY_LABELS = "labels", "only_labels"
 
 
 def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """One period at a time, oldest first. It is done once its decision is stored; a failed run is mended and executed
-    again by people."""
+    """One period at a time, oldest first, as a decision looks back to the one before. A failed run is asked for again as
+    the product's `retries` say; then the period waits for a person, or is passed over where the product declares that."""
 
     @dg.sensor(
         name=f"{product.name}_labels",
@@ -20,27 +30,40 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
         description=f"Labels of {product.name} are due {product.label.delay.days} days after the period.",
     )
     def labels(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-        home = platform.open()
-        now = home.clock.now()
-        predicted = set(home.documents.keys(product.name, "data_drift"))
-        done = set(home.documents.keys(product.name, "drift_decision"))
-        done |= set(home.offline.keys(f"{product.name}/labels")) - predicted
-        raw = set(home.offline.keys(f"{product.name}/raw"))
-        names = remembered(context.cursor)
-        waiting = []
-        for key in periods_to_label(product, now, raw, done):
-            what = "labels" if key in predicted else "only_labels"
-            if f"{key}:{what}" not in names and not was_asked(context.instance, product, key, what):
-                waiting.append((key, what))
-        if not waiting:
-            return dg.SkipReason(f"no labels are due at {now:%Y-%m-%d %H:%M}")
-        # a decision looks back to the one before, and labels come after the predictions they judge
-        for kind in ("arrival", "labels", "only_labels"):
-            if cause := under_way(context.instance, product, kind):
-                return dg.SkipReason(f"{len(waiting)} periods wait for the run of {cause}")
-        key, what = waiting[0]
-        selection = labelled(product) if what == "labels" else only_labels(product)
-        asked = request(context.instance, product, key, what, key, selection)
-        return dg.SensorResult(run_requests=[asked] if asked else [], cursor=remember(names, f"{key}:{what}"))
+        state, instance = platform.state_of(product), context.instance
+        for key, what, found in _unfinished(instance, state):
+            if not found.is_open and product.retries.skips:
+                continue
+            if found.state is not State.DUE:
+                return dg.SkipReason(in_words(product, key, what, found))
+            # labels come after the predictions they judge
+            for kind in (ARRIVAL, LABELS, ONLY_LABELS):
+                if cause := under_way(instance, product, kind):
+                    return dg.SkipReason(f"{key} waits for the run of {cause}")
+            selection = labelled(product) if what == LABELS else only_labels(product)
+            return dg.SensorResult(run_requests=[request(instance, product, key, what, key, selection)])
+        return dg.SkipReason(f"no labels are due at {state.clock.now():%Y-%m-%d %H:%M}")
 
     return labels
+
+
+def _unfinished(instance: dg.DagsterInstance, state: ProductState) -> Iterator[tuple[str, str, Standing]]:
+    """Stored periods whose labels are due and not carried out whole, oldest first, with what is to be asked for.
+
+    Only those before the first period whose arrival is unfinished: a period that is still arriving has no predictions yet."""
+    product = state.product
+    now = state.clock.now()
+    arriving, _ = next(unfinished_arrivals(instance, state, now), (None, None))
+    predicted = set(state.records.keys(DriftRecord))
+    decided = set(state.records.keys(DriftDecision))
+    labelled_alone = set(state.tables.keys("labels")) - predicted
+    done = (decided - unfinished_periods(instance, product, LABELS)) | (
+        labelled_alone - unfinished_periods(instance, product, ONLY_LABELS)
+    )
+    done -= state.skipped.asked_again()
+    stored = {key for key in state.tables.keys("features") if arriving is None or key < arriving}
+    for key in periods_to_label(product, now, stored, done):
+        what = LABELS if key in predicted else ONLY_LABELS
+        found = standing(instance, state, key, what)
+        if found.state is not State.DONE:
+            yield key, what, found

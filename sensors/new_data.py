@@ -1,16 +1,24 @@
 """A period arrived: materialise it."""
 
+from collections.abc import Iterator
+from datetime import datetime
+
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.state.workspace import ProductState
 from resources.platform import Platform
 from sensors.arrivals import periods_to_ingest
-from sensors.selections import arrival, first_arrival, remember, remembered, request, under_way, was_asked
+from sensors.attempts import Standing, State
+from sensors.runs import in_words, request, standing, under_way, unfinished_periods
+from sensors.selections import arrival, first_arrival
+
+ARRIVAL = "arrival"
 
 
 def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """One period at a time, oldest first: its features look back to the period before. Cursor and runs say what was
-    asked; a failed run is mended and executed again by people."""
+    """One period at a time, oldest first: its features look back to the period before. A failed run is asked for again as
+    the product's `retries` say; then the period waits for a person, or is skipped where the product declares that."""
 
     @dg.sensor(
         name=f"{product.name}_new_data",
@@ -20,20 +28,40 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
         description=f"Asks the source of {product.name} whether a period is complete, and materialises it.",
     )
     def new_data(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-        home = platform.open()
-        now = home.clock.now()
-        names = remembered(context.cursor)
-        stored = home.offline.keys(f"{product.name}/raw")
-        arrived = [key for key in periods_to_ingest(product, now, stored) if key not in names]
-        waiting = [key for key in arrived if not was_asked(context.instance, product, key, "arrival")]
-        if not waiting:
-            return dg.SkipReason(f"no new period at {now:%Y-%m-%d %H:%M}; {len(stored)} are stored")
-        if cause := under_way(context.instance, product, "arrival"):
-            return dg.SkipReason(f"{len(waiting)} periods wait for the run of {cause}")
-        key = waiting[0]
-        champion = home.ledger.champion_at(product.name, product.period.at(key).end)
+        state, instance = platform.state_of(product), context.instance
+        now = state.clock.now()
+        key, found = next(unfinished_arrivals(instance, state, now), (None, None))
+        if key is None or found is None:
+            return dg.SkipReason(f"no new period at {now:%Y-%m-%d %H:%M}; {len(_stored(state))} are stored")
+        if not found.is_open and product.retries.skips and not state.skipped.has(key):
+            reason = f"its arrival failed {found.attempts} times, and {product.name} declares missing='skip'"
+            state.skipped.skip(key, reason, "new_data sensor")
+            found = standing(instance, state, key, ARRIVAL)
+        if found.state is not State.DUE:
+            return dg.SkipReason(in_words(product, key, ARRIVAL, found))
+        if cause := under_way(instance, product, ARRIVAL):
+            return dg.SkipReason(f"{key} waits for the run of {cause}")
+        champion = state.ledger.champion_at(product.period.at(key).end)
         selection = arrival(product) if champion else first_arrival(product)
-        asked = request(context.instance, product, key, "arrival", key, selection)
-        return dg.SensorResult(run_requests=[asked] if asked else [], cursor=remember(names, key))
+        return dg.SensorResult(run_requests=[request(instance, product, key, ARRIVAL, key, selection)])
 
     return new_data
+
+
+def unfinished_arrivals(
+    instance: dg.DagsterInstance, state: ProductState, now: datetime
+) -> Iterator[tuple[str, Standing]]:
+    """Periods that arrived and whose arrival has not been carried out whole, oldest first.
+
+    A run may have failed after it stored the features, so a period whose newest run did not succeed is looked at too, and
+    one that a person asked for again."""
+    product = state.product
+    whole = _stored(state) - unfinished_periods(instance, product, ARRIVAL) - state.skipped.asked_again()
+    for key in periods_to_ingest(product, now, whole):
+        found = standing(instance, state, key, ARRIVAL)
+        if found.state is not State.DONE:
+            yield key, found
+
+
+def _stored(state: ProductState) -> set[str]:
+    return set(state.tables.keys("features"))

@@ -19,7 +19,7 @@ def main() -> int:
         server.run(settings, listener, lambda: _announce(listener))
     except PlatformError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return server.UNUSABLE
     return 0
 
 

@@ -1,17 +1,23 @@
-"""Who may ask what: keys with roles, from the environment, compared in constant time."""
+"""Who may ask what: keys with roles, from the environment, compared in constant time; each route says what it needs."""
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from litestar import Litestar
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from mlops_assets.errors import DeclarationError
 from serving.errors import Forbidden, Unauthenticated
 
 SHORTEST_KEY = 16
-# asked by load balancers and orchestrators, which hold no keys, and saying no more than yes or no
-PROBES = frozenset({"/health/live", "/health/ready", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
+PERSON = re.compile(r"[\w.@+-]{1,100}")
+NEEDS = "needs"  # in a route's `opt`: a Role, ANY_KEY or NO_KEY. A route without it answers nobody
+ANY_KEY, NO_KEY = "any key", "no key"
 
 
 class Role(StrEnum):
@@ -28,9 +34,10 @@ VARIABLES = {role: f"MLOPS_{role.upper()}_KEYS" for role in Role}
 
 @dataclass(frozen=True)
 class Keys:
-    """Roles by the SHA-256 of a key: the keys themselves are not kept."""
+    """Roles by the SHA-256 of a key, and whose it is: the keys themselves are not kept."""
 
     roles: Mapping[bytes, frozenset[Role]] = field(default_factory=dict)
+    people: Mapping[bytes, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.roles)
@@ -44,14 +51,28 @@ class Keys:
                 found = roles
         return found
 
+    def person_of(self, key: bytes) -> str:
+        """Whose key it is, for answers to versions that wait; empty where it is nobody's."""
+        return self.people.get(hashlib.sha256(key).digest(), "")
+
 
 def keys_from(environment: Mapping[str, str]) -> Keys:
-    """Keys by comma in MLOPS_PREDICT_KEYS, _LABEL_, _APPROVE_ and _ADMIN_KEYS; one in two lists has both roles.
+    """Keys by comma in MLOPS_PREDICT_KEYS, _LABEL_, _APPROVE_ and _ADMIN_KEYS; one in two lists has both roles. Those of
+    _APPROVE_ are written name:key: an answer is signed with the name of its key.
 
-    Raises DeclarationError: a key is so short that it could be guessed."""
+    Raises DeclarationError: a key is so short that it could be guessed, or one that approves is nobody's."""
     roles: dict[bytes, frozenset[Role]] = {}
+    people: dict[bytes, str] = {}
     for role, variable in VARIABLES.items():
         for key in filter(None, map(str.strip, environment.get(variable, "").split(","))):
+            person = ""
+            if role is Role.APPROVE:
+                person, _, key = key.partition(":")
+                if not PERSON.fullmatch(person) or not key:
+                    raise DeclarationError(
+                        f"{variable} holds a key without a name. Write each as name:key, as in ana:$(openssl rand -hex 24); "
+                        "an approval is signed with that name."
+                    )
             if len(key) < SHORTEST_KEY:
                 raise DeclarationError(
                     f"{variable} holds a key of {len(key)} characters. Give at least {SHORTEST_KEY}; "
@@ -59,44 +80,79 @@ def keys_from(environment: Mapping[str, str]) -> Keys:
                 )
             digest = hashlib.sha256(key.encode()).digest()
             roles[digest] = roles.get(digest, frozenset()) | {role}
-    return Keys(roles)
+            if person and people.setdefault(digest, person) != person:
+                raise DeclarationError(
+                    f"{variable} gives {people[digest]} and {person} the same key. Make one for each of them."
+                )
+    return Keys(roles, people)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request. name: tells callers apart, by their key (never the key itself); empty without a known one.
+    person: whose key it is, where it may approve."""
+
+    roles: frozenset[Role]
+    name: str = ""
+    person: str = ""
+
+
+EVERYBODY = Caller(frozenset(Role))  # on a server that asks for no keys
+NOBODY = Caller(frozenset())  # without a key, on a route that needs none
 
 
 class Access:
-    """Whether a request may pass. open_paths: of the platform that runs this container; any key opens the rest."""
+    """Who sent a request, and whether the route that it matched may be asked by them."""
 
-    def __init__(self, keys: Keys, *, is_open: bool, open_paths: tuple[str, ...] = ()) -> None:
+    def __init__(self, keys: Keys, *, is_open: bool) -> None:
         self._keys = keys
         self._is_open = is_open
-        self._open_paths = PROBES.union(open_paths)
 
-    def check(self, path: str, authorization: bytes, api_key: bytes) -> None:
-        """Raises Unauthenticated: no key, or an unknown one. Raises Forbidden: its roles are others."""
-        if self._is_open or path in self._open_paths:
-            return
+    def caller(self, authorization: bytes, api_key: bytes, *, needs_key: bool = True) -> Caller:
+        """needs_key: whether the path is none of those that are open to all.
+
+        Raises Unauthenticated: no key, or an unknown one, where one is needed."""
+        if self._is_open:
+            return EVERYBODY
         scheme, _, token = authorization.partition(b" ")
-        key = api_key or (token.strip() if scheme.lower() == b"bearer" else b"")
+        key = api_key.strip() or (token.strip() if scheme.lower() == b"bearer" else b"")
+        roles = self._keys.roles_of(key) if key else frozenset()
+        if roles:
+            return Caller(roles, hashlib.sha256(key).hexdigest(), self._keys.person_of(key))
+        if not needs_key:
+            return NOBODY
         if not key:
             raise Unauthenticated("this needs a key. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
-        roles = self._keys.roles_of(key)
-        if not roles:
-            raise Unauthenticated("the key is not known. Ask who runs this server for one.")
-        needed = role_for(path)
-        if needed is not None and needed not in roles and Role.ADMIN not in roles:
-            raise Forbidden(
-                f"this needs a key with the role {needed!s}, and this one has {', '.join(sorted(roles))}. "
-                f"It is given in {VARIABLES[needed]}."
-            )
+        raise Unauthenticated("the key is not known. Ask who runs this server for one.")
 
 
-def role_for(path: str) -> Role | None:
-    """The role that a path asks for; None where any key will do (metrics, documents)."""
-    if path.startswith("/v1/") and path.endswith("/labels"):
-        return Role.LABEL
-    if path.startswith("/v1/") and "/approvals" in path:
-        return Role.APPROVE
-    if path.startswith("/reports"):
-        return Role.ADMIN
-    if path == "/metrics" or path.startswith("/schema") or path == "/":
-        return None
-    return Role.PREDICT
+def permit(caller: Caller, handler: BaseRouteHandler, method: str) -> None:
+    """By the route that was matched, however its path was spelt.
+
+    Raises Unauthenticated: it needs a key. Raises Forbidden: it needs another role, or declares none."""
+    needed = handler.opt.get(NEEDS)
+    if needed is None and method == "OPTIONS":
+        needed = ANY_KEY  # Litestar makes these itself, and they say no more than which methods there are
+    if needed == NO_KEY:
+        return
+    if not caller.roles:
+        raise Unauthenticated("this needs a key. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
+    if needed == ANY_KEY:
+        return
+    if not isinstance(needed, Role):
+        raise Forbidden("this route does not say which role it needs, so nobody may ask it. Report this to its owner.")
+    if needed not in caller.roles and Role.ADMIN not in caller.roles:
+        raise Forbidden(
+            f"this needs a key with the role {needed!s}, and this one has {', '.join(sorted(caller.roles))}. "
+            f"It is given in {VARIABLES[needed]}."
+        )
+
+
+def open_paths(app: Litestar) -> frozenset[str]:
+    """Paths whose routes need no key. Only these very spellings are answered without one."""
+    needs = {
+        route.path: {handler.opt.get(NEEDS) for handler in route.route_handlers if handler.http_methods != {"OPTIONS"}}
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+    }
+    return frozenset(path for path, needed in needs.items() if needed == {NO_KEY})

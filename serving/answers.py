@@ -15,8 +15,8 @@ from msgspec import UNSET
 from mlops_assets.products.policy import Durability, Outage
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Manifest
-from mlops_assets.stores.prediction_log import LoggedRows, PredictionLog, Row, log_columns
+from mlops_assets.state.manifest import Manifest
+from mlops_assets.state.prediction_log import LoggedRows, PredictionLog, Row, log_columns
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
 from serving.explaining import explain, refuse_to_explain
@@ -42,14 +42,12 @@ from serving.scoring import Scored, Scorer
 _log = logging.getLogger(__name__)
 LABEL_FROM = 0.5  # probability of class 1 from which on the label is class 1
 
-Settle = Callable[[Answer | None, Exception | None], None]  # told the answer, or why there is none
-
 
 class _Call:
     """One request on its way to its answer; it keeps the model that served when it came."""
 
     __slots__ = (
-        "answer", "inputs", "loop", "model", "received", "request_id", "role", "rows", "settle", "thread", "trace_id",
+        "answer", "future", "inputs", "loop", "model", "received", "request_id", "role", "rows", "thread", "trace_id",
         "with_features",
     )  # fmt: skip
 
@@ -62,7 +60,6 @@ class _Call:
         model: ServedModel,
         role: str,
         loop: asyncio.AbstractEventLoop,
-        settle: Settle,
     ) -> None:
         self.rows = rows
         self.request_id = request_id
@@ -74,7 +71,7 @@ class _Call:
         self.received = time.perf_counter_ns()
         self.loop = loop
         self.thread = get_ident()
-        self.settle = settle
+        self.future: asyncio.Future[Answer] = loop.create_future()
         self.answer: Answer | None = None
 
     def fail(self, error: Exception) -> None:
@@ -141,45 +138,14 @@ class Predictor:
             model = self._models.model(name) if version is None else await self._models.version(name, version)
         if with_explanation:
             refuse_to_explain(model.bundle, len(rows))
-        future: asyncio.Future[Answer] = self._running_loop().create_future()
-
-        def settle(answer: Answer | None, error: Exception | None) -> None:
-            if future.done():
-                return  # the client went away
-            if error is not None:
-                future.set_exception(error)
-            else:
-                assert answer is not None
-                future.set_result(answer)
-
-        call = self._put(rows, request_id, trace_id, model, settle, role, with_features=with_features)
-        answer = await future
+        if self._refuses_unlogged and self._log.last_error is not None:
+            raise NotLogged(_not_logged(name, self._log.last_error))
+        call = _Call(rows, request_id, trace_id, with_features, model, role, self._running_loop())
+        self._batcher.put(call)
+        answer = await call.future
         if with_explanation:
             await sync_to_thread(self._explain, model, call.inputs, answer)
         return answer
-
-    def ask(self, rows: Sequence[RowStruct], request_id: str, trace_id: str, settle: Settle) -> None:
-        """As `predict`, of what serves now, for who cannot wait: `settle` is called on the event loop, once.
-
-        Raises what `predict` raises where that is known at once."""
-        self._put(rows, request_id, trace_id, self._models.model(self._product.name), settle)
-
-    def _put(
-        self,
-        rows: Sequence[RowStruct],
-        request_id: str,
-        trace_id: str,
-        model: ServedModel,
-        settle: Settle,
-        role: str = "champion",
-        *,
-        with_features: bool = False,
-    ) -> _Call:
-        if self._refuses_unlogged and self._log.last_error is not None:
-            raise NotLogged(_not_logged(self._product.name, self._log.last_error))
-        call = _Call(rows, request_id, trace_id, with_features, model, role, self._running_loop(), settle)
-        self._batcher.put(call)
-        return call
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._loop.is_closed():
@@ -308,10 +274,13 @@ class Predictor:
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
     for call in calls:
-        try:
-            call.settle(None if error is not None else call.answer, error)
-        except Exception:  # noqa: BLE001 (whoever asked failed to take the answer; the others still wait for theirs)
-            _log.exception("request %s could not be given its answer", call.request_id)
+        if call.future.done():
+            continue  # the client went away
+        if error is not None:
+            call.future.set_exception(error)
+        else:
+            assert call.answer is not None
+            call.future.set_result(call.answer)
 
 
 def _settle_from_anywhere(calls: Sequence[_Call]) -> None:

@@ -1,5 +1,6 @@
 """The prediction API, composed: `create_app(settings)`."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -9,31 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from litestar import Litestar, get
+from litestar import Litestar, Router, get
 from litestar.concurrency import sync_to_thread
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Tag
-from litestar.static_files import create_static_files_router
 
 from mlops_assets.errors import UnknownProduct
 from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.clock import WatchedClock
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.label_log import LabelLog
-from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.stores.prediction_log import PredictionLog
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.clock import LOOK_SECONDS, WatchedClock
 from serving import errors, routes
-from serving.access import Access
+from serving.access import ANY_KEY, NEEDS, Access, Role
 from serving.answers import Predictor
 from serving.approvals import approvals_route
 from serving.challenged import ChallengedPredictor
 from serving.challengers import Challengers
 from serving.decoding import BodyDecoder
-from serving.direct import Direct, Endpoint
 from serving.documentation import refusals
 from serving.edge import Edge
 from serving.error_shapes import PROBLEM_JSON, Problem
@@ -42,14 +38,16 @@ from serving.labels import labels_route
 from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
-from serving.observer import MetricsObserver, Observer
+from serving.observer import DECODE, MetricsObserver, Observer
 from serving.openapi_page import OpenAPIPage
+from serving.origins import Origins, known_hosts
 from serving.protocols.catalog import error_shapes, protocol_routes
 from serving.protocols.scoring import Scoring
+from serving.reports import reports_route
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
-from serving.telemetry import NoTracer, tracer_from
+from serving.telemetry import tracer_from
 from serving.versions import list_versions
 
 FIRST_POLL_SECONDS = 2.0  # after that it says that it is loading; until then connections wait in the listener's queue
@@ -62,15 +60,20 @@ def create_app(
     wanted = settings.product if settings.pinned is None else settings.pinned.product
     if wanted is not None:
         products = [_named(wanted, products)]
-    home = Home(settings.home, online_store=settings.online_store)
-    online = home.online  # kept: it holds one connection per thread
+    workspace = settings.workspace
+    states = [workspace.of(product) for product in products]
+    online = workspace.online  # kept: it holds one connection per thread
     flush_seconds = min(product.serving.flush_milliseconds for product in products) / 1_000
-    log = PredictionLog(settings.prediction_log, flush_seconds=flush_seconds)
+    log = workspace.predictions(settings.log_kind, flush_seconds)
     metrics_folder = settings.metrics or Path(tempfile.mkdtemp(prefix="serving-metrics-"))
     metrics = Metrics(metrics_folder)
     observer = observer or MetricsObserver(metrics)
-    clock = WatchedClock(home.clock_file)
+    is_shared = workspace.is_shared
+    clock = WatchedClock(
+        workspace.objects, settings.poll_seconds if is_shared else LOOK_SECONDS, in_background=is_shared
+    )
     bodies = {product.name: body_schema(product) for product in products}
+    decoders = {name: BodyDecoder(body, observer.stage(name, DECODE)) for name, body in bodies.items()}
     scorers = {product.name: Scorer(product, online) for product in products}
 
     def warm_up(product: ModelProduct, bundle: Bundle) -> None:
@@ -80,8 +83,13 @@ def create_app(
         content = msgspec.json.encode({"rows": [{**looked_up, **body.example_row()}]})
         scorers[product.name].score(bundle, BodyDecoder(body).decode_json(content).rows)
 
-    models = ModelStore(products, home.ledger, warm_up, pinned=settings.pinned, poll_seconds=settings.poll_seconds)
-    labels = LabelLog(home.label_log)
+    models = ModelStore(
+        states,
+        warm_up,
+        pinned=settings.pinned,
+        poll_seconds=settings.poll_seconds,
+    )
+    labels = workspace.labels()
 
     def dropped_by(product: ModelProduct) -> Callable[[int], None]:
         return lambda rows: metrics.add(("mlops_shadow_dropped", product.name), rows)
@@ -101,15 +109,15 @@ def create_app(
         )
         return ChallengedPredictor(product, answering, unseen, challengers, dropped_by(product))
 
-    challenged = () if settings.pinned is not None else products
-    challengers = Challengers(challenged, home, warm_up, poll_seconds=settings.poll_seconds)
-    shadow_log = PredictionLog(home.shadow_log, flush_seconds=flush_seconds)
+    challenged = () if settings.pinned is not None else states
+    challengers = Challengers(challenged, warm_up, poll_seconds=settings.poll_seconds)
+    shadow_log = workspace.predictions("shadow", flush_seconds)
     predictors = {product.name: predictor(product) for product in products}
-    served = routes.Served(products, models, home, online, log, predictors, bodies)
+    served = routes.Served(states, models, online, log, predictors, decoders)
     limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)  # of each of them
     load = Load(limits)
     gauges = Gauges(metrics, models, log, predictors, load)
-    scorings = [Scoring(bodies[name], predictor) for name, predictor in predictors.items()]
+    scorings = [Scoring(bodies[name], decoders[name], predictor) for name, predictor in predictors.items()]
     shapes = error_shapes(settings.platform)
     tracer = tracer_from(os.environ)
 
@@ -117,58 +125,27 @@ def create_app(
     async def running(_: Litestar) -> AsyncIterator[None]:
         models.start()
         challengers.start()
+        for event_log in (log, shadow_log, labels):
+            event_log.start()  # what a killed process of this machine left is sealed, also where nothing is asked
         # of several workers on one port, one that is not ready would answer 503 beside others that are
         await sync_to_thread(models.wait_until_polled, FIRST_POLL_SECONDS)
         try:
             async with gauges.running():
                 yield
         finally:
-            models.stop()
-            challengers.stop()
             for challenged_predictor in predictors.values():
                 await challenged_predictor.close()
-            log.close()
-            shadow_log.close()
-            labels.close()
+            # at once, as each of them may wait for a bucket that says nothing
+            ends = (models.stop, challengers.stop, log.close, shadow_log.close, labels.close)
+            await asyncio.gather(*map(sync_to_thread, ends))
             tracer.close()
             metrics.close()
             if settings.metrics is None:
                 shutil.rmtree(metrics_folder, ignore_errors=True)
 
-    home.reports.mkdir(parents=True, exist_ok=True)
-    app = Litestar(
-        [
-            *(routes.predict_route(bodies[name], predictor) for name, predictor in predictors.items()),
-            *protocol_routes(scorings, models, settings.platform),
-            *(labels_route(product, models, labels, metrics, clock.now) for product in products),
-            *routes.COMMON,
-            approvals_route(products, home.approvals(settings.approval_key), clock.now, is_open=settings.needs_no_key),
-            list_versions,
-            metrics_route(metrics, gauges),
-            create_static_files_router("/reports", [home.reports], html_mode=True, include_in_schema=False),
-        ],
-        dependencies={"served": Provide(lambda: served, sync_to_thread=False)},
-        exception_handlers=errors.handlers(shapes),
-        lifespan=[running],
-        openapi_config=OpenAPIConfig(
-            title="Predictions",
-            version="1",
-            description="Predictions of the deployed champions.",
-            tags=[Tag(product.name, product.description) for product in products],
-            path="/schema",
-            render_plugins=[OpenAPIPage(path="/")],
-        ),
-        logging_config=None,
-        state=State({"leave": models.leave}),
-    )
-    access = Access(
-        settings.keys,
-        is_open=settings.needs_no_key,
-        open_paths=settings.platform.open_paths if settings.platform else (),
-    )
-    app.asgi_handler = Edge(
-        app.asgi_handler,
-        access=access,
+    edge = Edge(
+        access=Access(settings.keys, is_open=settings.needs_no_key),
+        origins=Origins(known_hosts(settings.hosts, settings.host, needs_no_key=settings.needs_no_key)),
         limits=limits,
         load=load,
         shapes=shapes,
@@ -176,19 +153,45 @@ def create_app(
         tracer=tracer,
         log_requests=settings.log_requests,
     )
-    # what is counted, traced or written down per request is so at the edge
-    is_watched = bool(limits.rate) or settings.log_requests or not isinstance(tracer, NoTracer)
-    urls = {name: routes.predict_path(name) for name in predictors}
-    endpoints = {
-        urls[name].encode(): Endpoint(urls[name], bodies[name], each, metrics, observer)
-        for name, each in predictors.items()
-    }
-    app.state["direct"] = Direct({} if is_watched else endpoints, access, load)
+    approvals = approvals_route(states, clock.now, is_open=settings.needs_no_key)
+    app = Litestar(
+        [
+            *(routes.predict_route(bodies[name], decoders[name], predictor) for name, predictor in predictors.items()),
+            *protocol_routes(scorings, models, settings.platform),
+            *(labels_route(product, models, labels, metrics, clock.now) for product in products),
+            *routes.COMMON,
+            Router("/", route_handlers=[approvals], opt={NEEDS: Role.APPROVE}),
+            list_versions,
+            metrics_route(metrics, gauges),
+            reports_route(workspace.objects),
+        ],
+        dependencies={"served": Provide(lambda: served, sync_to_thread=False)},
+        exception_handlers=errors.handlers(shapes),
+        middleware=[edge.middleware],
+        lifespan=[running],
+        openapi_config=OpenAPIConfig(
+            title="Predictions",
+            version="1",
+            description="Predictions of the deployed champions.",
+            tags=[Tag(product.name, product.description) for product in products],
+            openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, opt={NEEDS: ANY_KEY}),
+            render_plugins=[OpenAPIPage(path="/")],
+        ),
+        logging_config=None,
+        state=State({"leave": models.leave, "refused": edge.count_refusal}),
+    )
+    edge.put_around(app)
     return app
 
 
 def metrics_route(metrics: Metrics, gauges: Gauges) -> HTTPRouteHandler:
-    @get("/metrics", summary="Metrics, for Prometheus", media_type="text/plain; version=0.0.4", sync_to_thread=True)
+    @get(
+        "/metrics",
+        opt={NEEDS: ANY_KEY},
+        summary="Metrics, for Prometheus",
+        media_type="text/plain; version=0.0.4",
+        sync_to_thread=True,
+    )
     def read_metrics() -> bytes:
         gauges.sample()  # of this worker, now; of the others, a tenth of a second ago
         return metrics.exposition()

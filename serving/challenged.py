@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from mlops_assets.products.product import ModelProduct
-from serving.answers import Predictor, Settle
+from serving.answers import Predictor
 from serving.challengers import Challengers, place
-from serving.errors import NotServing, UnusableScore
+from serving.errors import UnusableScore
 from serving.model_store import ServedModel
 from serving.schemas import Answer, RowStruct
 
@@ -36,8 +36,6 @@ class Predicting(Protocol):
         trace_id: str = "",
     ) -> Answer: ...
 
-    def ask(self, rows: Sequence[RowStruct], request_id: str, trace_id: str, settle: Settle) -> None: ...
-
 
 class ChallengedPredictor:
     """unseen: answers into the shadow log. dropped: told how many rows the challenger failed on or had no time for."""
@@ -56,7 +54,6 @@ class ChallengedPredictor:
         self._challengers = challengers
         self._dropped = dropped
         self._shadows: set[asyncio.Task[None]] = set()
-        self._asked: set[asyncio.Task[Answer]] = set()
 
     @property
     def waiting_rows(self) -> int:
@@ -100,30 +97,8 @@ class ChallengedPredictor:
                 task.add_done_callback(self._shadows.discard)
         return answer
 
-    def ask(self, rows: Sequence[RowStruct], request_id: str, trace_id: str, settle: Settle) -> None:
-        """As `predict`; `settle` is called on the event loop, once. Raises what the champion raises at once."""
-        if self._challengers.of(self._product.name) is None:
-            self._predictor.ask(rows, request_id, trace_id, settle)
-            return
-
-        def settled(task: asyncio.Task[Answer]) -> None:
-            self._asked.discard(task)
-            if task.cancelled():
-                settle(None, NotServing("the server ends. Ask again, and another one answers."))
-            elif (error := task.exception()) is not None:
-                if not isinstance(error, Exception):
-                    raise error
-                settle(None, error)
-            else:
-                settle(task.result(), None)
-
-        task = asyncio.create_task(self.predict(rows, request_id, trace_id=trace_id))
-        self._asked.add(task)
-        task.add_done_callback(settled)
-
     async def close(self) -> None:
         """After what the challenger has seen was scored."""
-        await asyncio.gather(*self._asked, return_exceptions=True)  # each is told to who asked
         await asyncio.gather(*self._shadows)
         self._predictor.close()
         self._unseen.close()

@@ -6,29 +6,22 @@ deployed one. A canary answers people, so its version must have been accepted as
 
 import hashlib
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-import msgspec
-
-from mlops_assets.errors import PartitionMissing
+from mlops_assets.errors import DataError, PlatformError
+from mlops_assets.features.opening import open_bundle
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.dtypes import microseconds
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle, Manifest
+from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.dtypes import microseconds
+from mlops_assets.state.manifest import Manifest
+from mlops_assets.state.workspace import ProductState
 from serving.model_store import ServedModel
 from serving.schemas import RowStruct
 
 _log = logging.getLogger(__name__)
-
-
-class _Accepted(msgspec.Struct):
-    """What of the acceptance record matters here."""
-
-    version: int
-    accepted: bool
 
 
 class Challengers:
@@ -36,14 +29,12 @@ class Challengers:
 
     def __init__(
         self,
-        products: Sequence[ModelProduct],
-        home: Home,
+        states: Sequence[ProductState],
         warm_up: Callable[[ModelProduct, Bundle], object],
         *,
         poll_seconds: float,
     ) -> None:
-        self._products = [product for product in products if product.serving.shadow or product.serving.canary]
-        self._home = home
+        self._kept = [state for state in states if state.product.serving.shadow or state.product.serving.canary]
         self._warm_up = warm_up
         self._poll_seconds = poll_seconds
         self._models: dict[str, ServedModel] = {}
@@ -52,7 +43,7 @@ class Challengers:
         self._thread = threading.Thread(target=self._keep_polling, name="challengers", daemon=True)
 
     def start(self) -> None:
-        if self._products:
+        if self._kept:
             self._thread.start()
 
     def stop(self) -> None:
@@ -64,10 +55,11 @@ class Challengers:
         return self._models.get(product)
 
     def poll(self) -> None:
-        for product in self._products:
+        for state in self._kept:
+            product = state.product
             try:
-                manifest = self._newest(product)
-            except (sqlite3.Error, OSError) as error:
+                manifest = _newest(state)
+            except PlatformError as error:
                 _log.warning("%s: challengers cannot be looked for: %s", product.name, error)
                 continue
             held = self._models.get(product.name)
@@ -76,29 +68,12 @@ class Challengers:
             elif (held is None or held.bundle.manifest.version != manifest.version) and (
                 self._failed.get(product.name) != manifest.version
             ):
-                self._open(product, manifest.version)
+                self._open(state, manifest.version)
 
-    def _newest(self, product: ModelProduct) -> Manifest | None:
-        deployed = [deployment.version for deployment in self._home.ledger.history(product.name)]
-        if not deployed:
-            return None
-        for manifest in self._home.manifests(product.name):  # newest first
-            if manifest.version <= max(deployed):
-                return None
-            if not product.serving.canary or self._is_accepted(product, manifest):
-                return manifest
-        return None
-
-    def _is_accepted(self, product: ModelProduct, manifest: Manifest) -> bool:
+    def _open(self, state: ProductState, version: int) -> None:
+        product = state.product
         try:
-            record = self._home.documents.load(product.name, "acceptance", manifest.partition, _Accepted)
-        except (PartitionMissing, msgspec.MsgspecError):
-            return False
-        return record.accepted and record.version == manifest.version
-
-    def _open(self, product: ModelProduct, version: int) -> None:
-        try:
-            bundle = Bundle.open(self._home.bundle(product.name, version), product)
+            bundle = open_bundle(state, version)
             self._warm_up(product, bundle)
         except Exception as error:  # noqa: BLE001 (as in model_store: no error may end the polling)
             self._failed[product.name] = version
@@ -111,6 +86,22 @@ class Challengers:
         self.poll()
         while not self._stop.wait(self._poll_seconds):
             self.poll()
+
+
+def _newest(state: ProductState) -> Manifest | None:
+    deployed = [deployment.version for deployment in state.ledger.history()]
+    for manifest in state.bundles.manifests(after=max(deployed)) if deployed else ():
+        if not state.product.serving.canary or _is_accepted(state, manifest):
+            return manifest
+    return None
+
+
+def _is_accepted(state: ProductState, manifest: Manifest) -> bool:
+    try:
+        record = state.records.load(AcceptanceRecord, manifest.partition)
+    except DataError:  # not judged yet, or it cannot be read
+        return False
+    return record.accepted and record.version == manifest.version
 
 
 def place(product: ModelProduct, row: RowStruct) -> float:

@@ -2,9 +2,13 @@
 
 PlatformError
 ├── Refused                  the request asks for something this API does not answer
+│   ├── MalformedRequest     no HTTP/1.1 request as RFC 9112 has it         400
 │   ├── MalformedBody        no JSON object with rows                       400
 │   ├── Unauthenticated      no key, or one that is not known               401
 │   ├── Forbidden            a key without the role that the route asks for 403
+│   ├── CrossSite            a page of another site sent it without asking  403
+│   ├── UnknownHost          a name that is none of this server's           421
+│   ├── SlowHeaders          the headers did not arrive in time             408
 │   ├── SlowBody             the body did not arrive in time                408
 │   ├── BodyTooLarge         more bytes than any route takes                413
 │   ├── TooManyRows          more rows than the product takes at once       413
@@ -12,10 +16,12 @@ PlatformError
 │   ├── NotExplainable       the version was made without a typical row     409
 │   ├── InvalidRows          rows, fields, what is wrong with each          422
 │   ├── TooManyRequests      above the rate of this key or address          429
+│   ├── HeadersTooLarge      more bytes of headers than any request needs   431
 │   └── Overloaded           as many requests or rows wait as may           503
 ├── NotServing               a champion is deployed but not (yet) open      503
 ├── OnlineStoreDown          and the product would rather not answer        503
 ├── NotLogged                the answer could not be written down           503
+├── NotKept                  labels could not be written down               503
 ├── UnknownVersion           no such version of the product was deployed    404
 └── UnusableScore            the model answered a row with no number        500
 """
@@ -41,6 +47,10 @@ class Refused(PlatformError):
         super().__init__(detail)
 
 
+class MalformedRequest(Refused):
+    """No HTTP/1.1 request as RFC 9112 has it."""
+
+
 class MalformedBody(Refused):
     """No JSON object with rows."""
 
@@ -51,6 +61,18 @@ class Unauthenticated(Refused):
 
 class Forbidden(Refused):
     """A key without the role that the route asks for."""
+
+
+class CrossSite(Refused):
+    """A page of another site sent it without asking."""
+
+
+class UnknownHost(Refused):
+    """A name that is none of this server's."""
+
+
+class SlowHeaders(Refused):
+    """The headers did not arrive in time."""
 
 
 class SlowBody(Refused):
@@ -77,6 +99,10 @@ class NotExplainable(Refused):
     """The version was made without a typical row to compare with."""
 
 
+class HeadersTooLarge(Refused):
+    """More bytes of headers than any request needs."""
+
+
 class TooManyRequests(Refused):
     """Above the rate of this key or address."""
 
@@ -101,6 +127,10 @@ class NotLogged(PlatformError):
     """The prediction log cannot be written, and the product would rather not answer without it."""
 
 
+class NotKept(PlatformError):
+    """Labels could not be written down."""
+
+
 class UnknownVersion(PlatformError):
     """No such version of the product was ever deployed."""
 
@@ -116,10 +146,15 @@ _PROBLEMS: dict[type[PlatformError], tuple[HTTPStatus, str]] = {
     NotServing: (HTTPStatus.SERVICE_UNAVAILABLE, "not-serving"),
     OnlineStoreDown: (HTTPStatus.SERVICE_UNAVAILABLE, "online-store-down"),
     NotLogged: (HTTPStatus.SERVICE_UNAVAILABLE, "not-logged"),
+    NotKept: (HTTPStatus.SERVICE_UNAVAILABLE, "not-kept"),
     UnknownVersion: (HTTPStatus.NOT_FOUND, "unknown-version"),
+    MalformedRequest: (HTTPStatus.BAD_REQUEST, "malformed-request"),
     MalformedBody: (HTTPStatus.BAD_REQUEST, "malformed-body"),
     Unauthenticated: (HTTPStatus.UNAUTHORIZED, "unauthenticated"),
     Forbidden: (HTTPStatus.FORBIDDEN, "forbidden"),
+    CrossSite: (HTTPStatus.FORBIDDEN, "cross-site"),
+    UnknownHost: (HTTPStatus.MISDIRECTED_REQUEST, "unknown-host"),
+    SlowHeaders: (HTTPStatus.REQUEST_TIMEOUT, "slow-headers"),
     SlowBody: (HTTPStatus.REQUEST_TIMEOUT, "slow-body"),
     BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large"),
     TooManyRows: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-rows"),
@@ -127,6 +162,7 @@ _PROBLEMS: dict[type[PlatformError], tuple[HTTPStatus, str]] = {
     NotExplainable: (HTTPStatus.CONFLICT, "not-explainable"),
     InvalidRows: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-rows"),
     TooManyRequests: (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"),
+    HeadersTooLarge: (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large"),
     Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
     UnusableScore: (HTTPStatus.INTERNAL_SERVER_ERROR, "unusable-score"),
 }

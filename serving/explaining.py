@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.state.bundle import Bundle
 from serving.errors import NotExplainable, TooManyRows
 
 MOST_ROWS = 100  # of one request: 2 x inputs rows are scored for each

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from mlops_assets.stores.prediction_log import PredictionLog
+from mlops_assets.state.prediction_log import PredictionLog
 from serving.challenged import ChallengedPredictor
 from serving.limits import Load
 from serving.metrics import Metrics
@@ -36,12 +36,16 @@ class Gauges:
         self._metrics.set(("mlops_log_waiting_rows",), health.waiting_rows)
         self._metrics.set(("mlops_log_dropped_rows",), health.dropped_rows)
         self._metrics.set(("mlops_log_writing",), float(health.is_writing))
+        self._metrics.set(("mlops_log_sealing",), float(health.seal_error is None))
         self._metrics.set(("mlops_in_flight",), self._load.requests)
         waiting = sum(predictor.waiting_rows for predictor in self._predictors.values())
         self._metrics.set(("mlops_queue_rows",), waiting)
         self._metrics.set(("mlops_ready",), float(self._models.is_ready))
+        self._metrics.set(("mlops_ledger_readable",), float(self._models.poll_error is None))
         for product in self._predictors:
-            model = self._models.state(product).model
+            state = self._models.state(product)
+            self._metrics.set(("mlops_newest_serves", product), float(state.swap_error is None))
+            model = state.model
             if model is None:
                 continue
             version, before = model.bundle.manifest.version, self._serving.get(product)

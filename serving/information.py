@@ -28,13 +28,17 @@ class ViewInformation(msgspec.Struct):
 
 
 class LogInformation(msgspec.Struct):
-    """Whether answers reach the prediction log."""
+    """Whether answers reach the prediction log, and the log its place.
+
+    unsealed_rows: of this worker, on this machine only. seal_error: why they could not be sealed the last time."""
 
     is_writing: bool
     written_rows: int
     waiting_rows: int
     dropped_rows: int
     last_error: str | None
+    unsealed_rows: int
+    seal_error: str | None
 
 
 class VersionInformation(msgspec.Struct):
@@ -123,10 +127,15 @@ class Liveness(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """products: the state of each; 'no champion' does not hold readiness back, 'loading' and 'failed' do."""
+    """products: the state of each; 'no champion' does not hold readiness back, 'loading' and 'failed' do.
+
+    swap_errors: of products whose newest deployment cannot be taken up, why; the former version serves, where it can.
+    ledger_error: why the deployment ledger could not be read at the last look; what served then goes on serving."""
 
     status: str
     products: dict[str, str]
+    swap_errors: dict[str, str]
+    ledger_error: str | None
     prediction_log: LogInformation
 
 

@@ -10,13 +10,15 @@ from litestar.concurrency import sync_to_thread
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
+from mlops_assets.errors import StoreError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.label_log import LabelLog, ToldLabel
+from mlops_assets.state.label_log import LabelLog, ToldLabel
+from serving.access import NEEDS, Role
 from serving.decoding import refuse_other_encodings
 from serving.documentation import body_type, refusals, strict_body
 from serving.error_shapes import PROBLEM_JSON, Problem
-from serving.errors import InvalidRows, MalformedBody, TooManyRows
+from serving.errors import InvalidRows, MalformedBody, NotKept, TooManyRows
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
 
@@ -70,7 +72,12 @@ def labels_route(
         classes = _classes(product, models)
         received = now()
         rows = [_row(classes, item, number, received) for number, item in enumerate(data)]
-        await sync_to_thread(log.append, product.name, rows)
+        try:
+            await sync_to_thread(log.append, product.name, rows)
+        except StoreError as error:
+            raise NotKept(
+                f"none of the labels could be written down ({error}). Send them again once the disk is well."
+            ) from error
         metrics.add(("mlops_labels", product.name), len(rows))
         return Response(Taken(product.name, len(rows)), status_code=200)
 
@@ -79,8 +86,9 @@ def labels_route(
         f"/v1/models/{product.name}/labels",
         name=f"labels_{product.name}",
         operation_id=f"labels_{product.name}",
+        opt={NEEDS: Role.LABEL},
         summary=f"Tell what {product.label.name} turned out to be",
-        description="One label per prediction_id. Told again, it corrects the one before.",
+        description="One label per prediction_id. Told again in a later request, it corrects the one before.",
         tags=[product.name],
         status_code=200,
         dto=strict_body(decode),
@@ -98,6 +106,12 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:
         raise InvalidRows(f"labels do not fit: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f"the body is no JSON: {error}.") from None
+    first: dict[str, int] = {}
+    for number, one in enumerate(told):
+        if (before := first.setdefault(one.prediction_id, number)) != number:
+            raise InvalidRows(
+                f"labels {before} and {number} are both of the prediction {one.prediction_id[:100]!r}. Send the one that counts."
+            )
     return told
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlops_assets.errors import DeclarationError
+from mlops_assets.variables import number, whole_number
 from serving.errors import BodyTooLarge, Overloaded, TooManyRequests
 
 MOST_CLIENTS = 10_000  # buckets that are remembered; the one that was quiet for longest is forgotten first
@@ -38,19 +39,12 @@ class Limits:
 def limits_from(environment: Mapping[str, str]) -> Limits:
     """Raises DeclarationError: a variable is no number, or none that can be kept to."""
 
-    def number(name: str, default: float) -> float:
-        text = environment.get(name) or f"{default:g}"
-        try:
-            return float(text)
-        except ValueError:
-            raise DeclarationError(f"{name} is {text!r}, which is no number. Leave it out for {default:g}.") from None
-
     return Limits(
-        int(number("MLOPS_MAX_BODY_MB", 32) * 2**20),
-        number("MLOPS_BODY_SECONDS", Limits.body_seconds),
-        int(number("MLOPS_MAX_CONCURRENCY", Limits.concurrency)),
-        number("MLOPS_RATE_PER_SECOND", Limits.rate),
-        int(number("MLOPS_MAX_BUFFERED_MB", 256) * 2**20),
+        int(number(environment, "MLOPS_MAX_BODY_MB", 32) * 2**20),
+        number(environment, "MLOPS_BODY_SECONDS", Limits.body_seconds),
+        whole_number(environment, "MLOPS_MAX_CONCURRENCY", Limits.concurrency),
+        number(environment, "MLOPS_RATE_PER_SECOND", Limits.rate),
+        int(number(environment, "MLOPS_MAX_BUFFERED_MB", 256) * 2**20),
     )
 
 

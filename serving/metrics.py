@@ -49,7 +49,10 @@ FAMILIES = {
         Family("mlops_log_waiting_rows", "gauge", "Answered rows not on disk yet.", ()),
         Family("mlops_log_dropped_rows", "gauge", "Answered rows lost to a full buffer.", ()),
         Family("mlops_log_writing", "gauge", "1 while the prediction log can be written.", ()),
+        Family("mlops_log_sealing", "gauge", "1 while logged rows reach the state.", ()),
         Family("mlops_ready", "gauge", "1 while every champion is open and warm.", ()),
+        Family("mlops_ledger_readable", "gauge", "1 while the deployment ledger can be read.", ()),
+        Family("mlops_newest_serves", "gauge", "1 unless the newest deployment cannot be taken up.", ("product",)),
         Family("mlops_serving", "gauge", "1 for the version that serves.", ("product", "version")),
         Family("mlops_worker_memory_bytes", "gauge", "Resident memory.", ()),
     )
@@ -58,10 +61,9 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class _Histogram:
-    """slot: of the first bucket; one above them and the sum follow. counter: slot that also goes up by one each time."""
+    """slot: of the first bucket; one above them and the sum follow."""
 
     slot: int
-    counter: int | None
     waiting: "array[float]" = field(default_factory=lambda: array("d"))
 
     def settle(self, numbers: "memoryview[float]") -> None:
@@ -71,9 +73,6 @@ class _Histogram:
         counts = np.bincount(np.searchsorted(BUCKETS, seconds), minlength=len(BUCKETS) + 1).tolist()
         for slot, value in enumerate((*counts, float(seconds.sum())), self.slot):
             numbers[slot] += value
-        if self.counter is not None:
-            events = len(seconds)
-            numbers[self.counter] += events
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Metrics:
         self._slots = Slots(folder)
         self._numbers = self._slots.numbers
         self._of: dict[Key, int] = {}
-        self._told: dict[tuple[Key, Key | None], _Histogram | _Counter] = {}
+        self._told: dict[Key, _Histogram | _Counter] = {}
         self._settling = threading.Lock()
 
     def add(self, key: Key, amount: float = 1.0) -> None:
@@ -114,18 +113,16 @@ class Metrics:
 
     def counter(self, key: Key) -> Amounts:
         """Append to it what to add to this key, for who does so with every request."""
-        found = self._told.get((key, None))
+        found = self._told.get(key)
         if found is None:
-            found = self._told.setdefault((key, None), _Counter(self._slots.slots(key)))
+            found = self._told.setdefault(key, _Counter(self._slots.slots(key)))
         return found.waiting
 
-    def histogram(self, key: Key, counter: Key | None = None) -> Amounts:
-        """Append seconds to it. counter: of the same events."""
-        found = self._told.get((key, counter))
+    def histogram(self, key: Key) -> Amounts:
+        """Append seconds to it."""
+        found = self._told.get(key)
         if found is None:
-            slot = self._slots.slots(key, len(BUCKETS) + 2)
-            counted = None if counter is None else self._slots.slots(counter)
-            found = self._told.setdefault((key, counter), _Histogram(slot, counted))
+            found = self._told.setdefault(key, _Histogram(self._slots.slots(key, len(BUCKETS) + 2)))
         return found.waiting
 
     def settle(self) -> None:

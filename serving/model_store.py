@@ -1,41 +1,44 @@
 """Which model answers: opens a new champion in the background, warms it up, and puts it in place in one step."""
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from litestar.concurrency import sync_to_thread
 
-from mlops_assets.errors import BundleError, NoChampion
+from mlops_assets.errors import BundleError, LedgerBroken, NoChampion, PlatformError, StoreError
+from mlops_assets.features.opening import open_bundle, refuse_another_declaration, refuse_other_values
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.deployment_ledger import Deployment, DeploymentLedger
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.ledger import Deployment, deployments_of, standing
+from mlops_assets.state.workspace import ProductState
 from serving.errors import NotServing, UnknownVersion
 from serving.settings import PinnedBundle
 
 FORMER_KEPT = 8  # earlier versions that stay open
+FORMER_TRIED = 8  # before a product whose champion cannot be opened is given up
 RETRY_POLLS = 10  # a bundle that cannot be opened is tried again every so many polls
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A bundle that is open and warm. deployed_at: None for a pinned bundle."""
+    """A bundle that is open and warm. deployed_at: None for a pinned bundle. number: of its entry in the ledger, 0 for a
+    pinned bundle or a challenger."""
 
     bundle: Bundle
     deployed_at: datetime | None
     reason: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class ModelState:
     """What the store knows of one product. `name`: serving, no champion, loading or failed.
 
-    swap_error: why the newest deployment does not serve; the model before it, if any, does."""
+    swap_error: why the newest deployment does not serve; the model before it, if any can be opened, does."""
 
     name: str
     model: ServedModel | None = None
@@ -47,20 +50,18 @@ class ModelStore:
 
     def __init__(
         self,
-        products: Sequence[ModelProduct],
-        ledger: DeploymentLedger,
+        states: Sequence[ProductState],
         warm_up: Callable[[ModelProduct, Bundle], object],
         *,
         pinned: PinnedBundle | None = None,
         poll_seconds: float = 0.5,
     ) -> None:
-        self._products = tuple(products)
-        self._ledger = ledger
+        self._kept = {state.product.name: state for state in states}
         self._warm_up = warm_up
         self._pinned = pinned
         self._poll_seconds = poll_seconds
-        self._states = {product.name: ModelState("loading") for product in products}
-        self._position: int | None = None
+        self._states = {name: ModelState("loading") for name in self._kept}
+        self._positions: dict[str, int] = {}
         self._polls_until_retry = 0
         self._is_leaving = False
         self._poll_error: str | None = None
@@ -110,16 +111,15 @@ class ModelStore:
 
     def _open_former(self, name: str, version: int) -> ServedModel:
         try:
-            history = [] if self._pinned is not None else self._ledger.history(name)
-        except (sqlite3.Error, OSError) as error:
+            history = [] if self._pinned is not None else self._kept[name].ledger.history()
+        except PlatformError as error:
             raise NotServing(f"the deployment ledger cannot be read: {error}") from error
         found = [deployment for deployment in history if deployment.version == version]
         if not found:
             known = ", ".join(str(number) for number in sorted({deployment.version for deployment in history}))
             raise UnknownVersion(f"version {version} of {name} was never deployed here. Known: {known or 'none'}.")
-        product = next(product for product in self._products if product.name == name)
         try:
-            return self._open(product, Path(found[-1].bundle), found[-1])
+            return self._open(self._kept[name], found[-1])
         except Exception as error:  # (ONNX Runtime errors share no public base)
             raise NotServing(f"version {version} of {name} cannot be opened: {error}") from error
 
@@ -145,31 +145,39 @@ class ModelStore:
     def poll(self) -> None:
         """Take up what the ledger says now."""
         if self._pinned is not None:
-            if self._position is None or self._is_time_to_retry():
-                self._position = 0
-                self._take_up(self._products[0], self._pinned.folder, None)
+            if not self._positions or self._is_time_to_retry():
+                self._positions = {self._pinned.product: 0}
+                self._take_up(self._kept[self._pinned.product], None)
             return
-        try:
-            position = self._ledger.position()
-            if position == self._position and not self._is_time_to_retry():
-                return
-            if self._position is not None and position < self._position:
-                raise OSError(f"it holds {position} deployments, after {self._position}: was it removed?")
-            histories = {product.name: self._ledger.history(product.name) for product in self._products}
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-            # whoever serves goes on serving; the model information shows why nothing new comes
-            if self._poll_error is None:
-                _log.error("the deployment ledger cannot be read: %s", error)
-            self._poll_error = f"the deployment ledger cannot be read: {error}"
+        is_retry, errors = self._is_time_to_retry(), []
+        for state in self._kept.values():
+            try:
+                self._follow(state, is_retry=is_retry)
+            except StoreError as error:
+                errors.append(str(error))
+                break  # the ledgers of the others lie in the same state
+            except PlatformError as error:
+                errors.append(str(error))
+        self._report(errors)
+
+    def _follow(self, state: ProductState, *, is_retry: bool) -> None:
+        """Raises StoreError: the state cannot be read. LedgerBroken: this product's ledger cannot."""
+        name = state.product.name
+        entries = state.ledger.entries()
+        before, position = self._positions.get(name), len(entries)
+        if before is not None and position < before:
+            raise LedgerBroken(
+                name,
+                position + 1,
+                f"the ledger of {name} holds {position} entries, after {before}. Restore it from a copy of the state.",
+            )
+        if position == before and not is_retry:
             return
-        self._poll_error = None
-        self._position = position
-        for product in self._products:
-            history = histories[product.name]
-            if history:
-                self._take_up(product, Path(history[-1].bundle), history[-1])
-            else:
-                self._states[product.name] = ModelState("no champion")
+        self._positions[name] = position
+        if history := deployments_of(entries):
+            self._take_up(state, history[-1], standing(history)[:-1])
+        else:
+            self._states[name] = ModelState("no champion")
 
     def _keep_polling(self) -> None:
         self.poll()
@@ -183,36 +191,65 @@ class ModelStore:
         self._polls_until_retry -= 1
         return self._polls_until_retry <= 0
 
-    def _take_up(self, product: ModelProduct, folder: Path, deployment: Deployment | None) -> None:
+    def _report(self, errors: Sequence[str]) -> None:
+        """Whoever serves goes on serving; the model information shows why nothing new comes."""
+        before = self._poll_error
+        self._poll_error = f"the deployment ledger cannot be read: {'; '.join(errors)}" if errors else None
+        if before is None and self._poll_error is not None:
+            _log.error("%s", self._poll_error)
+        elif before is not None and self._poll_error is None:
+            _log.warning("the deployment ledger can be read again")
+
+    def _take_up(self, state: ProductState, deployment: Deployment | None, former: Sequence[Deployment] = ()) -> None:
+        """Let this deployment serve or, where it cannot be opened, whoever serves; at the start the newest of `former` that
+        can be."""
+        product = state.product
         before = self._states[product.name]
-        deployed_at = deployment.deployed_at if deployment else None
-        if (
-            before.model is not None
-            and before.model.deployed_at == deployed_at
-            and before.model.bundle.folder == folder
-        ):
+        if before.model is not None and before.model.number == (deployment.number if deployment else 0):
             self._states[product.name] = ModelState("serving", before.model)
             return
         try:
-            model = self._open(product, folder, deployment)
+            opened = self._open(state, deployment)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime errors share no public base, none may end the polling)
-            self._polls_until_retry = RETRY_POLLS
-            text = f"{folder}: {type(error).__name__}: {error}"
+            is_away = isinstance(error, StoreError)  # for the former ones as well
+            self._polls_until_retry = 1 if is_away else RETRY_POLLS
+            text = f"{type(error).__name__}: {error}"
+            model = before.model
             if text != before.swap_error:
                 _log.error("%s: the new champion cannot be taken up: %s", product.name, text)
-            self._states[product.name] = ModelState("serving" if before.model else "failed", before.model, text)
+                model = model or (None if is_away else self._open_newest(state, former))
+                if model is not None:
+                    _log.error("%s: version %d serves instead", product.name, model.bundle.manifest.version)
+            self._states[product.name] = ModelState("serving" if model else "failed", model, text)
             return
-        self._states[product.name] = ModelState("serving", model)
-        _log.info("%s: version %d serves", product.name, model.bundle.manifest.version)
+        self._states[product.name] = ModelState("serving", opened)
+        _log.info("%s: version %d serves", product.name, opened.bundle.manifest.version)
 
-    def _open(self, product: ModelProduct, folder: Path, deployment: Deployment | None) -> ServedModel:
+    def _open_newest(self, state: ProductState, former: Sequence[Deployment]) -> ServedModel | None:
+        """The newest of these that can be opened. The platform stands by a version until it is taken back."""
+        for deployment in reversed(former[-FORMER_TRIED:]):
+            try:
+                return self._open(state, deployment)
+            except Exception as error:  # noqa: BLE001 (as above)
+                _log.error("%s: version %d cannot be opened either: %s", state.product.name, deployment.version, error)
+        return None
+
+    def _open(self, state: ProductState, deployment: Deployment | None) -> ServedModel:
         """Open and warm. Raises BundleError, or whatever ONNX Runtime has to say."""
-        bundle = Bundle.open(folder, product)
+        product = state.product
+        if deployment is not None:
+            bundle = open_bundle(state, deployment.version)
+        elif self._pinned is not None:
+            bundle = Bundle.open(self._pinned.folder, approval_key=state.workspace.approval_key)
+            refuse_another_declaration(bundle, product)
+            refuse_other_values(bundle, product)
+        else:
+            raise NoChampion(product.name)
         _refuse_another_model(bundle, product, deployment)
         self._warm_up(product, bundle)
         if deployment is None:
             return ServedModel(bundle, None, "pinned")
-        return ServedModel(bundle, deployment.deployed_at, deployment.reason)
+        return ServedModel(bundle, deployment.deployed_at, deployment.reason, deployment.number)
 
 
 def _refuse_another_model(bundle: Bundle, product: ModelProduct, deployment: Deployment | None) -> None:
@@ -220,6 +257,6 @@ def _refuse_another_model(bundle: Bundle, product: ModelProduct, deployment: Dep
     wanted = deployment.version if deployment else manifest.version
     if (manifest.product, manifest.version) != (product.name, wanted):
         raise BundleError(
-            f"{bundle.folder} holds version {manifest.version} of {manifest.product}, not version {wanted} of "
+            f"the bundle holds version {manifest.version} of {manifest.product}, not version {wanted} of "
             f"{product.name}. Materialise {product.name}/deployment again."
         )

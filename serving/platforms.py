@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlops_assets.errors import BundleError, DeclarationError
-from mlops_assets.stores.model_bundle import MANIFEST, read_manifest
+from mlops_assets.state.manifest import MANIFEST
 
 SAGEMAKER_MODEL = "/opt/ml/model"
 AZURE_SCORE, AZURE_LIVE, AZURE_READY = "/score", "/livez", "/readyz"  # as the deployment's inference_config names them
@@ -30,6 +30,8 @@ class Platform:
     @property
     def product(self) -> str:
         """Raises BundleError: what the platform mounted holds no bundle."""
+        from mlops_assets.state.bundle import read_manifest
+
         return read_manifest(self.bundle).product
 
 

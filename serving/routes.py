@@ -4,32 +4,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mlops_assets.errors import StoreError, UnknownProduct
 from mlops_assets.products.feature_view import FeatureView
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.online_store import OnlineStore
-from mlops_assets.stores.prediction_log import PredictionLog
+from mlops_assets.state.online_store import OnlineStore
+from mlops_assets.state.prediction_log import PredictionLog
+from mlops_assets.state.workspace import ProductState
 from serving import information
+from serving.access import ANY_KEY, NEEDS, NO_KEY, Role
 from serving.answers import answer_type
 from serving.challenged import Predicting
 from serving.decoding import BodyDecoder
-from serving.direct import REFUSAL, trace_id_of
 from serving.documentation import refusals, refusing, strict_body
 from serving.error_shapes import PROBLEM_JSON, Problem
 from serving.errors import ready_status
-from serving.ids import new_id
+from serving.ids import new_id, trace_id_of
 from serving.model_store import ModelStore
-from serving.schemas import BodySchema, RequestStruct, RowStruct
+from serving.schemas import Answer, BodySchema, RequestStruct, RowStruct
 from serving.server import worker_memory
 
 MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
 BYTES_PER_ROW = 2_000
+_encode = msgspec.json.Encoder().encode
 
 
 class Served:
@@ -37,21 +40,20 @@ class Served:
 
     def __init__(
         self,
-        products: Sequence[ModelProduct],
+        states: Sequence[ProductState],
         models: ModelStore,
-        home: Home,
         online: OnlineStore,
         log: PredictionLog,
         predictors: Mapping[str, Predicting],
-        bodies: Mapping[str, BodySchema],
+        decoders: Mapping[str, BodyDecoder],
     ) -> None:
-        self.home = home
-        self.products = {product.name: product for product in products}
+        self.states = {state.product.name: state for state in states}
+        self.products = {state.product.name: state.product for state in states}
         self.models = models
         self.online = online
         self.log = log
         self.predictors = predictors
-        self.decoders = {name: BodyDecoder(schema) for name, schema in bodies.items()}
+        self.decoders = decoders
 
     def product(self, name: str) -> ModelProduct:
         """Raises UnknownProduct."""
@@ -59,16 +61,17 @@ class Served:
             raise UnknownProduct(name, self.products)
         return self.products[name]
 
+    def state_of(self, name: str) -> ProductState:
+        """Raises UnknownProduct."""
+        return self.states[self.product(name).name]
+
 
 def predict_path(product: str) -> str:
     return f"/v1/models/{product}/predict"
 
 
-def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler:
-    """`POST /v1/models/<product>/predict`, typed with the product's own fields.
-
-    Requests without a query that can be answered are answered before they get here, by `direct.DirectProtocol`."""
-
+def predict_route(schema: BodySchema, decoder: BodyDecoder, predictor: Predicting) -> HTTPRouteHandler:
+    """`POST /v1/models/<product>/predict`, typed with the product's own fields."""
     product = schema.product
 
     async def predict(
@@ -77,8 +80,6 @@ def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler
         features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
         explain: Annotated[bool, QueryParameter(description="say how much each feature moved every row")] = False,
     ) -> Response[Any]:
-        if (refusal := request.scope.get(REFUSAL)) is not None:
-            raise refusal  # type: ignore[misc] # an exception, but a scope holds anything
         return await _answer(predictor, request, data.rows, with_features=features, with_explanation=explain)
 
     # the types are made from the product, so they cannot be written down above
@@ -87,11 +88,12 @@ def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler
         predict_path(product.name),
         name=f"predict_{product.name}",
         operation_id=f"predict_{product.name}",
+        opt={NEEDS: Role.PREDICT},
         summary=f"Predict {product.label.name}",
         description=product.description,
         tags=[product.name],
         status_code=200,
-        dto=strict_body(BodyDecoder(schema).decode),
+        dto=strict_body(decoder.decode),
         return_dto=None,
         request_max_body_size=_most_bytes(schema),
         responses=refusals(Problem, PROBLEM_JSON),
@@ -100,6 +102,7 @@ def predict_route(schema: BodySchema, predictor: Predicting) -> HTTPRouteHandler
 
 @post(
     "/v1/models/{product:str}/versions/{version:int}/predict",
+    opt={NEEDS: Role.PREDICT},
     tags=["models"],
     summary="Predict by a version that was deployed once, whatever serves now",
     description="Body and answer are those of the product's own predict route.",
@@ -124,17 +127,45 @@ async def _answer(
 ) -> Response[Any]:
     request_id = request.headers.get("x-request-id", "")[:200] or new_id()
     trace_id = trace_id_of(request.headers.get("traceparent", ""))
-    answer = await predictor.predict(rows, request_id, trace_id=trace_id, **options)
-    return Response(answer, headers={"X-Request-ID": request_id})
+    return AnswerResponse(await predictor.predict(rows, request_id, trace_id=trace_id, **options))
 
 
-@post("/v1/models/{product:str}/predict", include_in_schema=False)
+class AnswerResponse(Response[Answer]):
+    """An answer as JSON, sent as it is: the cookies, hooks and media types that Litestar's own response looks for are about
+    a tenth of a request for one row, and an answer has none of them."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer, status_code=200)
+        self._body = _encode(answer)
+
+    def to_asgi_response(self, *_: object, **__: object) -> ASGIApp:  # type: ignore[override]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self._body)),
+            (b"x-request-id", self.content.request_id.encode("latin-1", "replace")),
+        ]
+
+        async def send_answer(scope: Scope, receive: Receive, send: Send) -> None:
+            start: Any = {"type": "http.response.start", "status": self.status_code, "headers": headers}
+            await send(start)
+            await send({"type": "http.response.body", "body": self._body, "more_body": False})
+
+        return send_answer
+
+
+@post("/v1/models/{product:str}/predict", opt={NEEDS: Role.PREDICT}, include_in_schema=False)
 async def predict_unknown(product: FromPath[str], served: NamedDependency[Served]) -> None:
     """Only reached for products that have no route of their own."""
     served.product(product)
 
 
-@get("/v1/models", tags=["models"], summary="Every product and what serves it", sync_to_thread=False)
+@get(
+    "/v1/models",
+    opt={NEEDS: Role.PREDICT},
+    tags=["models"],
+    summary="Every product and what serves it",
+    sync_to_thread=False,
+)
 def list_models(served: NamedDependency[Served]) -> information.ModelList:
     summaries = []
     for name, product in served.products.items():
@@ -148,7 +179,13 @@ def list_models(served: NamedDependency[Served]) -> information.ModelList:
     return information.ModelList(summaries, workers)
 
 
-@get("/v1/models/{product:str}", tags=["models"], summary="What serves a product", sync_to_thread=True)
+@get(
+    "/v1/models/{product:str}",
+    opt={NEEDS: Role.PREDICT},
+    tags=["models"],
+    summary="What serves a product",
+    sync_to_thread=True,
+)
 def model_information(product: FromPath[str], served: NamedDependency[Served]) -> information.ModelInformation:
     declared = served.product(product)
     state = served.models.state(product)
@@ -182,20 +219,32 @@ def model_information(product: FromPath[str], served: NamedDependency[Served]) -
     )
 
 
-@get("/health/live", tags=["health"], summary="The process answers", sync_to_thread=False)
+@get("/health/live", opt={NEEDS: NO_KEY}, tags=["health"], summary="The process answers", sync_to_thread=False)
 def live() -> information.Liveness:
     return information.Liveness("alive")
 
 
-@get("/health/ready", tags=["health"], summary="Every champion is open and warm", sync_to_thread=False)
+@get(
+    "/health/ready",
+    opt={NEEDS: NO_KEY},
+    tags=["health"],
+    summary="Every champion is open and warm",
+    sync_to_thread=False,
+)
 def ready(served: NamedDependency[Served]) -> Response[information.Readiness]:
     is_ready = served.models.is_ready
-    states = {name: served.models.state(name).name for name in served.products}
-    body = information.Readiness("ready" if is_ready else "not ready", states, _log_information(served))
+    states = {name: served.models.state(name) for name in served.products}
+    body = information.Readiness(
+        "ready" if is_ready else "not ready",
+        {name: state.name for name, state in states.items()},
+        {name: state.swap_error for name, state in states.items() if state.swap_error is not None},
+        served.models.poll_error,
+        _log_information(served),
+    )
     return Response(body, status_code=ready_status(is_ready))
 
 
-@get("/", include_in_schema=False, sync_to_thread=False)
+@get("/", opt={NEEDS: ANY_KEY}, include_in_schema=False, sync_to_thread=False)
 def addresses() -> information.Addresses:
     return information.Addresses(
         "/v1/models", "/schema", "/schema/openapi.json", "/health/live", "/health/ready", "/reports"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_assets.errors import StoreError
+from mlops_assets.features.online_path import Missed, OnlineFeatures
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.stores.online_features import Missed, OnlineFeatures
-from mlops_assets.stores.online_store import OnlineStore
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.online_store import OnlineStore
 from serving.errors import OnlineStoreDown, UnusableScore
 from serving.schemas import RowStruct, RowWarning, Value
 

@@ -9,6 +9,7 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -19,30 +20,39 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
 
-from mlops_assets.errors import PortTaken
+import uvicorn
+from litestar import Litestar
+from litestar.exceptions import ImproperlyConfiguredException
+
+from mlops_assets.errors import DeclarationError, PlatformError, PortTaken
 from serving import logs
+from serving.connection import Connection
 from serving.settings import Settings
 
 GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
 PARENT_SECONDS = 0.5  # between two looks at whether the process that started this one lives
+UNUSABLE = 2  # exit code where another try would fail, too
 RESTART_SECONDS = 1.0  # a worker that ends at once is not started faster than this
 _log = logging.getLogger(__name__)
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Raises PortTaken."""
+    """Raises PortTaken. Raises DeclarationError: nobody can listen there."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that is no host's
         listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise PortTaken(
-            f"{settings.host}:{settings.port} is in use. Set MLOPS_PORT to another port, or to 0 for a free one."
-        ) from error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise PortTaken(
+                f"{settings.host}:{settings.port} is in use. Set MLOPS_PORT to another port, or to 0 for a free one."
+            ) from error
+        raise DeclarationError(
+            f"nobody can listen on {settings.host[:100]}:{settings.port} ({error}). Set MLOPS_HOST to an address of this "
+            "machine, such as 127.0.0.1, and MLOPS_PORT to a port that this user may take."
+        ) from None
     listener.listen(2_048)
     return listener
 
@@ -54,7 +64,7 @@ def run(
 ) -> None:
     """Answer on the listener until SIGTERM or Ctrl-C: in this process, or in `settings.workers` of their own.
 
-    announce: called when the listener is about to be answered."""
+    announce: called when the listener is about to be answered. Raises PlatformError: these settings cannot be served."""
     if settings.workers == 1:
         _answer(settings, listener, announce)
         return
@@ -87,26 +97,51 @@ def end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
-    import uvicorn
+def http_server(app: Litestar, settings: Settings) -> uvicorn.Server:
+    """What speaks HTTP for the application, with every setting named rather than found by chance."""
 
-    from serving.app import create_app
-    from serving.direct import DirectProtocol
+    class Limited(Connection):
+        header_seconds = settings.header_seconds
+        refused = staticmethod(app.state.refused)
 
-    app = create_app(settings)
-    announce()
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        loop="uvloop",
-        http=DirectProtocol,
-        ws="none",
-        server_header=False,
-        date_header=False,
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # which may have a fraction
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            loop="uvloop",
+            http=Limited,
+            ws="none",
+            server_header=False,
+            date_header=False,
+        )
     )
-    server = uvicorn.Server(config)
+
+
+def _application(settings: Settings) -> Litestar:
+    """Raises PlatformError: what the settings name cannot be served."""
+    from serving.app import create_app
+
+    try:
+        return create_app(settings)
+    except ImproperlyConfiguredException as error:  # a route of Vertex AI's that another one has
+        raise DeclarationError(
+            f"the routes cannot be made: {error.detail.rstrip('.')}. Look at AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE."
+        ) from None
+    except OSError as error:
+        metrics = "" if settings.metrics is None else f" and MLOPS_METRICS, which is {str(settings.metrics)[:200]}"
+        raise DeclarationError(
+            f"the server cannot write where it has to ({error.strerror}: {str(error.filename)[:200]}). Look at MLOPS_HOME, "
+            f"which is {str(settings.state or settings.home)[:200]}{metrics}."
+        ) from None
+
+
+def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+    app = _application(settings)
+    announce()
+    server = http_server(app, settings)
     end, is_leaving = server.handle_exit, False
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -132,7 +167,11 @@ def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
     if (watcher := multiprocessing.parent_process()) is not None and watcher.pid is not None:
         threading.Thread(target=end_with, args=(watcher.pid,), name="watcher", daemon=True).start()
-    _answer(settings, listener, is_up.set)
+    try:
+        _answer(settings, listener, is_up.set)
+    except PlatformError as error:
+        _log.error("%s: %s", type(error).__name__, error)
+        sys.exit(UNUSABLE)
 
 
 def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -162,6 +201,8 @@ def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], N
                 announce()
             multiprocessing.connection.wait([process.sentinel for process, _ in workers], timeout=0.2)
             for place, (process, since) in enumerate(workers):
+                if process.exitcode == UNUSABLE and not is_announced:
+                    raise DeclarationError("no worker can be started with these settings. Its own words are above.")
                 if process.is_alive() or is_ending or time.monotonic() - since < RESTART_SECONDS:
                     continue
                 _log.error("worker %s ended with code %s; another takes its place", process.pid, process.exitcode)

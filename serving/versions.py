@@ -1,14 +1,15 @@
 """`GET /v1/models/<product>/versions`: every version of a product, and when each of them served."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.model_bundle import Manifest
+from mlops_assets.errors import PlatformError
+from mlops_assets.state.ledger import Deployment, terms
+from mlops_assets.state.manifest import Manifest
+from serving.access import NEEDS, Role
 from serving.documentation import refusals
 from serving.error_shapes import PROBLEM_JSON, Problem
 from serving.errors import NotServing
@@ -18,18 +19,19 @@ from serving.routes import Served
 
 @get(
     "/v1/models/{product:str}/versions",
+    opt={NEEDS: Role.PREDICT},
     tags=["models"],
     summary="Every version of a product",
     sync_to_thread=True,
     responses=refusals(Problem, PROBLEM_JSON),
 )
 def list_versions(product: FromPath[str], served: NamedDependency[Served]) -> VersionList:
-    served.product(product)
+    state = served.state_of(product)
     try:
-        history = served.home.ledger.history(product)
-    except sqlite3.Error as error:
-        raise NotServing(f"the deployment ledger cannot be read: {error}.") from None
-    return VersionList(product, list(version_entries(served.home.manifests(product), history)))
+        history, known = state.ledger.history(), state.bundles.manifests()
+    except PlatformError as error:
+        raise NotServing(f"the versions cannot be read: {error}") from None
+    return VersionList(product, list(version_entries(known, history)))
 
 
 def version_entries(known: Sequence[Manifest], history: Sequence[Deployment]) -> Iterator[VersionEntry]:
@@ -55,7 +57,6 @@ def version_entries(known: Sequence[Manifest], history: Sequence[Deployment]) ->
 
 
 def _served(version: int, history: Sequence[Deployment]) -> Iterator[Serving]:
-    ends = [*(deployment.deployed_at for deployment in history[1:]), None]
-    for deployment, end in zip(history, ends, strict=False):
+    for deployment, end in terms(history):
         if deployment.version == version:
             yield Serving(deployment.deployed_at, end, deployment.reason, deployment.by)

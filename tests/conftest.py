@@ -10,8 +10,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # threads that wait let others work: spinning ones make a fit sixty times slower where the cores are shared
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # a test says which home it means
-OTHERS = ("DAGSTER_HOME", "MLOPS_HOME", "MLOPS_SENSORS", "MLOPS_WEBHOOK_URL", "MLOPS_MLFLOW_TRACKING")
-for name in (*OTHERS, "MLOPS_OFFLINE_STORE", "MLOPS_ONLINE_STORE"):
+OTHERS = ("DAGSTER_HOME", "MLOPS_HOME", "MLOPS_STATE", "MLOPS_SENSORS", "MLOPS_WEBHOOK_URL", "MLOPS_MLFLOW_TRACKING")
+for name in (*OTHERS, "MLOPS_ONLINE_STORE", "MLOPS_APPROVAL_KEY"):
     os.environ.pop(name, None)
 
 # real servers, each started once, when a test first asks for it

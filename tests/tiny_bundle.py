@@ -1,19 +1,22 @@
 """Builder: a real bundle with a real ONNX model, small enough to work its answers out by hand."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mlops_assets.features.golden import Golden
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import MODEL, REFERENCE, Input, Manifest, write_bundle
+from mlops_assets.state.ledger import Deployment
+from mlops_assets.state.manifest import GOLDEN, MODEL, REFERENCE, Input, Manifest
+from mlops_assets.state.workspace import ProductState, Workspace
 
 CATEGORIES = {"carrier": ("AA", "B6", "UA"), "origin": ("EWR", "JFK", "LGA"), "dest": ("IAH", "LAX", "MIA")}
 
@@ -73,7 +76,6 @@ def tiny_manifest(product: ModelProduct, version: int = 1) -> Manifest:
             for feature in product.inputs
         ),
         classes=() if product.task is Task.REGRESSION else ("false", "true"),
-        features_fingerprint=product.fingerprint(),
         estimator="linear",
         hyperparameters={},
         recipe_version=1,
@@ -86,23 +88,38 @@ def tiny_manifest(product: ModelProduct, version: int = 1) -> Manifest:
     )
 
 
+def tiny_files(product: ModelProduct, *, weight: float = 0.0, bias: float = 0.0) -> dict[str, bytes]:
+    """What a bundle holds beside its manifest."""
+    model = tiny_model(len(product.inputs), weight, bias, product.task)
+    return {MODEL: model, REFERENCE: b"{}", GOLDEN: Golden.record(product).pack()}
+
+
 def write_tiny_bundle(
-    folder: Path,
-    product: ModelProduct,
+    state: ProductState,
     version: int = 1,
     *,
     weight: float = 0.0,
     bias: float = 0.0,
     typical: tuple[float, ...] = (),
 ) -> Manifest:
-    model = tiny_model(len(product.inputs), weight, bias, product.task)
-    manifest = msgspec.structs.replace(tiny_manifest(product, version), typical=typical)
-    return write_bundle(folder, manifest, {MODEL: model, REFERENCE: b"{}"})
+    manifest = msgspec.structs.replace(tiny_manifest(state.product, version), typical=typical)
+    return state.bundles.write(manifest, tiny_files(state.product, weight=weight, bias=bias))
+
+
+def write_tiny_folder(
+    folder: Path, product: ModelProduct, version: int = 1, *, weight: float = 0.0, bias: float = 0.0
+) -> Manifest:
+    """The bundle's files in a folder of their own, as an image or a hosted platform pins them."""
+    with TemporaryDirectory() as elsewhere:
+        state = Workspace(elsewhere).of(product)
+        manifest = write_tiny_bundle(state, version, weight=weight, bias=bias)
+        with state.bundles.folder(version) as files:
+            shutil.copytree(files, folder)
+    return manifest
 
 
 def deploy_tiny(
-    home: Home,
-    product: ModelProduct,
+    state: ProductState,
     version: int = 1,
     *,
     weight: float = 0.0,
@@ -110,11 +127,13 @@ def deploy_tiny(
     typical: tuple[float, ...] = (),
 ) -> Deployment:
     """Write the bundle of this version, where it is not there yet, and make it the champion."""
-    folder = home.bundle(product.name, version)
-    if not folder.exists():
-        write_tiny_bundle(folder, product, version, weight=weight, bias=bias, typical=typical)
-    deployment = Deployment(
-        product.name, version, "2013-04-22", datetime.now(UTC), str(folder), f"version {version}", "test", ""
+    if version not in state.bundles.versions():
+        write_tiny_bundle(state, version, weight=weight, bias=bias, typical=typical)
+    return state.ledger.deploy(
+        version,
+        "2013-04-22",
+        datetime.now(UTC),
+        reason=f"version {version}",
+        by="test",
+        after=state.ledger.position(),
     )
-    home.ledger.append(deployment)
-    return deployment

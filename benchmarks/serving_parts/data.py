@@ -6,6 +6,7 @@ their own environment, where its pickle can be read.
 """
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL
+from mlops_assets.features.golden import Golden
+from mlops_assets.features.views import request_features
 from mlops_assets.products.candidates import gradient_boosting
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.request_features import request_features
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import MODEL, REFERENCE, Manifest, write_bundle
+from mlops_assets.state.manifest import GOLDEN, MODEL, REFERENCE, Manifest
+from mlops_assets.state.workspace import Workspace
 from mlops_assets.testing.staging import request_row
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import fit
@@ -32,8 +33,10 @@ PREDICT = "/v1/models/flight_delay/predict"
 
 def prepare(folder: Path) -> None:
     """Bundle, training rows for the peers, and request bodies; made once."""
-    if (folder / "ready").exists():
+    ready = folder / "home" / "ready"
+    if ready.exists():
         return
+    shutil.rmtree(folder / "home", ignore_errors=True)  # half made, or of an earlier layout
     draw = np.random.default_rng(7)
     requests = _requests(draw, TRAINING_ROWS)
     names = [column.name for column in flight_delay.request_columns()]
@@ -53,7 +56,7 @@ def prepare(folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(described))
     rows.with_columns(labels.cast(pl.Int8)).write_csv(folder / "training.csv")
     _write_bodies(folder, requests, rows)
-    (folder / "ready").touch()
+    ready.touch()
 
 
 def _requests(draw: np.random.Generator, count: int) -> pl.DataFrame:
@@ -80,7 +83,7 @@ def _requests(draw: np.random.Generator, count: int) -> pl.DataFrame:
 
 
 def _write_bundle(folder: Path, fitted: Any, rows: int) -> None:
-    home = Home(folder / "home")
+    state = Workspace(folder / "home").of(flight_delay)
     manifest = Manifest(
         product=flight_delay.name,
         version=1,
@@ -92,7 +95,6 @@ def _write_bundle(folder: Path, fitted: Any, rows: int) -> None:
         metric=flight_delay.metric,
         inputs=fitted.inputs,
         classes=fitted.classes,
-        features_fingerprint=flight_delay.fingerprint(),
         estimator="gradient_boosting",
         hyperparameters={"max_iter": TREES},
         recipe_version=1,
@@ -103,13 +105,8 @@ def _write_bundle(folder: Path, fitted: Any, rows: int) -> None:
         rows=rows,
     )
     model = to_onnx(fitted.estimator, flight_delay.task, len(fitted.inputs))
-    bundle = home.bundle(flight_delay.name, 1)
-    write_bundle(bundle, manifest, {MODEL: model, REFERENCE: b"{}"})
-    home.ledger.append(
-        Deployment(
-            flight_delay.name, 1, manifest.partition, manifest.created_at, str(bundle.absolute()), "benchmark", "", ""
-        )
-    )
+    state.bundles.write(manifest, {MODEL: model, REFERENCE: b"{}", GOLDEN: Golden.record(flight_delay).pack()})
+    state.ledger.deploy(1, manifest.partition, manifest.created_at, reason="benchmark", by="", after=0)
 
 
 def _write_bodies(folder: Path, requests: pl.DataFrame, inputs: pl.DataFrame) -> None:

@@ -20,7 +20,7 @@ from serving.settings import Settings
 class Uncounted(Metrics):
     def add(self, key: object, amount: float = 1.0) -> None: ...
     def set(self, key: object, value: float) -> None: ...
-    def histogram(self, key: object, counter: object = None) -> Amounts:
+    def histogram(self, key: object) -> Amounts:
         return deque(maxlen=0)
 
 

@@ -10,14 +10,14 @@ from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
 from mlops_assets.errors import ContractBroken, NotArrived
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
-from resources.asset_parts import dep, key_of, periods_in, product_asset, rows_metadata, table
+from resources.asset_parts import dep, key_of, materialized, periods_in, product_asset, rows_metadata, table
 from resources.feature_engine import FeatureEngine
 from resources.platform import Platform
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_assets.stores.offline_store import OfflineStore
+    from mlops_assets.state.workspace import ProductState
 
 GROUP = "data"
 
@@ -59,18 +59,29 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         output_required=False,
     )
     def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.data.ingest import read_period, store_period
+        from mlops_assets.data.ingest import read_period, require_found, store_period, store_without_rows
 
         period = product.period.at(context.partition_key)
-        home = platform.open()
-        now = home.clock.now()
+        state = platform.state_of(product)
+        if state.skipped.has(period.key):
+            skipped = state.skipped.load(period.key)
+            version, empty = store_without_rows(state.tables, name, declared, period)
+            said = f"skipped by {skipped.by}: {skipped.reason}"
+            metadata = {**rows_metadata(empty), "skipped": said}
+            yield materialized(asset_key=key, metadata=metadata, version=version)
+            for check in ("contract", "rows_accounted_for"):
+                yield dg.AssetCheckResult(asset_key=key, check_name=check, passed=True, description=said)
+            return
+        now = state.clock.now()
         if not product.source.has_arrived(period, now):
+            if period.end <= now:
+                require_found(product.source, declared, period)
             raise NotArrived(
                 f"{product.name}: the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}. It ends "
                 f"{period.end:%Y-%m-%d}; materialise it then, or leave it to the sensor."
             )
         try:
-            result = read_period(product, declared, period, home.offline, f"{product.name}/{name}")
+            result = read_period(state, name, declared, period)
         except ContractBroken as error:
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -82,9 +93,9 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
             return
         counted = None
         if result.kept:
-            version, counted = store_period(result, period, home.offline, f"{product.name}/{name}")
+            version, counted = store_period(state.tables, name, result, period)
             metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
-            yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
+            yield materialized(asset_key=key, metadata=metadata, version=version)
         broken = [
             {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
             for item in result.violations
@@ -128,33 +139,34 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.data.labels import LABEL, known_labels, with_told_labels
-        from mlops_assets.stores.label_log import LabelLog
-        from mlops_assets.stores.prediction_log import PredictionLog
 
-        home = platform.open()
-        raw = home.offline.read(f"{product.name}/raw", [context.partition_key])
-        known = known_labels(product, raw.lazy(), home.clock.now())
-        told, of_clients = LabelLog(home.label_log).read(product.name), 0
+        state = platform.state_of(product)
+        raw = state.tables.read("raw", [context.partition_key])
+        known = known_labels(product, raw.lazy(), state.clock.now())
+        period = product.period.at(context.partition_key)
+        told, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
         if not told.is_empty():
-            logged = PredictionLog(home.prediction_log).read(product.name)
-            known, of_clients = with_told_labels(product, known, raw, logged, told)
-        version = home.offline.write(f"{product.name}/labels", context.partition_key, known)
+            logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
+            known, of_clients, ambiguous = with_told_labels(product, known, raw, logged, told)
+        version = state.tables.write("labels", context.partition_key, known)
         never_came = known[LABEL].null_count()
         mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 **rows_metadata(known),
                 "labelled rows": known.height - never_came,
                 "rows whose label never came": never_came,
                 "rows still waiting": raw.height - known.height,
                 "labels told to the API": of_clients,
+                "told again and otherwise": int(told["is_corrected"].sum()),
+                "told of an id of several rows, not taken": ambiguous,
                 **(
                     {f"mean {product.label.name} {product.label.unit}".strip(): float(mean)}
                     if isinstance(mean, float)
                     else {}
                 ),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return labels
@@ -170,7 +182,6 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         description="Model inputs of every row, point-in-time correct:\n\n"
         + "\n".join(f"- **{view.name}**: {', '.join(view.names)}. {view.description}" for view in product.features),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
-        code=product.fingerprint(),
         check_specs=[
             dg.AssetCheckSpec(
                 "online_path_agrees",
@@ -189,16 +200,16 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
     def features(
         context: dg.AssetExecutionContext, platform: Platform, feature_engine: FeatureEngine
     ) -> Iterator[object]:
-        from mlops_assets.data.guards import guard_future, guard_online_path
+        from mlops_assets.features.checks import check_another_future, check_online_path
 
-        store = platform.open().offline
-        frame = _built(product, store, context.partition_key, feature_engine)
-        version = store.write(f"{product.name}/features", context.partition_key, frame)
+        state = platform.state_of(product)
+        frame = _built(state, context.partition_key, feature_engine)
+        version = state.tables.write("features", context.partition_key, frame)
         nulls = [
             {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
             for name in product.feature_names
         ]
-        yield dg.MaterializeResult(
+        yield materialized(
             asset_key=key_of(product, "features"),
             metadata={
                 **rows_metadata(frame),
@@ -206,34 +217,38 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
                 "engine": feature_engine.engine.value,
                 "nulls": table(nulls),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
-        rows = store.scan(f"{product.name}/raw", [context.partition_key]).select(product.request).collect()
-        tables = tables_with_lookback(product, store, context.partition_key)
-        for name, guard in (("online_path_agrees", guard_online_path), ("no_leak_from_the_future", guard_future)):
-            guarded = guard(product, rows, tables, frame)
+        rows = state.tables.scan("raw", [context.partition_key]).select(product.request).collect()
+        tables = tables_with_lookback(state, context.partition_key)
+        for name, check in (
+            ("online_path_agrees", check_online_path),
+            ("no_leak_from_the_future", check_another_future),
+        ):
+            checked = check(product, rows, tables, frame)
             yield dg.AssetCheckResult(
                 asset_key=key_of(product, "features"),
                 check_name=name,
-                passed=guarded.holds,
+                passed=checked.holds,
                 severity=dg.AssetCheckSeverity.ERROR,
-                description=guarded.reason,
-                metadata={"rows": guarded.rows, "features that differ": [item.feature for item in guarded.differences]},
+                description=checked.reason,
+                metadata={"rows": checked.rows, "features that differ": [item.feature for item in checked.differences]},
             )
 
     return features
 
 
-def _built(product: ModelProduct, store: "OfflineStore", key: str, engine: FeatureEngine) -> "pl.DataFrame":
+def _built(state: "ProductState", key: str, engine: FeatureEngine) -> "pl.DataFrame":
     """The period's features, by the engine that is configured: the rows are the same."""
     if session := engine.session:
         from mlops_assets.data.stored_features import features_on_spark
 
-        return features_on_spark(session, product, store, key)
-    from mlops_assets.data.features import build_features, require_finite
+        return features_on_spark(session, state, key)
+    from mlops_assets.features.build import build_features, require_finite
 
-    rows = store.scan(f"{product.name}/raw", [key]).select(product.request)
-    built = build_features(product, rows, tables_with_lookback(product, store, key))
+    product = state.product
+    rows = state.tables.scan("raw", [key]).select(product.request)
+    built = build_features(product, rows, tables_with_lookback(state, key))
     return require_finite(product, built)
 
 
@@ -249,18 +264,17 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
             f"- **{view.name}** by {', '.join(view.key)}, lives {view.time_to_live}" for view in product.lookups
         ),
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
-        code=product.fingerprint(),
     )
     def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.data.features import newest_per_key
+        from mlops_assets.features.build import newest_per_key
 
-        home = platform.open()
-        online = home.online
-        tables = tables_with_lookback(product, home.offline, context.partition_key)
+        state = platform.state_of(product)
+        online = state.online
+        tables = tables_with_lookback(state, context.partition_key)
         written = []
         content = hashlib.sha256()
         for view in product.lookups:
-            newest = newest_per_key(view, tables, home.clock.now())
+            newest = newest_per_key(view, tables, state.clock.now())
             content.update(newest.write_ndjson().encode())
             changed = online.write(product.name, view, newest)
             written.append(
@@ -272,9 +286,9 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
                 }
             )
         online.close()
-        return dg.MaterializeResult(
+        return materialized(
             metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)},
-            data_version=dg.DataVersion(content.hexdigest()[:16]),
+            version=content.hexdigest()[:16],
         )
 
     return online_features

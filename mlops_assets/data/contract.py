@@ -17,7 +17,7 @@ import polars as pl
 from mlops_assets.errors import ContractBroken
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Column, Kind, Reference, Table
-from mlops_assets.stores.dtypes import DTYPES
+from mlops_assets.state.dtypes import DTYPES
 
 if TYPE_CHECKING:
     import dataframely as dy
@@ -77,15 +77,15 @@ class ContractResult:
 
 
 def conform(table: Table, frame: pl.LazyFrame) -> pl.DataFrame:
-    """The declared columns in the declared order and types.
+    """The declared columns in the declared order and types; where the table declares `known_after`, its created timestamp is filled.
 
     Whole numbers may come as any integer, numbers as any number; nothing else is converted.
     Raises ContractBroken: columns are missing or of the wrong type; all of them are named."""
     schema = frame.collect_schema()
-    missing = [column.name for column in table.columns if column.name not in schema]
+    missing = [column.name for column in table.delivered if column.name not in schema]
     wrong = [
         f"{column.name} is {schema[column.name]}, not {column.kind}"
-        for column in table.columns
+        for column in table.delivered
         if column.name in schema and not _is_convertible(schema[column.name], column.kind)
     ]
     if missing or wrong:
@@ -94,6 +94,9 @@ def conform(table: Table, frame: pl.LazyFrame) -> pl.DataFrame:
             f"{table.name}: {'; '.join(facts + wrong)}. The source has: {', '.join(schema.names())}. "
             "Correct the source, or the table's declaration."
         )
+    if table.known_after is not None:
+        learned = pl.col(table.event_timestamp) + table.known_after
+        frame = frame.with_columns(learned.alias(table.created_timestamp))
     return frame.select(pl.col(column.name).cast(DTYPES[column.kind]) for column in table.columns).collect()
 
 

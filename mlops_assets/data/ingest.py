@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from mlops_assets.data.contract import ContractResult, check_contract, conform
+from mlops_assets.errors import NotArrived, SourceError
 from mlops_assets.products.periods import Period
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.source import Table, tables_by_name
-from mlops_assets.stores.offline_store import OfflineStore
+from mlops_assets.products.source import Source, Table, tables_by_name
+from mlops_assets.state.dtypes import column_schema
+from mlops_assets.state.tables import Tables
+from mlops_assets.state.workspace import ProductState
 
 HISTORY_PERIODS = 8
 QUARANTINE = "quarantine"
@@ -31,38 +33,51 @@ class RowCount:
         return f"{self.rows_in:,} rows in, {self.rows_out:,} stored, {self.rows_quarantined:,} quarantined"
 
 
-def read_period(
-    product: ModelProduct, declared: Table, period: Period, store: OfflineStore, stored: str
-) -> ContractResult:
-    """The period as the source gives it now, held against its contract. stored: the table's name in the store.
+def require_found(source: Source, table: Table, period: Period) -> None:
+    """Raises NotArrived: the period is over and the source cannot find its rows; it says where it looked."""
+    try:
+        source.read(table.name, period)
+    except SourceError as error:
+        raise NotArrived(f"the period {period.key} is over and nothing of it was delivered: {error}") from None
+
+
+def read_period(state: ProductState, name: str, declared: Table, period: Period) -> ContractResult:
+    """The period as the source gives it now, held against its contract. name: of the asset that stores the table.
 
     Raises SourceError: it cannot be read. Raises ContractBroken: columns are missing or of the wrong type."""
+    product = state.product
     tables = tables_by_name(product.source)
     frame = conform(declared, product.source.read(declared.name, period))
     referenced = {
-        name: conform(tables[name], product.source.read(name, period))
-        for name in {reference.table for reference in declared.references}
+        other: conform(tables[other], product.source.read(other, period))
+        for other in {reference.table for reference in declared.references}
     }
-    earlier = [key for key in store.keys(stored) if key < period.key] if declared.rows_within else []
-    history = [store.contents(stored, key).rows for key in earlier[-HISTORY_PERIODS:]]
+    earlier = [key for key in state.tables.keys(name) if key < period.key] if declared.rows_within else []
+    history = [state.tables.contents(name, key).rows for key in earlier[-HISTORY_PERIODS:]]
     return check_contract(declared, period, frame, history, referenced)
 
 
-def store_period(result: ContractResult, period: Period, store: OfflineStore, stored: str) -> tuple[str, RowCount]:
+def store_without_rows(tables: Tables, name: str, declared: Table, period: Period) -> tuple[str, pl.DataFrame]:
+    """Store the period as one that has no rows; returns the data version and the empty table."""
+    empty = pl.DataFrame(schema=column_schema(declared.columns))
+    return tables.write(name, period.key, empty), empty
+
+
+def store_period(tables: Tables, name: str, result: ContractResult, period: Period) -> tuple[str, RowCount]:
     """Store what keeps the contract, and beside it what does not; returns the data version and the rows counted anew.
 
     Rows are stored in the order of their event and key, so that the same rows in another order are the same content."""
     table = result.table
     order = dict.fromkeys((table.event_timestamp, *table.key))
-    quarantine = f"{stored}_{QUARANTINE}"
+    quarantine = f"{name}_{QUARANTINE}"
     if table.max_quarantined_share:
         # also when there are none: what an earlier delivery left there is over
-        store.write(quarantine, period.key, result.quarantined)
-    version = store.write(stored, period.key, result.accepted.sort(*order))
-    kept_apart = store.contents(quarantine, period.key).rows if table.max_quarantined_share else 0
-    return version, RowCount(result.rows, store.contents(stored, period.key).rows, kept_apart)
+        tables.write(quarantine, period.key, result.quarantined)
+    version = tables.write(name, period.key, result.accepted.sort(*order))
+    kept_apart = tables.contents(quarantine, period.key).rows if table.max_quarantined_share else 0
+    return version, RowCount(result.rows, tables.contents(name, period.key).rows, kept_apart)
 
 
-def quarantined(product: str, table: str, store: OfflineStore, key: str) -> pl.DataFrame:
+def quarantined(tables: Tables, name: str, key: str) -> pl.DataFrame:
     """Rows of the period that broke the contract, with their `reason`. Raises PartitionMissing: there is none."""
-    return store.read(f"{product}/{table}_{QUARANTINE}", [key])
+    return tables.read(f"{name}_{QUARANTINE}", [key])

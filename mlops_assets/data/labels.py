@@ -1,6 +1,7 @@
 """Labels: the observed outcomes that are known by now."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 import narwhals as nw
 import polars as pl
@@ -31,26 +32,41 @@ def known_labels(product: ModelProduct, rows: pl.LazyFrame, now: datetime) -> pl
     )
 
 
+class ToldLabels(NamedTuple):
+    """taken: outcomes that clients told and that fill in. ambiguous: ids that clients gave to several rows, of which no
+    outcome can be told apart."""
+
+    labels: pl.DataFrame
+    taken: int
+    ambiguous: int
+
+
 def with_told_labels(
     product: ModelProduct, known: pl.DataFrame, rows: pl.DataFrame, logged: pl.DataFrame, told: pl.DataFrame
-) -> tuple[pl.DataFrame, int]:
-    """`known` with the outcomes that clients told the API, by the id of a prediction, and how many of those were taken.
+) -> ToldLabels:
+    """`known` with the outcomes that clients told the API, by the id of a prediction.
 
     What the source says of a row counts; a told outcome fills in where it says nothing (yet), known from the moment it was
-    told. rows: the main table, whose rows alone have labels. logged: the prediction log. told: the label log."""
+    told. Of several for one row, the one that arrived last counts. rows: the main table, whose rows alone have labels.
+    logged: the prediction log. told: the label log, in the order of arrival."""
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
     if logged.is_empty() or told.is_empty():
-        return known, 0
+        return ToldLabels(known, 0, 0)
     value = pl.col("value") if product.task is Task.REGRESSION else pl.col(f"{LABEL}_told")
     if product.task is Task.BINARY:
         value = pl.col(f"{LABEL}_told").replace_strict(
             {"false": 0.0, "true": 1.0}, default=None, return_dtype=pl.Float64
         )
     logged_event = {"event_time": product.event_timestamp} if product.event_timestamp not in logged.columns else {}
+    answered = logged.rename(logged_event)
+    rows_of_id = answered.group_by("prediction_id").agg(several=pl.struct(identity).n_unique() > 1)
+    ambiguous = told.join(rows_of_id.filter("several"), on="prediction_id", how="semi")
     found = (
-        logged.rename(logged_event)
-        .join(told.rename({LABEL: f"{LABEL}_told", "received_at": "told_at"}), on="prediction_id")
-        .sort("told_at", maintain_order=True)
+        answered.join(
+            told.rename({LABEL: f"{LABEL}_told", "received_at": "told_at"}).with_row_index("place"), on="prediction_id"
+        )
+        .join(ambiguous, on="prediction_id", how="anti")
+        .sort("place", maintain_order=True)
         .select(
             # the log holds a feature where a key column is one, and features are floats
             *(pl.col(name).cast(rows.schema[name]) for name in identity),
@@ -63,4 +79,5 @@ def with_told_labels(
         .join(known.drop_nulls(LABEL), on=identity, how="anti")
     )
     kept = known.join(found, on=identity, how="anti")
-    return pl.concat([kept, found]).sort(product.event_timestamp, *product.entity_key), found.height
+    labels = pl.concat([kept, found]).sort(product.event_timestamp, *product.entity_key)
+    return ToldLabels(labels, found.height, ambiguous.height)

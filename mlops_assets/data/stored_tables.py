@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
+from mlops_assets.state.workspace import ProductState
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from mlops_assets.stores.offline_store import OfflineStore
 
 
 def tables_of(product: ModelProduct) -> dict[str, Table]:
@@ -16,18 +15,16 @@ def tables_of(product: ModelProduct) -> dict[str, Table]:
     return {"raw": product.source.main, **{table.name: table for table in product.source.side_tables}}
 
 
-def tables_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, "pl.LazyFrame"]:
+def tables_with_lookback(state: ProductState, key: str) -> dict[str, "pl.LazyFrame"]:
     """Every source table for the period and as many earlier ones as its features look back."""
-    keys = keys_with_lookback(product, key)
-    return {declared.name: store.scan(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()}
+    keys = keys_with_lookback(state.product, key)
+    return {declared.name: state.tables.scan(name, keys) for name, declared in tables_of(state.product).items()}
 
 
-def addresses_with_lookback(product: ModelProduct, store: "OfflineStore", key: str) -> dict[str, list[str]]:
+def addresses_with_lookback(state: ProductState, key: str) -> dict[str, list[str]]:
     """The same partitions by their addresses, for an engine that reads them itself. Raises PartitionMissing."""
-    keys = keys_with_lookback(product, key)
-    return {
-        declared.name: store.addresses(f"{product.name}/{name}", keys) for name, declared in tables_of(product).items()
-    }
+    keys = keys_with_lookback(state.product, key)
+    return {declared.name: state.tables.addresses(name, keys) for name, declared in tables_of(state.product).items()}
 
 
 def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:

@@ -4,14 +4,22 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mlops_assets.demo.platform import (
+from mlops_assets.demo.replay import Replay, expect_success, failure_of
+from mlops_assets.demo.story import actions_in_words, one_line, week_of, weeks_of, year_table
+from mlops_assets.errors import Inconclusive, PlatformError
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.servers.platform import (
     Ports,
     free_ports,
     interruptible,
@@ -20,76 +28,129 @@ from mlops_assets.demo.platform import (
     start_servers,
     wait_for_interrupt,
 )
-from mlops_assets.demo.processes import Servers
-from mlops_assets.demo.replay import Replay, expect_success, failure_of
-from mlops_assets.demo.story import actions_in_words, one_line, week_of, weeks_of, year_table
-from mlops_assets.errors import PlatformError
-from mlops_assets.products.periods import Period
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
+from mlops_assets.servers.processes import Servers, held
+from mlops_assets.servers.supervisor import LOCK, only_one
+from mlops_assets.state.workspace import ProductState, Workspace
 
 LIVE_PERIODS = 3
-LIVE_SECONDS = 240.0  # one live step may take this long before the demo says what hangs
+LIVE_SECONDS = 1_800.0  # one live step may take this long before the demo says what hangs: the machine may be busy
 
 
-def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool) -> None:
-    """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C."""
+def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool, goes_on: bool = False) -> None:
+    """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C.
+
+    goes_on: with what a demo that was cut short left in the folder. Whatever cuts this one short, what it made is kept, and
+    the console says how to go on."""
     started = time.monotonic()
     # the demo says itself what happens; what the servers say is in the home's logs
     logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with interruptible():
-        home = fresh_home(folder, console)
+    if not goes_on:
+        _refuse_what_no_demo_made(folder)
+    with interruptible(), only_one(folder):
+        workspace = kept_workspace(folder) if goes_on else fresh_workspace(folder, console)
+        state = workspace.of(product)
         ports = free_ports(console)
-        environment = server_environment(home, ports, product.name)
         # what is set for another installation (its registry, its webhook) is not the demo's
         for name in [name for name in os.environ if name.startswith("MLOPS_")]:
             del os.environ[name]
+        environment = server_environment(workspace, ports, product.name)
         os.environ.update(environment)
-        with dg.DagsterInstance.from_config(str(home.root / "dagster")) as instance:
-            replay = _replay(product, home, instance)
-            deployed = _early_periods(replay, console)
-            console.print(f"replayed in {time.monotonic() - started:.0f} s\n")
-            went_live = time.monotonic()
-            with Servers(home.root / "logs", environment) as servers:
-                start_servers(servers, ports, home, console)
-                _live_periods(replay, deployed, console)
-                _tell(replay, deployed, ports, console)
-                console.print(
-                    f"live part {time.monotonic() - went_live:.0f} s, all in all {time.monotonic() - started:.0f} s"
-                )
-                if not leave:
-                    console.print("\n[bold]Ctrl-C ends everything.[/bold]")
-                    wait_for_interrupt()
-    console.print(f"every process has ended; {home.root} keeps what was made until the next demo")
+        with _instance(workspace.dagster_home) as instance:
+            replay = _replay(state, instance)
+            with told_when_cut_short(state, console):
+                with held((ports.dagster, ports.mlflow, ports.api)):
+                    deployed = _early_periods(replay, console)
+                console.print(f"replayed in {time.monotonic() - started:.0f} s\n")
+                went_live = time.monotonic()
+                with Servers(workspace.home / "logs", environment) as servers:
+                    start_servers(servers, ports, workspace, console)
+                    _live_periods(replay, deployed, console)
+                    _tell(replay, deployed, ports, console)
+                    console.print(
+                        f"live part {time.monotonic() - went_live:.0f} s, all in all {time.monotonic() - started:.0f} s"
+                    )
+                    if not leave:
+                        console.print("\n[bold]Ctrl-C ends everything.[/bold]")
+                        wait_for_interrupt()
+    console.print(f"every process has ended; {workspace.home} keeps what was made until the next demo")
 
 
-def fresh_home(folder: Path, console: Console) -> Home:
-    """An empty data home; what the last demo left there is removed, unless that demo still runs."""
-    running = folder / "demo.pid"
-    if running.exists() and _is_alive(int(running.read_text())):
-        raise PlatformError(f"a demo (process {running.read_text()}) still runs in {folder}. End it with Ctrl-C first.")
-    if folder.exists():
-        if any(folder.iterdir()) and not (folder / "dagster").exists():
-            raise PlatformError(
-                f"{folder} was not made by a demo, so it is left alone. Name another folder with --home."
-            )
+def _instance(folder: Path) -> dg.DagsterInstance:
+    """The instance of the demo's servers, without capturing what steps print.
+
+    The processes that capture it hear Ctrl-C before they are told to end, and answer it with tracebacks."""
+    settings = (folder / "dagster.yaml").read_text()
+    quiet = "compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}"
+    (folder / "replay.yaml").write_text(f"{settings}\n{quiet}\n")
+    return dg.DagsterInstance.from_config(str(folder), "replay.yaml")
+
+
+def _refuse_what_no_demo_made(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / "dagster").exists():
+        raise PlatformError(f"{folder} was not made by a demo, so it is left alone. Name another folder with --home.")
+
+
+def fresh_workspace(folder: Path, console: Console) -> Workspace:
+    """An empty one; what the last demo left there is removed."""
+    left = [path for path in folder.iterdir() if path.name != LOCK]
+    if left:
         console.print(f"starting clean: removing what the last demo left in {folder}")
-        shutil.rmtree(folder)
-    home = Home(folder.absolute())
-    prepare(home)
-    running.write_text(str(os.getpid()))
-    return home
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    workspace = Workspace(folder.absolute())
+    prepare(workspace)
+    return workspace
 
 
-def _replay(product: ModelProduct, home: Home, instance: dg.DagsterInstance) -> Replay:
+def kept_workspace(folder: Path) -> Workspace:
+    """What a demo that was cut short left. Raises PlatformError: there is none."""
+    if not (folder / "dagster").exists():
+        raise PlatformError(
+            f"no demo has begun in {folder}. Leave --go-on out to begin one, or name its folder with --home."
+        )
+    return Workspace(folder.absolute())
+
+
+@contextmanager
+def told_when_cut_short(state: ProductState, console: Console) -> Iterator[None]:
+    """Whatever goes wrong in the block, the story so far is told, and how it goes on."""
+    product = state.product
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        if weeks := weeks_of(state):
+            console.print()
+            console.print(year_table(product, weeks, deployed_after(state)))
+        console.print(f"cut short. What was made is kept in {state.workspace.home}. To go on with it:", soft_wrap=True)
+        other = "" if product.name == "flight_delay" else f" --product {product.name}"
+        console.print(f"  mlops demo --go-on --home {state.workspace.home}{other}", soft_wrap=True, highlight=False)
+        raise
+
+
+def deployed_after(state: ProductState) -> dict[str, int]:
+    """Which version became champion after which period: from the ledger, without the first one."""
+    product = state.product
+    periods = product.period
+    return {
+        periods.shift(periods.at(item.partition), -1).key: item.version for item in reversed(state.ledger.history()[1:])
+    }
+
+
+def unfinished(state: ProductState, periods: Sequence[Period]) -> list[Period]:
+    """Without those before the last decided one, which may have been cut short in what follows a decision."""
+    decided = state.records.keys(DriftDecision)
+    return [period for period in periods if not decided or period.key >= decided[-1]]
+
+
+def _replay(state: ProductState, instance: dg.DagsterInstance) -> Replay:
     # only now: the definitions read the environment that was just set
     from mlops_assets.definitions import build_definitions
     from resources.environments import read_environment
     from resources.platform import Platform
 
     environment = read_environment()
-    return Replay(product, home, instance, build_definitions(environment), Platform.of(environment))
+    return Replay(state, instance, build_definitions(environment), Platform.of(environment))
 
 
 def _early_periods(replay: Replay, console: Console) -> dict[str, int]:
@@ -98,34 +159,38 @@ def _early_periods(replay: Replay, console: Console) -> dict[str, int]:
     length = product.training_window // periods.length
     every = _all_periods(product)
     training, replayed = every[:length], every[length:-LIVE_PERIODS]
-    deployed: dict[str, int] = {}
+    deployed = deployed_after(replay.state)
+    left = unfinished(replay.state, replayed)
     with _progress(console) as progress:
-        bar = progress.add_task(f"{len(training)} periods of history arrive", total=2 + len(replayed))
-        replay.at(training[-1].end)
-        for result in [*replay.tick("new_data")]:
-            expect_success(result)
-        replay.at(training[-1].end + product.label.delay)
-        for result in replay.tick("labels"):
-            expect_success(result)
-        progress.update(bar, advance=1, description="development: experiment, recipe, first champion")
-        first = replayed[0].key
-        for result in replay.develop(first, "first"):
-            expect_success(result)
-        champion = replay.home.ledger.champion(product.name)
-        progress.console.print(f"{first}: first champion is version {champion.version}: {champion.reason}")
-        progress.advance(bar)
-        for period in replayed:
+        bar = progress.add_task(f"{len(training)} periods of history arrive", total=2 + len(left))
+        if not replay.state.ledger.history():
+            _first_champion(replay, training, replayed[0].key, progress, bar)
+        progress.update(bar, completed=2)
+        for period in left:
             progress.update(bar, description=f"{period.key}: arrives")
             replay.at(period.end)
             _run(replay, "new_data")
             replay.at(period.end + product.label.delay)
             _run(replay, "labels")
             carried_out = replay.tick("drift")
-            week = week_of(product, replay.home, period.key)
+            week = week_of(replay.state, period.key)
             progress.console.print(one_line(week))
             _follow(replay, period, carried_out, deployed, progress.console)
             progress.advance(bar)
     return deployed
+
+
+def _first_champion(replay: Replay, training: Sequence[Period], key: str, progress: Progress, bar: TaskID) -> None:
+    product = replay.product
+    replay.at(training[-1].end)
+    _run(replay, "new_data")
+    replay.at(training[-1].end + product.label.delay)
+    _run(replay, "labels")
+    progress.update(bar, advance=1, description="development: experiment, recipe, first champion")
+    for result in replay.develop(key, "first"):
+        expect_success(result)
+    champion = replay.state.ledger.champion()
+    progress.console.print(f"{key}: first champion is version {champion.version}: {champion.reason}")
 
 
 def _run(replay: Replay, sensor: str) -> None:
@@ -139,14 +204,16 @@ def _follow(
     """Say what became of a retraining; answer a brief the way a team would."""
     for result in runs:
         if not result.success:
-            console.print(f"    challenger refused: {failure_of(result)}")
+            said = failure_of(result)
+            verdict = "could not be judged" if Inconclusive.__name__ in said else "refused"
+            console.print(f"    challenger {verdict}: {said}")
     _note_champion(replay, period, deployed, console)
     _answer_rework(replay, period, deployed, console)
 
 
 def _answer_rework(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
     """Where the model was flagged: run the experiment again, let a recipe leave, test and deploy it."""
-    flag = replay.home.ledger.open_flag(replay.product.name)
+    flag = replay.state.ledger.open_flag()
     if flag is None:
         return
     console.print(f"    version {flag.version} is flagged for rework: {flag.reason}")
@@ -164,7 +231,7 @@ def _has_next(replay: Replay, period: Period) -> bool:
 
 
 def _note_champion(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
-    champion = replay.home.ledger.champion(replay.product.name)
+    champion = replay.state.ledger.champion()
     if champion.partition == replay.product.period.shift(period, 1).key and period.key not in deployed:
         deployed[period.key] = champion.version
         console.print(f"    version {champion.version} is the new champion: {champion.reason}")
@@ -174,7 +241,7 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
     """Move the clock and wait: the daemon's sensors do the rest."""
     product = replay.product
     with _progress(console) as progress:
-        live = _all_periods(product)[-LIVE_PERIODS:]
+        live = unfinished(replay.state, _all_periods(product)[-LIVE_PERIODS:])
         bar = progress.add_task("live", total=2 * len(live))
         for period in live:
             key = period.key
@@ -184,7 +251,7 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
             progress.update(bar, advance=1, description=f"{key}: labels are due, the labels sensor is asked")
             replay.at(period.end + product.label.delay)
             _wait_for_run(replay, f"{product.name}:{key}:labels")
-            week = week_of(product, replay.home, key)
+            week = week_of(replay.state, key)
             progress.console.print(f"{one_line(week)} (by the daemon)")
             if week.decision.action == "retrain" and not _has_next(replay, period):
                 progress.console.print("    the year ends here, so there is no partition to retrain")
@@ -198,20 +265,17 @@ def _live_periods(replay: Replay, deployed: dict[str, int], console: Console) ->
 
 def _wait_for_run(replay: Replay, cause: str, *, may_fail: bool = False) -> None:
     """Until the run a sensor launched for this cause has ended."""
-    from sensors.selections import CAUSE
+    from sensors.runs import CAUSE
 
     deadline = time.monotonic() + LIVE_SECONDS
     while time.monotonic() < deadline:
         runs = replay.instance.get_runs(dg.RunsFilter(tags={CAUSE: cause}), limit=1)
-        if runs and runs[0].is_finished:
-            if runs[0].is_success or may_fail:
-                return
-            raise PlatformError(
-                f"the run for {cause} ended as {runs[0].status.value}: see run {runs[0].run_id} in the UI."
-            )
+        # one that failed is asked for again by its sensor
+        if runs and (runs[0].is_success or (may_fail and runs[0].is_finished)):
+            return
         time.sleep(0.5)
     raise PlatformError(
-        f"no run for {cause} ended within {LIVE_SECONDS:.0f} s: see {replay.home.root / 'logs' / 'dagster.log'}."
+        f"no run for {cause} succeeded within {LIVE_SECONDS:.0f} s: see {replay.state.workspace.home / 'logs'}."
     )
 
 
@@ -219,12 +283,12 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     from mlops_assets.demo.example import curl_of, next_row
 
     product = replay.product
-    weeks = weeks_of(product, replay.home)
+    weeks = weeks_of(replay.state)
     console.print()
     console.print(year_table(product, weeks, deployed))
     console.print(actions_in_words(weeks))
     api = f"http://127.0.0.1:{ports.api}"
-    command, answer = curl_of(product, api, next_row(product, replay.home))
+    command, answer = curl_of(product, api, next_row(replay.state))
     console.print("\n[bold]A prediction[/bold]")
     console.print(command, soft_wrap=True, highlight=False, markup=False)
     console.print(answer, soft_wrap=True, highlight=False, markup=False)
@@ -234,8 +298,8 @@ def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Conso
     )
     console.print(f"  MLflow      http://127.0.0.1:{ports.mlflow}", soft_wrap=True)
     console.print(f"  API         {api}/schema", soft_wrap=True)
-    console.print(f"  mlops history {product.name} --home {replay.home.root}", soft_wrap=True)
-    console.print(f"  mlops backtest {product.name} --home {replay.home.root}", soft_wrap=True)
+    console.print(f"  mlops history {product.name} --home {replay.state.workspace.home}", soft_wrap=True)
+    console.print(f"  mlops backtest {product.name} --home {replay.state.workspace.home}", soft_wrap=True)
 
 
 def _all_periods(product: ModelProduct) -> list[Period]:
@@ -253,12 +317,3 @@ def _progress(console: Console) -> Progress:
         console=console,
         transient=True,
     )
-
-
-def _is_alive(pid: int) -> bool:
-    import psutil
-
-    try:
-        return pid != os.getpid() and "demo" in psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return False

@@ -6,20 +6,21 @@ from typing import Any
 import httpx
 
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.testing.staging import request_row
 
 
-def next_row(product: ModelProduct, home: Home) -> dict[str, Any]:
+def next_row(state: ProductState) -> dict[str, Any]:
     """The request of the first row after everything that is stored: what somebody would ask about now.
 
     Where the source ends with the last period, the newest stored row."""
-    newest = product.period.at(home.offline.keys(f"{product.name}/raw")[-1])
+    product = state.product
+    newest = product.period.at(state.tables.keys("raw")[-1])
     clock = product.event_timestamp
     coming = (
         product.source.read(product.source.main.name, product.period.shift(newest, 1)).sort(clock).head(1).collect()
     )
-    stored = home.offline.scan(f"{product.name}/raw", [newest.key]).sort(clock).tail(1).collect()
+    stored = state.tables.scan("raw", [newest.key]).sort(clock).tail(1).collect()
     row = (coming if coming.height else stored).select(product.request).to_dicts()[0]
     return request_row(row)
 

@@ -9,10 +9,13 @@ import dagster as dg
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.clock import ReplayClock
-from mlops_assets.stores.home import Home
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord
+from mlops_assets.records.testing import TestReport
+from mlops_assets.state.clock import ReplayClock
+from mlops_assets.state.workspace import ProductState
 from resources.platform import Platform
-from sensors.selections import CAUSE, development, request, retraining
+from sensors.runs import CAUSE, request
+from sensors.selections import development, retraining
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 WITHOUT_REPORTS = {"config": {"render_report": False}}
@@ -22,16 +25,19 @@ WITHOUT_REPORTS = {"config": {"render_report": False}}
 class Replay:
     """Runs a product's sensors at chosen moments, and what they request, in order and in this process."""
 
-    product: ModelProduct
-    home: Home
+    state: ProductState
     instance: dg.DagsterInstance
     definitions: dg.Definitions
     platform: Platform
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     @property
+    def product(self) -> ModelProduct:
+        return self.state.product
+
+    @property
     def clock(self) -> ReplayClock:
-        return ReplayClock(self.home.clock_file)
+        return self.state.workspace.replay_clock
 
     def at(self, moment: datetime) -> None:
         self.clock.set(moment)
@@ -66,10 +72,14 @@ class Replay:
         tags: Mapping[str, str],
         ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Materialise assets as Dagster would in a run of its own; a failed run is in the result, not raised."""
-        unreported = [key for key in selection if key.path[-1] in ("data_drift", "performance", "test_report")]
+        """Materialise assets as Dagster would in a run of its own; a failed run is in the result, not raised.
+
+        Raises KeyboardInterrupt, of which Dagster makes a failure of the step."""
+        unreported = [
+            key for key in selection if key.path[-1] in (DriftRecord.asset, PerformanceRecord.asset, TestReport.asset)
+        ]
         quick = {"__".join(key.path): WITHOUT_REPORTS for key in unreported}
-        return self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,
             asset_selection=list(selection),
             partition_key=partition,
@@ -77,6 +87,9 @@ class Replay:
             run_config={**QUIET, "ops": {**quick, **(ops or {})}},
             raise_on_error=False,
         )
+        if not result.success and dg.DagsterExecutionInterruptedError.__name__ in failure_of(result):
+            raise KeyboardInterrupt
+        return result
 
     def develop(self, key: str, why: str) -> list[dg.ExecuteInProcessResult]:
         """What a team does in development: run the experiment, let a recipe leave, train and deploy it as `key`."""
@@ -86,7 +99,7 @@ class Replay:
         searched = self.materialize(development(self.product), None, tags, experiment)
         expect_success(searched)
         asked = request(self.instance, self.product, key, f"{why}-training", key, retraining(self.product))
-        return [searched, self.run(asked)] if asked else [searched]
+        return [searched, self.run(asked)]
 
 
 def expect_success(result: dg.ExecuteInProcessResult) -> None:

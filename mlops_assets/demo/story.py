@@ -2,24 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.table import Table
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NothingToLearnFrom, PartitionMissing
 from mlops_assets.inference.batch import SCORE, predict_period
-from mlops_assets.monitoring.decision import Decision
-from mlops_assets.monitoring.run import (
-    DATA_DRIFT,
-    DECISION,
-    DriftRecord,
-)
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import read_manifest
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftRecord
+from mlops_assets.state.ledger import Deployment
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import score
 
@@ -39,42 +33,43 @@ class Week:
     period: str
     rows: int
     drift: float | None
-    decision: Decision
+    decision: DriftDecision
     performance: float | None
     never_retrained: float | None
 
 
-def week_of(product: ModelProduct, home: Home, key: str) -> Week:
+def week_of(state: ProductState, key: str) -> Week:
     """Raises PartitionMissing: the period was not decided yet."""
-    drift = home.documents.load(product.name, DATA_DRIFT, key, DriftRecord).reading
+    drift = state.records.load(DriftRecord, key).reading
     return Week(
         key,
         drift.rows,
         drift.percent,
-        home.documents.load(product.name, DECISION, key, Decision),
-        score_of(product, home, key, home.ledger.history(product.name)),
-        score_of(product, home, key, home.ledger.history(product.name)[:1]),
+        state.records.load(DriftDecision, key),
+        score_of(state, key, state.ledger.history()),
+        score_of(state, key, state.ledger.history()[:1]),
     )
 
 
-def score_of(product: ModelProduct, home: Home, key: str, history: list[Deployment]) -> float | None:
+def score_of(state: ProductState, key: str, history: list[Deployment]) -> float | None:
     """What these deployments scored in this period, or the first alone would have: on the same rows."""
-    features = home.offline.read(f"{product.name}/features", [key])
-    labels = home.offline.read(f"{product.name}/labels", [key]).select(*product.entity_key, LABEL).drop_nulls()
-    scored = predict_period(product, features, history).join(labels, on=list(product.entity_key), how="inner")
-    codes = label_codes(product.task, scored[LABEL], read_manifest(Path(history[0].bundle)).classes)
+    product = state.product
+    features = state.tables.read("features", [key])
+    labels = state.tables.read("labels", [key]).select(*product.entity_key, LABEL).drop_nulls()
+    scored = predict_period(state, features, history).join(labels, on=list(product.entity_key), how="inner")
+    codes = label_codes(product.task, scored[LABEL], state.bundles.manifest(history[0].version).classes)
     try:
         return score(product.metric, product.task, codes, scored[SCORE].to_numpy())
     except NothingToLearnFrom:
         return None
 
 
-def weeks_of(product: ModelProduct, home: Home) -> list[Week]:
+def weeks_of(state: ProductState) -> list[Week]:
     """Every period that was decided, oldest first."""
     found = []
-    for key in home.documents.keys(product.name, DECISION):
+    for key in state.records.keys(DriftDecision):
         try:
-            found.append(week_of(product, home, key))
+            found.append(week_of(state, key))
         except PartitionMissing:
             continue  # a decision of a period whose labels were removed since
     return found

@@ -1,24 +1,26 @@
-"""Assets of the inference pipeline: deployment, predictions."""
+"""Assets of the inference pipeline: deployment, predictions, probation, retention."""
 
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, product_asset, rows_metadata, table
+from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.records.inference import ProbationRecord
+from mlops_assets.records.training import ModelRecord
+from resources.asset_parts import dep, key_of, materialized, product_asset, rows_metadata, table
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
 
 if TYPE_CHECKING:
-    from mlops_assets.stores.deployment_ledger import Deployment
+    from mlops_assets.state.ledger import Deployment
 
-GROUP = "inference"
-PROBATION = "probation"
+GROUP, RETENTION = "inference", "retention"
 
 
 def build_inference_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
-    return [_deployment(product), _predictions(product), _probation(product)]
+    return [_deployment(product), _predictions(product), _probation(product), _retention(product)]
 
 
 def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
@@ -29,27 +31,27 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         build_inference_assets,
         kinds={"mlflow", "litestar"},
         description="Moves the champion to the accepted version and writes the deployment ledger; the API follows by itself.",
-        deps=[dep(product, "acceptance"), dep(product, "model")],
+        deps=[dep(product, AcceptanceRecord.asset), dep(product, ModelRecord.asset)],
     )
     def deployment(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.inference.promotion import promote
-        from mlops_assets.stores.model_registry import CHAMPION
+        from mlops_assets.state.model_registry import CHAMPION
 
-        home = platform.open()
-        promotion = promote(product, home, context.partition_key, context.run.run_id, platform.approval_key())
+        state = platform.state_of(product)
+        promotion = promote(state, context.partition_key, context.run.run_id)
         deployed = promotion.deployment
         # the ledger decides what serves; the alias mirrors it for people who look in MLflow
         tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 **deployment_facts(deployed, promotion.former),
                 "ledger": _ledger_table(product, platform),
                 "model information": dg.MetadataValue.url(f"{platform.api_url}/v1/models/{product.name}"),
                 "API": dg.MetadataValue.url(f"{platform.api_url}/schema"),
             },
-            data_version=dg.DataVersion(str(deployed.version)),
+            version=str(deployed.version),
         )
 
     return deployment
@@ -69,18 +71,17 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.inference.batch import SCORE, VERSION, predict_period
         from mlops_assets.inference.live import LIVE_SCORE, with_live_answers
-        from mlops_assets.stores.prediction_log import PredictionLog
 
-        home = platform.open()
-        features = home.offline.read(f"{product.name}/features", [context.partition_key])
-        scored = predict_period(product, features, home.ledger.history(product.name))
+        state = platform.state_of(product)
+        features = state.tables.read("features", [context.partition_key])
+        scored = predict_period(state, features, state.ledger.history())
         period = product.period.at(context.partition_key)
-        logged = PredictionLog(home.prediction_log).read(product.name)
+        logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
         scored = with_live_answers(product, scored, logged, period.start, period.end)
-        version = home.offline.write(f"{product.name}/predictions", context.partition_key, scored)
+        version = state.tables.write("predictions", context.partition_key, scored)
         by_version = scored.group_by(VERSION).len("rows").sort(VERSION).to_dicts()
         mean = scored[SCORE].mean() if scored[SCORE].dtype.is_numeric() else None
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 **rows_metadata(scored),
                 "served by": table(by_version),
@@ -88,7 +89,7 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
                 "rows answered live": scored.height - scored[LIVE_SCORE].null_count(),
                 **({f"mean prediction {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return predictions
@@ -99,7 +100,7 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
 
     @product_asset(
         product,
-        PROBATION,
+        ProbationRecord.asset,
         GROUP,
         build_inference_assets,
         kinds={"onnx", "json"},
@@ -110,17 +111,13 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
     def probation(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.inference.probation import ProbationState, read_probation
-        from mlops_assets.inference.rollback import roll_back
-        from mlops_assets.stores.model_registry import CHAMPION
+        from mlops_assets.inference.probation import end_probation, read_probation
+        from mlops_assets.state.model_registry import CHAMPION
 
-        home, key = platform.open(), context.partition_key
-        record = read_probation(product, home, key)
-        version = home.documents.save(product.name, PROBATION, key, record)
-        if record.state is ProbationState.FAILED:
-            back = roll_back(
-                product, home, to=record.former, by=PROBATION, reason=record.reason, run_id=context.run.run_id
-            )
+        state, key = platform.state_of(product), context.partition_key
+        record = read_probation(state, key)
+        version, back = end_probation(state, key, record, context.run.run_id)
+        if back is not None:
             deployed = back.deployment
             tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
             context.log_event(
@@ -139,8 +136,7 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
                 text=f"version {deployed.version} serves again: {record.reason}",
                 product=product.name,
             )
-        numbers = {f"{product.metric} gained": record.gain, "low": record.low, "high": record.high}
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 "state": record.state.value,
                 "reason": record.reason,
@@ -148,12 +144,38 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
                 "former champion": record.former if record.former is not None else "none",
                 "rows": record.rows,
                 "rows that could not be scored": record.errors,
-                **{name: value for name, value in numbers.items() if value is not None},
+                f"{product.metric} gained": record.gain,
+                "low": record.low,
+                "high": record.high,
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return probation
+
+
+def _retention(product: ModelProduct) -> dg.AssetsDefinition:
+    @product_asset(
+        product,
+        RETENTION,
+        GROUP,
+        build_inference_assets,
+        kinds={"json"},
+        description="Removes what was kept for long enough, and says what. What the ledger, `mlops reproduce` and `mlops why` read "
+        "stays for ever.",
+        partitioned=False,
+    )
+    def retention(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.state.retention import expired, in_table, remove
+
+        state = platform.state_of(product)
+        what = expired(state, platform.keep_of(product), state.clock.now())
+        remove(state, what)
+        return materialized(
+            metadata={"removed": table(in_table(what)), "objects": sum(len(item.names) for item in what)}
+        )
+
+    return retention
 
 
 def deployment_facts(deployed: "Deployment", former: int | None) -> dict[str, Any]:
@@ -176,6 +198,6 @@ def _ledger_table(product: ModelProduct, platform: Platform) -> dg.MetadataValue
                 "partition": item.partition,
                 "reason": item.reason,
             }
-            for item in platform.open().ledger.history(product.name)[-10:]
+            for item in platform.state_of(product).ledger.history()[-10:]
         ]
     )

@@ -1,42 +1,55 @@
 """Batch predictions: every row by the champion that served when its event happened."""
 
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mlops_assets.errors import NoChampion
+from mlops_assets.features.opening import open_bundle
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.ledger import Deployment, terms
+from mlops_assets.state.workspace import ProductState
 
 SCORE, VERSION = "score", "model_version"
 
 
-def predict_period(product: ModelProduct, features: pl.DataFrame, history: list[Deployment]) -> pl.DataFrame:
+def predict_period(state: ProductState, features: pl.DataFrame, history: Sequence[Deployment]) -> pl.DataFrame:
     """Entity key, event timestamp, score and model version of every row that happened while something was deployed.
 
-    score: probability of class 1 or prediction (float64); a list of class probabilities for multiclass.
-    history: deployments, oldest first. Raises NoChampion: every row happened before the first of them."""
+    A period without rows was scored by whoever serves now. score: probability of class 1 or prediction (float64); a list
+    of class probabilities for multiclass. history: deployments, oldest first.
+    Raises NoChampion: every row happened before the first of them."""
+    product = state.product
+    if features.is_empty() and history:
+        return _scored(product, features, np.empty(0), history[-1].version)
+    event = pl.col(product.event_timestamp)
+    first, last = features.select(event.min().alias("first"), event.max().alias("last")).row(0)
     parts = []
-    ends: list[datetime | None] = [*(deployment.deployed_at for deployment in history[1:]), None]
-    for deployment, end in zip(history, ends, strict=False):  # without a deployment there is one end and nothing to end
-        event = pl.col(product.event_timestamp)
+    for deployment, end in terms(history):
+        if deployment.deployed_at > last or (end is not None and end <= first):
+            continue  # as most of a long history
         served = features.filter(event >= deployment.deployed_at, event < end if end is not None else True)
         if served.height:
-            parts.append(_predict(product, served, Bundle.open(Path(deployment.bundle), product, threads=2)))
+            bundle = open_bundle(state, deployment.version, threads=2)
+            parts.append(_predict(product, served, bundle))
     if not parts:
         raise NoChampion(product.name)
     return pl.concat(parts).sort(product.event_timestamp, *product.entity_key)
 
 
 def _predict(product: ModelProduct, rows: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
+    return _scored(product, rows, bundle.predict(rows), bundle.manifest.version)
+
+
+def _scored(product: ModelProduct, rows: pl.DataFrame, scores: np.ndarray[Any, Any], version: int) -> pl.DataFrame:
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
-    scores = bundle.predict(rows)
     column = (
         pl.Series(SCORE, scores.tolist(), dtype=pl.List(pl.Float64))
         if product.task is Task.MULTICLASS
         else pl.Series(SCORE, scores, dtype=pl.Float64)
     )
-    return rows.select(identity).with_columns(column, pl.lit(bundle.manifest.version, pl.Int64).alias(VERSION))
+    return rows.select(identity).with_columns(column, pl.lit(version, pl.Int64).alias(VERSION))

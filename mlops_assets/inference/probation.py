@@ -1,8 +1,6 @@
 """Probation: a new champion beside the former one on the same labelled rows, and whether it has to go back."""
 
 from collections.abc import Sequence
-from enum import StrEnum
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,41 +8,19 @@ import polars as pl
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import BundleError, NothingToLearnFrom
+from mlops_assets.features.opening import open_bundle
 from mlops_assets.inference.batch import SCORE, VERSION
-from mlops_assets.inference.rollback import version_before
+from mlops_assets.inference.rollback import Rollback, roll_back, version_before
 from mlops_assets.products.periods import Period
 from mlops_assets.products.probation import Probation
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.records.inference import ProbationRecord, ProbationState
+from mlops_assets.state.ledger import Deployment
+from mlops_assets.state.workspace import ProductState
+from mlops_assets.training.bootstrap import paired_gain
 from mlops_assets.training.fit import label_codes
-from mlops_assets.training.metrics import Array, paired_gain
-
-PROBATION = "probation"
-
-
-class ProbationState(StrEnum):
-    PASSING = "passing"
-    FAILED = "failed"
-    INCONCLUSIVE = "inconclusive"
-    NONE = "none"  # nobody is in probation
-
-
-class ProbationRecord(msgspec.Struct, frozen=True):
-    """A reading of the champion in probation. gain: its score less the former champion's, positive is better; low, high:
-    two-sided interval whose ends each hold with the declared confidence, over all periods of the probation together."""
-
-    state: ProbationState
-    reason: str
-    version: int | None = None
-    former: int | None = None
-    rows: int = 0
-    errors: int = 0
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
+from mlops_assets.training.metrics import Array, score
 
 
 def judge_probation(
@@ -62,14 +38,15 @@ def judge_probation(
         reason = f"{len(labels):,} labelled rows, {product.drift.min_rows:,} are needed"
         return ProbationRecord(ProbationState.INCONCLUSIVE, reason, rows=rows, errors=errors)
     try:
+        margin = rule.margin_of(product.primary_metric, score(product.metric, product.task, labels, old))
         found = paired_gain(product.metric, product.task, labels, new, old, days, confidence=_two_sided(rule))
     except NothingToLearnFrom as error:
         return ProbationRecord(ProbationState.INCONCLUSIVE, str(error), rows=rows, errors=errors)
     said = f"{found.value:+.4f} {product.metric} against the former champion ({found.low:+.4f} to {found.high:+.4f})"
-    failed = found.high < 0
+    failed = found.high < -margin
     return ProbationRecord(
         ProbationState.FAILED if failed else ProbationState.PASSING,
-        f"{said} on {rows:,} rows, " + ("below it beyond noise" if failed else "not below it beyond noise"),
+        f"{said} on {rows:,} rows, {'beyond noise' if failed else 'not beyond noise'} a loss of more than {margin:.4g}",
         rows=rows,
         errors=errors,
         gain=found.value,
@@ -78,20 +55,21 @@ def judge_probation(
     )
 
 
-def read_probation(product: ModelProduct, home: Home, key: str) -> ProbationRecord:
+def read_probation(state: ProductState, key: str) -> ProbationRecord:
     """The champion's probation when the labels of period `key` are known."""
-    history = home.ledger.history(product.name)
+    product = state.product
+    history = state.ledger.history()
     watched = in_probation(product, history, product.period.at(key))
     if watched is None:
         return ProbationRecord(ProbationState.NONE, "no champion is in probation")
     champion, former = watched
     known = dict(version=champion.version, former=former.version)
     try:
-        old_bundle = Bundle.open(Path(former.bundle), product, threads=2)
+        old_bundle = open_bundle(state, former.version, threads=2)
     except BundleError as error:
         return ProbationRecord(ProbationState.INCONCLUSIVE, f"the former champion cannot be asked: {error}", **known)
-    bundle = Bundle.open(Path(champion.bundle), product, threads=2)
-    scored = _scored(product, home, probation_keys(product, champion, key), champion.version)
+    bundle = open_bundle(state, champion.version, threads=2)
+    scored = _scored(state, probation_keys(product, champion, key), champion.version)
     finite = scored[SCORE].is_finite() if scored[SCORE].dtype.is_numeric() else scored[SCORE].is_not_null()
     errors = int((~finite.fill_null(False)).sum())
     labelled = scored.filter(finite.fill_null(False)).drop_nulls(LABEL)
@@ -102,6 +80,26 @@ def read_probation(product: ModelProduct, home: Home, key: str) -> ProbationReco
     days = labelled[product.event_timestamp].dt.date()
     record = judge_probation(product, labels, new, old, days, errors=errors)
     return msgspec.structs.replace(record, **known)
+
+
+def end_probation(
+    state: ProductState, key: str, record: ProbationRecord, run_id: str = ""
+) -> tuple[str, Rollback | None]:
+    """Keep the record of period `key`, and let the former champion serve again where it says that the new one failed.
+
+    Returns the data version of the record, and the rollback if there was one."""
+    version = state.records.save(key, record)
+    if record.state is not ProbationState.FAILED:
+        return version, None
+    back = roll_back(
+        state,
+        to=record.former,
+        by=ProbationRecord.asset,
+        reason=record.reason,
+        run_id=run_id,
+        instead_of=record.version,
+    )
+    return version, back
 
 
 def in_probation(
@@ -130,15 +128,16 @@ def probation_keys(product: ModelProduct, champion: Deployment, key: str) -> lis
     return [product.period.shift(first, by).key for by in range(count)]
 
 
-def _scored(product: ModelProduct, home: Home, keys: list[str], version: int) -> pl.DataFrame:
+def _scored(state: ProductState, keys: list[str], version: int) -> pl.DataFrame:
     """Features, score and label of what this version predicted in these periods; label is null while it is unknown."""
+    product = state.product
     identity, parts = list(product.entity_key), []
     for key in keys:
-        if not all(home.offline.has(f"{product.name}/{name}", key) for name in ("predictions", "labels")):
+        if not all(state.tables.has(name, key) for name in ("predictions", "labels")):
             continue  # the clock of deployment may lie in a period that nobody predicted
-        made = home.offline.read(f"{product.name}/predictions", [key]).filter(pl.col(VERSION) == version)
-        features = home.offline.read(f"{product.name}/features", [key])
-        labels = home.offline.read(f"{product.name}/labels", [key]).select(*identity, LABEL)
+        made = state.tables.read("predictions", [key]).filter(pl.col(VERSION) == version)
+        features = state.tables.read("features", [key])
+        labels = state.tables.read("labels", [key]).select(*identity, LABEL)
         rows = features.join(made.select(*identity, SCORE), on=identity, how="inner")
         parts.append(rows.join(labels, on=identity, how="left"))
     return pl.concat(parts)

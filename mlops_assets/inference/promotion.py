@@ -1,13 +1,14 @@
 """Promotion: whether a version may become champion, read anew from the evidence and not from what ran before."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlops_assets.errors import GateFailed
+from mlops_assets.errors import GateFailed, StaleVersion
+from mlops_assets.features.opening import open_bundle
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.testing.acceptance import AcceptanceRecord
+from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.state.ledger import Deployment, ReworkFlag, deployments_of, flags_of
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.testing.run import accept_partition
 
 
@@ -17,14 +18,16 @@ class Promotion:
     former: int | None
 
 
-def promote(product: ModelProduct, home: Home, key: str, run_id: str, approval_key: str = "") -> Promotion:
+def promote(state: ProductState, key: str, run_id: str) -> Promotion:
     """Make the partition's version champion.
 
     A failed gate blocks only what runs after it in the same run, so the gates are judged again here, and so is the
     signature of a person's approval: a record of it can be reported to Dagster by anybody.
-    Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened."""
-    record = home.documents.load(product.name, "acceptance", key, AcceptanceRecord)
-    again = accept_partition(product, home, key, approval_key)
+    Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened.
+    StaleVersion: it is older than the champion, or was sent away. ChampionChanged: another deployment came first."""
+    product = state.product
+    record = state.records.load(AcceptanceRecord, key)
+    again = accept_partition(state, key)
     if not record.accepted or not again.accepted:
         raise GateFailed(
             f"version {record.version} of {product.name} is not accepted: {again.reason}. The champion stays."
@@ -34,13 +37,61 @@ def promote(product: ModelProduct, home: Home, key: str, run_id: str, approval_k
             f"version {again.version} of {product.name} has other reports or another bundle than were accepted. Materialise "
             f"{product.name}/acceptance for {key} again. The champion stays."
         )
-    folder = home.bundle(product.name, record.version)
-    Bundle.open(folder, product)  # a bundle that cannot be opened must not become champion
-    history = home.ledger.history(product.name)
-    if history and history[-1].version == record.version:
-        return Promotion(history[-1], history[-1].version)
-    deployment = Deployment(
-        product.name, record.version, key, home.clock.now(), str(folder), again.reason, again.by, run_id
+    return deploy(state, record.version, key, reason=again.reason, by=again.by, run_id=run_id, evidence=again.evidence)
+
+
+def deploy(
+    state: ProductState,
+    version: int,
+    key: str,
+    *,
+    reason: str,
+    by: str,
+    run_id: str = "",
+    evidence: Mapping[str, str] | None = None,
+) -> Promotion:
+    """Make a version that was accepted champion; a backtest, which has no staging, ends here too.
+
+    Raises BundleError: the bundle cannot be opened. StaleVersion: the version is older than the champion, or was sent away.
+    ChampionChanged: another deployment came first."""
+    product = state.product
+    # a bundle that cannot be opened must not become champion
+    open_bundle(state, version)
+    entries = state.ledger.entries()
+    history = deployments_of(entries)
+    if history and history[-1].version == version:
+        return Promotion(history[-1], version)
+    refuse_to_go_back(product, history, flags_of(entries), version, key)
+    deployment = state.ledger.deploy(
+        version, key, state.clock.now(), reason=reason, by=by, run_id=run_id, evidence=evidence, after=len(entries)
     )
-    home.ledger.append(deployment)
     return Promotion(deployment, history[-1].version if history else None)
+
+
+def refuse_to_go_back(
+    product: ModelProduct, history: Sequence[Deployment], flags: Sequence[ReworkFlag], version: int, key: str
+) -> None:
+    """A deployment only ever goes forward: `mlops rollback` is the way back, and says why.
+
+    history: deployments, oldest first. flags: rework flags, standing or cleared. Raises StaleVersion."""
+    if not history:
+        return
+    champion = history[-1]
+    served = [item for item in history if item.version == version]
+    way_back = f"To let it serve again, run `mlops rollback {product.name} --to {version} --reason ...`."
+    if served:
+        raise StaleVersion(
+            f"version {version} of {product.name} served from {served[-1].deployed_at:%Y-%m-%d %H:%M} until it was replaced, "
+            f"and version {champion.version} serves now ({champion.reason}). The champion stays. {way_back}"
+        )
+    flagged = [flag for flag in flags if flag.version == version]
+    if flagged:
+        raise StaleVersion(
+            f"version {version} of {product.name} was flagged for rework on {flagged[-1].flagged_at:%Y-%m-%d}: "
+            f"{flagged[-1].reason}. The champion stays. Let a new recipe leave development."
+        )
+    if (key, version) < (champion.partition, champion.version):
+        raise StaleVersion(
+            f"version {version} of {product.name} was trained for {key}, and the champion, version {champion.version}, for "
+            f"{champion.partition}: it would know less. The champion stays. Retrain for a later partition."
+        )

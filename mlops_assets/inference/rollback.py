@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from mlops_assets.errors import DeclarationError, NoChampion, choices
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.errors import ChampionChanged, DeclarationError, NoChampion, choices
+from mlops_assets.features.opening import open_bundle
+from mlops_assets.state.ledger import Deployment, deployments_of, standing
+from mlops_assets.state.workspace import ProductState
 
 
 @dataclass(frozen=True)
@@ -19,18 +17,34 @@ class Rollback:
     former: Deployment
 
 
-def roll_back(product: ModelProduct, home: Home, *, to: int | None, by: str, reason: str, run_id: str = "") -> Rollback:
+def roll_back(
+    state: ProductState,
+    *,
+    to: int | None,
+    by: str,
+    reason: str,
+    run_id: str = "",
+    instead_of: int | None = None,
+) -> Rollback:
     """Let version `to` serve again; None: the champion before the present one.
 
     Gates are not asked: they decide what goes forward. The bundle has to open, or nothing changes.
+    instead_of: the version that the decision is about. ChampionChanged: another one serves by now.
     Raises NoChampion: nothing serves. DeclarationError: no such version ever served, or it serves already.
     BundleError: its bundle cannot be opened by the code as it is now."""
-    history = home.ledger.history(product.name)
+    product = state.product
+    entries = state.ledger.entries()
+    history = deployments_of(entries)
     if not history:
         raise NoChampion(product.name)
     if not reason.strip():
         raise DeclarationError("a rollback needs its reason: those who look at the history later have nothing else.")
     present = history[-1]
+    if instead_of is not None and present.version != instead_of:
+        raise ChampionChanged(
+            f"version {present.version} of {product.name} serves by now, and the rollback is about version {instead_of}. "
+            "Nothing was changed."
+        )
     target = version_before(history) if to is None else to
     if target is None:
         raise DeclarationError(
@@ -45,28 +59,20 @@ def roll_back(product: ModelProduct, home: Home, *, to: int | None, by: str, rea
             f"version {target} of {product.name} serves already, since {present.deployed_at:%Y-%m-%d %H:%M}."
         )
     earlier = served[target]
-    Bundle.open(Path(earlier.bundle), product)
-    deployment = Deployment(
-        product.name,
+    open_bundle(state, earlier.version)
+    deployment = state.ledger.roll_back(
         target,
         earlier.partition,
-        home.clock.now(),
-        earlier.bundle,
-        f"rolled back from version {present.version}: {reason}",
-        by,
-        run_id,
+        state.clock.now(),
+        reason=f"rolled back from version {present.version}: {reason}",
+        by=by,
+        run_id=run_id,
+        after=len(entries),
     )
-    home.ledger.append(deployment)
     return Rollback(deployment, present)
 
 
 def version_before(history: Sequence[Deployment]) -> int | None:
-    """The champion to go back to: the one that served before the present one was first deployed.
-
-    Going back twice goes further back, and not to and fro."""
-    served: list[int] = []
-    for item in history:
-        if item.version in served:
-            del served[served.index(item.version) :]
-        served.append(item.version)
-    return served[-2] if len(served) > 1 else None
+    """The champion to go back to: the one that served before the present one was first deployed."""
+    served = standing(history)
+    return served[-2].version if len(served) > 1 else None

@@ -6,16 +6,16 @@ from typing import Protocol, TypeVar
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.inference.asked import decision_in_words
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Manifest, read_manifest
-from mlops_assets.testing.acceptance import AcceptanceRecord
-from mlops_assets.testing.report import TestReport
-from mlops_assets.testing.staging import StagingReport
-from mlops_assets.training.recipe import RECIPE, Recipe, recipe_key
+from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.records.record import Record
+from mlops_assets.records.testing import StagingReport, TestReport
+from mlops_assets.records.training import ModelRecord, Recipe
+from mlops_assets.state.ledger import Deployment, terms
+from mlops_assets.state.manifest import Manifest
+from mlops_assets.state.workspace import ProductState
+from mlops_assets.training.recipe import recipe_key
 
-Document = TypeVar("Document")
+Document = TypeVar("Document", bound=Record)
 Report = TypeVar("Report", AcceptanceRecord, StagingReport, TestReport)
 UNKNOWN = "not recorded"
 
@@ -53,8 +53,7 @@ class Places:
 
 
 def explain(
-    product: ModelProduct,
-    home: Home,
+    state: ProductState,
     version: int | None,
     event: Callable[[str, str | None, int | None], Event | None],
     places: Places,
@@ -63,41 +62,40 @@ def explain(
 
     event: newest event of Dagster's log for an asset, partition and model version; None where it has none.
     Raises NoChampion, BundleError: there is no such version."""
-    history = home.ledger.history(product.name)
-    number = home.ledger.champion(product.name).version if version is None else version
-    manifest = _manifest(product, home, number)
+    product = state.product
+    history = state.ledger.history()
+    number = state.ledger.champion().version if version is None else version
+    manifest = _manifest(state, number)
     key = manifest.partition
     steps = [Step("deployment", tuple(_deployments(history, number)), places.asset(product.name, "deployment", key))]
     for name, told in (("acceptance", _acceptance), ("staging_report", _staging), ("test_report", _tested)):
-        facts = [*told(product, home, manifest), *_of_log(event(name, key, number))]
+        facts = [*told(state, manifest), *_of_log(event(name, key, number))]
         steps.append(Step(f"{name} {key}", tuple(facts), places.asset(product.name, name, key)))
-    trained = event("model", key, number)
+    trained = event(ModelRecord.asset, key, number)
     link = f"{places.mlflow}/#/models/{product.name}/versions/{number}"
     steps.append(Step(f"model version {number}", (*_model(manifest), *_of_log(trained)), link))
-    steps.append(
-        Step("asked for by", tuple(_cause(product, home, trained)), places.asset(product.name, "drift_decision"))
-    )
-    made = tuple(_recipe(product, home, manifest))
+    steps.append(Step("asked for by", tuple(_cause(state, trained)), places.asset(product.name, "drift_decision")))
+    made = tuple(_recipe(state, manifest))
     steps.append(Step(f"recipe {manifest.recipe_version}", made, places.asset(product.name, "recipe")))
-    rows = tuple(_training_set(product, home, manifest))
+    rows = tuple(_training_set(state, manifest))
     steps.append(Step(f"training_set {key}", rows, places.asset(product.name, "training_set", key)))
     for name in ("features", "labels"):
-        steps.append(Step(name, tuple(_partitions(product, home, manifest, name)), places.asset(product.name, name)))
-    steps.append(Step("raw", tuple(_raw(product, home, manifest, event)), places.asset(product.name, "raw")))
+        steps.append(Step(name, tuple(_partitions(state, manifest, name)), places.asset(product.name, name)))
+    steps.append(Step("raw", tuple(_raw(state, manifest, event)), places.asset(product.name, "raw")))
     return steps
 
 
-def _manifest(product: ModelProduct, home: Home, version: int) -> Manifest:
-    folder = home.bundle(product.name, version)
-    if not folder.exists():
-        known = sorted(path.name for path in folder.parent.glob("[0-9]*")) if folder.parent.exists() else []
-        raise DeclarationError(f"{product.name} has no version {version}. {choices(str(version), known)}")
-    return read_manifest(folder)
+def _manifest(state: ProductState, version: int) -> Manifest:
+    known = state.bundles.versions()
+    if version not in known:
+        raise DeclarationError(
+            f"{state.product.name} has no version {version}. {choices(str(version), map(str, known))}"
+        )
+    return state.bundles.manifest(version)
 
 
 def _deployments(history: Sequence[Deployment], version: int) -> Iterator[str]:
-    ends = [*(item.deployed_at for item in history[1:]), None]
-    served = [(item, end) for item, end in zip(history, ends, strict=False) if item.version == version]
+    served = [(item, end) for item, end in terms(history) if item.version == version]
     if not served:
         yield f"version {version} never served"
     for item, end in served:
@@ -106,15 +104,13 @@ def _deployments(history: Sequence[Deployment], version: int) -> Iterator[str]:
         yield f"Dagster run {item.run_id or UNKNOWN}"
 
 
-def _stored(home: Home, product: ModelProduct, asset: str, key: str, kind: type[Document]) -> Document | None:
-    return home.documents.load(product.name, asset, key, kind) if home.documents.has(product.name, asset, key) else None
+def _stored(state: ProductState, kind: type[Document], key: str) -> Document | None:
+    return state.records.load(kind, key) if state.records.has(kind, key) else None
 
 
-def _of_version(
-    product: ModelProduct, home: Home, manifest: Manifest, asset: str, kind: type[Report]
-) -> tuple[Report | None, str]:
+def _of_version(state: ProductState, manifest: Manifest, kind: type[Report]) -> tuple[Report | None, str]:
     """What is stored for the version's partition, or why there is nothing of this version."""
-    found = _stored(home, product, asset, manifest.partition, kind)
+    found = _stored(state, kind, manifest.partition)
     if found is None or found.version == manifest.version:
         return found, UNKNOWN
     return None, (
@@ -123,29 +119,32 @@ def _of_version(
     )
 
 
-def _acceptance(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    record, missing = _of_version(product, home, manifest, "acceptance", AcceptanceRecord)
+def _acceptance(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    record, missing = _of_version(state, manifest, AcceptanceRecord)
     if record is None:
         yield missing
         return
-    yield f"{record.in_words} by {record.by} at {record.at:%Y-%m-%d %H:%M}: {record.reason}"
-    for answer in home.approvals().answers(product.name, manifest.version):
-        yield f"{answer.verdict} by {answer.by} at {answer.at:%Y-%m-%d %H:%M}, signature {answer.signature[:12]}: {answer.note}"
+    yield f"{record.state} by {record.by} at {record.at:%Y-%m-%d %H:%M}: {record.reason}"
+    for answer in state.approvals.answers(manifest.version):
+        who = f"{answer.by}, {answer.through}," if answer.through else answer.by
+        yield f"{answer.verdict} by {who} at {answer.at:%Y-%m-%d %H:%M}, signature {answer.signature[:12]}: {answer.note}"
 
 
-def _staging(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    report, missing = _of_version(product, home, manifest, "staging_report", StagingReport)
+def _staging(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    report, missing = _of_version(state, manifest, StagingReport)
     yield (
         missing
         if report is None
         else (
-            f"{report.rows:,} rows over HTTP, largest difference to offline {report.skew:.1e}, p99 {report.p99_milliseconds:.1f} ms"
+            f"{report.rows:,} rows over HTTP, largest difference to offline {report.skew:.3g} float32 steps, "
+            f"p99 {report.p99_milliseconds:.1f} ms"
         )
     )
 
 
-def _tested(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    report, missing = _of_version(product, home, manifest, "test_report", TestReport)
+def _tested(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    product = state.product
+    report, missing = _of_version(state, manifest, TestReport)
     if report is None:
         yield missing
         return
@@ -174,8 +173,9 @@ def _of_log(found: Event | None) -> Iterator[str]:
     )
 
 
-def _cause(product: ModelProduct, home: Home, trained: Event | None) -> Iterator[str]:
+def _cause(state: ProductState, trained: Event | None) -> Iterator[str]:
     """The decision and the reading behind the run that trained it."""
+    product = state.product
     if trained is None or not trained.cause:
         yield "a run without a recorded cause: somebody started it by hand" if trained else UNKNOWN
         return
@@ -184,44 +184,45 @@ def _cause(product: ModelProduct, home: Home, trained: Event | None) -> Iterator
     if what.startswith("rework"):  # development answers with the partition after the period that was decided
         period = product.period.shift(product.period.at(period), -1).key
     if what.startswith(("rework", "retrain")):
-        yield from decision_in_words(product, home, period)
+        yield from decision_in_words(state, period)
 
 
-def _recipe(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    made = _stored(home, product, RECIPE, recipe_key(manifest.recipe_version), Recipe)
+def _recipe(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    made = _stored(state, Recipe, recipe_key(manifest.recipe_version))
     yield UNKNOWN if made is None else f"by {made.by} at {made.promoted_at:%Y-%m-%d %H:%M}: {made.reason}"
     if made is not None and made.mlflow_run_id:
         yield f"from run {made.mlflow_run_id}"
 
 
-def _training_set(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
-    table, was = f"{product.name}/training_set", manifest.training_data_version
-    if not home.offline.has(table, manifest.partition):
+def _training_set(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    was = manifest.training_data_version
+    if not state.tables.has("training_set", manifest.partition):
         yield f"data version {was}; it is not stored any more"
         return
-    now = home.offline.version(table, manifest.partition)
+    now = state.tables.version("training_set", manifest.partition)
     yield f"data version {was}, " + ("as it is stored" if now == was else f"stored now: {now}")
+    if manifest.shift_since and manifest.fitted_until and manifest.tested_from:
+        yield (
+            f"holds the shift since {manifest.shift_since}: fitted until {manifest.fitted_until:%Y-%m-%d}, tested from "
+            f"{manifest.tested_from:%Y-%m-%d} on"
+        )
 
 
-def _partitions(product: ModelProduct, home: Home, manifest: Manifest, name: str) -> Iterator[str]:
+def _partitions(state: ProductState, manifest: Manifest, name: str) -> Iterator[str]:
     noted = {key.partition("/")[2]: was for key, was in manifest.input_versions.items() if key.startswith(f"{name}/")}
     if not noted:
         yield f"data versions {UNKNOWN}"
         return
     keys = sorted(noted)
     yield f"{len(keys)} partitions, {keys[0]} ({noted[keys[0]]}) to {keys[-1]} ({noted[keys[-1]]})"
-    changed = [
-        key
-        for key in keys
-        if not home.offline.has(f"{product.name}/{name}", key)
-        or home.offline.version(f"{product.name}/{name}", key) != noted[key]
-    ]
+    changed = [key for key in keys if not state.tables.has(name, key) or state.tables.version(name, key) != noted[key]]
     yield f"changed since: {', '.join(changed)}" if changed else "all as they are stored"
 
 
 def _raw(
-    product: ModelProduct, home: Home, manifest: Manifest, event: Callable[[str, str | None, int | None], Event | None]
+    state: ProductState, manifest: Manifest, event: Callable[[str, str | None, int | None], Event | None]
 ) -> Iterator[str]:
+    product = state.product
     window = product.period.window_before(manifest.partition, product.training_window)
     for period in (window[0], window[-1]) if window else ():
         found = event("raw", period.key, None)

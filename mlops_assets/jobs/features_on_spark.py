@@ -15,13 +15,13 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 
 from mlops_assets.data.stored_features import features_on_spark
 from mlops_assets.products.catalog import product_named
-from mlops_assets.stores.offline_store import OfflineStore
+from mlops_assets.state.workspace import Workspace
 
 
 def main(arguments: Sequence[str]) -> None:
     asked = _parser().parse_args(arguments)
     with open_dagster_pipes() as pipes:
-        rows, version = build(asked.product, asked.offline_store, asked.partition)
+        rows, version = build(asked.product, asked.state, asked.partition)
         pipes.log.info(f"{asked.product}/features {asked.partition}: {rows} rows, version {version}")
         if PipesContext.is_initialized() and pipes.is_asset_step:
             pipes.report_asset_materialization(
@@ -29,25 +29,25 @@ def main(arguments: Sequence[str]) -> None:
             )
 
 
-def build(product_name: str, offline_store: str, partition: str) -> tuple[int, str]:
-    """Reads the period's tables from the store, writes its features back; rows and data version of what was stored.
+def build(product_name: str, url: str, partition: str) -> tuple[int, str]:
+    """Reads the period's tables from the state, writes its features back; rows and data version of what was stored.
 
     master, memory and the rest are what `spark-submit` was given."""
     from pyspark.sql import SparkSession
 
-    product, store = product_named(product_name), OfflineStore(offline_store)
+    state = Workspace(url).of(product_named(product_name))
     session = SparkSession.builder.appName(f"{product_name} features {partition}").getOrCreate()
     try:
-        features = features_on_spark(session, product, store, partition)
+        features = features_on_spark(session, state, partition)
     finally:
         session.stop()
-    return features.height, store.write(f"{product.name}/features", partition, features)
+    return features.height, state.tables.write("features", partition, features)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Build the features of one period on Spark.")
     parser.add_argument("--product", required=True)
-    parser.add_argument("--offline-store", required=True, help="a folder, or s3://bucket/folder")
+    parser.add_argument("--state", required=True, help="the state: a folder, or s3://bucket/folder")
     parser.add_argument("--partition", required=True, help="key of the period")
     return parser
 

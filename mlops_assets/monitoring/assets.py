@@ -1,18 +1,20 @@
 """Assets of the monitoring pipeline: data drift, performance, decision, rework brief."""
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from mlops_assets.data.windows import periods_in_window
+from mlops_assets.drift.windows import periods_in_window
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, table
+from mlops_assets.records.decisions import BacktestRecord, DriftDecision, ReworkBrief
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
+from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, table
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
 
 GROUP = "monitoring"
+COMPARISONS_SHOWN = 12
 
 
 class ReportConfig(dg.Config):
@@ -22,9 +24,11 @@ class ReportConfig(dg.Config):
 
 
 class BacktestConfig(dg.Config):
-    """policies: drift policies to try beside the shipped one, each as `retrain=5,rework=10,cooldown=30d`."""
+    """policies: drift policies to try beside the shipped one, each as `retrain=5,rework=10,cooldown=30d`. answer_after:
+    periods after which development answers a rework, 0: never."""
 
     policies: list[str] = []
+    answer_after: int = 1
 
 
 def build_monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -41,7 +45,7 @@ def build_monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
 def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "data_drift",
+        DriftRecord.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"evidently", "polars"},
@@ -53,15 +57,15 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import drift_figure
         from mlops_assets.monitoring.render import render_drift
-        from mlops_assets.monitoring.run import DATA_DRIFT, read_drift
+        from mlops_assets.monitoring.run import read_drift
 
-        home = platform.open()
+        state = platform.state_of(product)
         key = context.partition_key
-        record = read_drift(product, home, key)
-        version = home.documents.save(product.name, DATA_DRIFT, key, record)
+        record = read_drift(state, key)
+        version = state.records.save(key, record)
         reading = record.reading
         if config.render_report:
-            render_drift(product, home, key)
+            render_drift(state, key)
         rows = [
             {
                 "feature": item.name,
@@ -82,13 +86,11 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
             "champion": record.model_version,
             "features": table(rows),
             "plot": picture(drift_figure(reading, product.drift)),
-            "Evidently report": _report_link(config, platform, product, "data_drift", key),
+            "Evidently report": _report_link(config, platform, product, DriftRecord.asset, key),
+            "drift (%)": reading.percent,
+            "prediction drift (%)": reading.prediction and reading.prediction.percent,
         }
-        if reading.percent is not None:
-            metadata["drift (%)"] = reading.percent
-        if reading.prediction is not None:
-            metadata["prediction drift (%)"] = reading.prediction.percent
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+        return materialized(metadata=metadata, version=version)
 
     return data_drift
 
@@ -96,7 +98,7 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
 def _performance(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "performance",
+        PerformanceRecord.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"evidently", "scikitlearn"},
@@ -107,24 +109,16 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ReportConfig, platform: Platform
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.render import render_performance
-        from mlops_assets.monitoring.run import PERFORMANCE, read_performance
+        from mlops_assets.monitoring.run import read_performance
 
-        home = platform.open()
+        state = platform.state_of(product)
         key = context.partition_key
-        record = read_performance(product, home, key)
-        version = home.documents.save(product.name, PERFORMANCE, key, record)
+        record = read_performance(state, key)
+        version = state.records.save(key, record)
         reading = record.reading
         if config.render_report:
-            render_performance(product, home, key)
-        numbers = {
-            product.metric: reading.value,
-            f"{product.metric} in the test report": reading.expected,
-            "lost (%)": reading.loss_percent,
-            "what the loss varies by itself (%)": reading.natural_percent,
-            f"{product.metric} of this period alone": reading.alone,
-            "label drift (%)": reading.label.percent if reading.label is not None else None,
-        }
-        return dg.MaterializeResult(
+            render_performance(state, key)
+        return materialized(
             metadata={
                 "state": reading.state.value,
                 "reason": reading.reason,
@@ -133,10 +127,15 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
                 "labelled rows": reading.labelled,
                 "periods pooled": reading.periods,
                 "acts": bool(reading.acts),
-                **{name: value for name, value in numbers.items() if value is not None},
-                "Evidently report": _report_link(config, platform, product, "performance", key),
+                product.metric: reading.value,
+                f"{product.metric} in the test report": reading.expected,
+                "lost (%)": reading.loss_percent,
+                "what the loss varies by itself (%)": reading.natural_percent,
+                f"{product.metric} of this period alone": reading.alone,
+                "label drift (%)": reading.label and reading.label.percent,
+                "Evidently report": _report_link(config, platform, product, PerformanceRecord.asset, key),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return performance
@@ -148,7 +147,7 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
 
     @product_asset(
         product,
-        "staleness",
+        StalenessRecord.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"scikitlearn", "polars"},
@@ -160,23 +159,18 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
     )
     def staleness(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import staleness_figure
-        from mlops_assets.monitoring.run import STALENESS, StalenessRecord, read_staleness
+        from mlops_assets.monitoring.run import read_staleness
+        from mlops_assets.records.readings import StalenessRecord
 
-        home = platform.open()
+        state = platform.state_of(product)
         key = context.partition_key
-        record = read_staleness(product, home, key)
-        version = home.documents.save(product.name, STALENESS, key, record)
+        record = read_staleness(state, key)
+        version = state.records.save(key, record)
         reading = record.reading
-        earlier = [name for name in home.documents.keys(product.name, STALENESS) if name <= key]
-        readings = {
-            name: home.documents.load(product.name, STALENESS, name, StalenessRecord).reading for name in earlier
-        }
-        measured = {name: item for name, item in readings.items() if item.percent is not None}
-        numbers = {
-            "a fresh model gains (%)": reading.percent,
-            f"{product.metric} of the champion": reading.champion,
-            f"{product.metric} of a fresh model": reading.challenger,
-        }
+        shown = [period.key for period in product.period.up_to(key, COMPARISONS_SHOWN * every)]
+        names = [name for name in state.records.keys(StalenessRecord, shown[0]) if name <= key] if shown else []
+        readings = dict(zip(names, state.records.load_all(StalenessRecord, names), strict=True))
+        measured = {name: item.reading for name, item in readings.items() if item.reading.percent is not None}
         metadata: dict[str, Any] = {
             "state": reading.state.value,
             "reason": reading.reason,
@@ -184,11 +178,13 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
             "recipe": record.recipe_version,
             "rows": reading.rows,
             "acts": bool(reading.acts),
-            **{name: value for name, value in numbers.items() if value is not None},
+            "a fresh model gains (%)": reading.percent,
+            f"{product.metric} of the champion": reading.champion,
+            f"{product.metric} of a fresh model": reading.challenger,
         }
         if measured:
             metadata["plot"] = picture(staleness_figure(measured, policy))
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+        return materialized(metadata=metadata, version=version)
 
     return staleness
 
@@ -198,23 +194,23 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
 
     @product_asset(
         product,
-        "drift_decision",
+        DriftDecision.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"json"},
         description=f"below {policy.watch:g} % none, to {policy.retrain:g} % watch, to {policy.rework:g} % retrain, above that "
         f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries the decision out.",
-        deps=[dep(product, name) for name in ("data_drift", "performance", "staleness")],
+        deps=[dep(product, name) for name in (DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)],
     )
     def drift_decision(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import decisions_figure
-        from mlops_assets.monitoring.run import DECISION, decide_period, decisions_before
+        from mlops_assets.monitoring.run import decide_period, decisions_before
 
-        home = platform.open()
+        state = platform.state_of(product)
         key = context.partition_key
-        decision = decide_period(product, home, key)
-        version = home.documents.save(product.name, DECISION, key, decision)
-        history = [*decisions_before(product, home, key), decision]
+        earlier = decisions_before(state, key)
+        decision = decide_period(state, key, earlier)
+        version = state.records.save(key, decision)
         metadata: dict[str, Any] = {
             "action": decision.action.value,
             "reason": decision.reason,
@@ -222,11 +218,10 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
             "features": ", ".join(decision.features) or "none",
             "champion": decision.model_version,
             "read from": dg.MetadataValue.json(dict(decision.read_from)),
-            "plot": picture(decisions_figure(history, policy)),
+            "plot": picture(decisions_figure([*earlier, decision], policy)),
+            "acted on (%)": decision.percent,
         }
-        if decision.percent is not None:
-            metadata["acted on (%)"] = decision.percent
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+        return materialized(metadata=metadata, version=version)
 
     return drift_decision
 
@@ -234,70 +229,63 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
 def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "rework_brief",
+        ReworkBrief.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"markdown", "mlflow"},
         description="Sends the champion back to development: what moved and since when; flags the version and notifies.",
-        deps=[dep(product, name) for name in ("drift_decision", "data_drift", "performance", "staleness")],
+        deps=[
+            dep(product, name)
+            for name in (DriftDecision.asset, DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)
+        ],
     )
     def rework_brief(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.monitoring.decision import Decision
         from mlops_assets.monitoring.load import serving_at_end
-        from mlops_assets.monitoring.rework import write_brief
-        from mlops_assets.monitoring.run import (
-            DATA_DRIFT,
-            DECISION,
-            PERFORMANCE,
-            STALENESS,
-            DriftRecord,
-            PerformanceRecord,
-            StalenessRecord,
-            decisions_before,
-            slices_that_fell,
-        )
-        from mlops_assets.stores.model_bundle import read_manifest
-        from mlops_assets.stores.model_registry import NEEDS_REWORK
+        from mlops_assets.monitoring.loop import send_back
+        from mlops_assets.monitoring.rework import as_markdown, write_brief
+        from mlops_assets.monitoring.run import decisions_before, slices_that_fell
+        from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
+        from mlops_assets.state.model_registry import NEEDS_REWORK
 
-        home = platform.open()
+        state = platform.state_of(product)
         key, name = context.partition_key, product.name
-        decision = home.documents.load(name, DECISION, key, Decision)
-        serving = read_manifest(Path(serving_at_end(product, home, key).bundle)).estimator
+        decision = state.records.load(DriftDecision, key)
+        serving = state.bundles.manifest(serving_at_end(state, key).version).estimator
         names = [candidate.name for candidate in product.candidates if candidate.estimator != serving]
         present = [candidate.name for candidate in product.candidates if candidate.estimator == serving]
         in_registry = tracking.registry().version_url(tracking.ui_url, name, decision.model_version)
         brief = write_brief(
             name,
             decision,
-            decisions_before(product, home, key),
-            home.documents.load(name, DATA_DRIFT, key, DriftRecord).reading,
-            home.documents.load(name, PERFORMANCE, key, PerformanceRecord).reading,
-            home.clock.now(),
-            staleness=home.documents.load(name, STALENESS, key, StalenessRecord).reading,
-            slices=slices_that_fell(product, home, key),
+            decisions_before(state, key),
+            state.records.load(DriftRecord, key).reading,
+            state.records.load(PerformanceRecord, key).reading,
+            state.clock.now(),
+            staleness=state.records.load(StalenessRecord, key).reading,
+            slices=slices_that_fell(state, key),
             candidates=[present[0] if present else serving, *names],
             links={
-                "drift report": platform.report_url(name, DATA_DRIFT, key),
-                "performance report": platform.report_url(name, PERFORMANCE, key),
+                "drift report": platform.report_url(name, DriftRecord.asset, key),
+                "performance report": platform.report_url(name, PerformanceRecord.asset, key),
                 "version in MLflow": in_registry,
             },
         )
-        version = home.documents.save(name, "rework_brief", key, brief)
-        home.ledger.flag_for_rework(name, brief.model_version, brief.flagged_at, brief.reason)
+        version = state.records.save(key, brief)
+        send_back(state, decision)
         tracking.registry().tag_version(name, brief.model_version, NEEDS_REWORK, brief.reason)
         notified = notifier.notify(
             title=f"{name}: version {brief.model_version} needs rework", text=brief.reason, product=name
         )
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
-                "brief": dg.MetadataValue.md(brief.as_markdown()),
+                "brief": dg.MetadataValue.md(as_markdown(brief)),
                 "version": brief.model_version,
                 "notification": notified,
                 "MLflow version": dg.MetadataValue.url(in_registry),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return rework_brief
@@ -306,14 +294,14 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
 def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "backtest",
+        BacktestRecord.asset,
         GROUP,
         build_monitoring_assets,
         kinds={"polars", "scikitlearn"},
         description="Drift policies replayed over the recorded periods, beside never and always retraining. Nothing that "
         "serves is touched; the shipped policy gives the recorded decisions, unless people stepped in.",
         partitioned=False,
-        deps=[dg.AssetDep(key_of(product, name)) for name in ("drift_decision", "features", "labels")],
+        deps=[dg.AssetDep(key_of(product, name)) for name in (DriftDecision.asset, "features", "labels")],
     )
     def backtest(
         context: dg.AssetExecutionContext, config: BacktestConfig, platform: Platform
@@ -321,16 +309,16 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.monitoring.backtest import compare, run_backtests
         from mlops_assets.monitoring.plots import backtest_figure
 
-        home = platform.open()
-        results = run_backtests(product, home, config.policies, context.log.info)
-        version = home.documents.save(product.name, "backtest", "latest", results)
-        return dg.MaterializeResult(
+        state = platform.state_of(product)
+        results = run_backtests(state, config.policies, context.log.info, config.answer_after or None)
+        version = state.records.save("latest", BacktestRecord(tuple(results)))
+        return materialized(
             metadata={
                 "plans": table(compare(results)),
                 "plot": picture(backtest_figure(results, product.drift)),
                 "periods": len(results[0].periods),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return backtest

@@ -7,40 +7,14 @@ from itertools import islice, takewhile
 
 import msgspec
 
-from mlops_assets.monitoring.drift import DriftReading
-from mlops_assets.monitoring.performance import PerformanceReading
-from mlops_assets.monitoring.staleness import StalenessReading
 from mlops_assets.products.policy import Action, DriftPolicy
+from mlops_assets.products.task import METRICS
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftReading, PerformanceReading, StalenessReading
 
 SERIOUSNESS = (Action.INCONCLUSIVE, Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)
 ROUNDING = 0.5  # percent: readings are rounded to whole percent before they meet the bands
 YEAR = timedelta(days=365)
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What is done about a period, the reading it rests on, and the sentence that says why.
-
-    percent, low, high: the percent acted on. features: those that caused it. reading: this period's own reading of data
-    drift, band: its action before any patience. by_feature: this period's percent of every feature that acts, for the
-    next period to compare with. model_loss: percent of the primary metric lost, 0 where the loss does not act, None without
-    a conclusive performance reading. fresh_gain: percent that a fresh model would gain, None where it was not measured.
-    read_from: data version of every reading it rests on, by asset.
-    """
-
-    period: str
-    action: Action
-    percent: float | None
-    low: float | None
-    high: float | None
-    features: tuple[str, ...]
-    reason: str
-    band: Action
-    reading: float | None
-    by_feature: tuple[tuple[str, float], ...]
-    model_version: int
-    model_loss: float | None = None
-    fresh_gain: float | None = None
-    read_from: tuple[tuple[str, str], ...] = ()
 
 
 class _Proposal(msgspec.Struct, frozen=True):
@@ -52,6 +26,7 @@ class _Proposal(msgspec.Struct, frozen=True):
     high: float | None
     features: tuple[str, ...]
     reason: str
+    since: str = ""
 
 
 def decide(
@@ -59,7 +34,7 @@ def decide(
     period: str,
     drift: DriftReading,
     performance: PerformanceReading | None,
-    history: Sequence[Decision],
+    history: Sequence[DriftDecision],
     policy: DriftPolicy,
     now: datetime,
     retrained_at: Sequence[datetime],
@@ -69,13 +44,14 @@ def decide(
     trained_until: datetime | None = None,
     read_from: Mapping[str, str] | None = None,
     periods_in_window: int = 1,
-) -> Decision:
+    newest_learnable: str = "",
+) -> DriftDecision:
     """Decide what to do about `period`, read against model version `model_version`.
 
     history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
     the version is flagged and no new recipe has left development. trained_until: the champion saw nothing later.
-    periods_in_window: windows of fewer than so many periods apart share rows, so they do not confirm each other. The
-    rules, in this order:
+    periods_in_window: windows of fewer than so many periods apart share rows, so they do not confirm each other.
+    newest_learnable: a shift that began in a later period cannot be learned yet; "": any can. The rules, in this order:
 
     1. Data drift asks for what `agreeing_periods` of the last `of_periods` readings of one feature agree on: the smallest of
        those that agree.
@@ -86,17 +62,21 @@ def decide(
     5. Age asks for a retraining where the champion saw nothing, and none was asked for, for `max_age`.
     6. The most serious of them wins, the first of equals.
     7. A flag for rework stops every further action until a new recipe leaves development.
-    8. Cooldown and the yearly budget turn a retraining into a watch; they never hold back a rework.
+    8. Cooldown and the yearly budget turn a retraining into a watch, and so does a shift that cannot be learned yet: the
+       retraining would not hold it, and a second one would follow. None of them holds back a rework.
     """
+    champions_own = list(takewhile(lambda past: past.model_version == model_version, reversed(history)))[::-1]
     proposals = [
-        _ask_data(drift, history, policy, model_version, periods_in_window),
-        *_ask_model(performance, policy),
+        _ask_data(period, drift, champions_own, policy, periods_in_window),
+        *_ask_model(period, performance, champions_own, policy),
         *_ask_staleness(staleness),
         *_ask_age(trained_until, policy, now, retrained_at),
     ]
     chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))
     held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
-    return Decision(
+    if not held_back and chosen.action is Action.RETRAIN and newest_learnable and chosen.since > newest_learnable:
+        held_back = f"waits until more of the shift since {chosen.since} is known: a version could not learn it yet"
+    return DriftDecision(
         period=period,
         action=Action.WATCH if held_back else chosen.action,
         percent=chosen.percent,
@@ -111,7 +91,32 @@ def decide(
         model_loss=_loss(performance),
         fresh_gain=staleness.percent if staleness is not None else None,
         read_from=tuple(sorted((read_from or {}).items())),
+        alone_loss=_alone_loss(performance),
+        since=chosen.since if _is_serious(chosen.action) else "",
     )
+
+
+def onset(readings: Sequence[tuple[str, float]], percent: float) -> str:
+    """First period of a shift of `percent` that lasts until now: the start of the stretch that exceeds half of it most.
+
+    readings: period and percent read in it, oldest first. It is the likeliest start of a step from 0 to `percent` in
+    readings with noise (Hinkley 1970, Biometrika 57). "" where no stretch up to now exceeds it."""
+    excess, most, since = 0.0, 0.0, ""
+    for period, read in reversed(readings):
+        excess += read - percent / 2
+        if excess > most:
+            most, since = excess, period
+    return since
+
+
+def whole_since(readings: Sequence[tuple[str, float]], percent: float, low: float) -> str:
+    """First period that lies wholly after the onset.
+
+    low: lower end of the newest reading's interval. Where less moved in the period of the onset, the shift began within it.
+    Windows of which a part lies before the shift tell a reference less than moves now, so they do not count as learned."""
+    since = onset(readings, percent)
+    begun = [(period, read) for period, read in readings if period >= since] if since else []
+    return begun[1][0] if len(begun) > 1 and begun[0][1] < low else since
 
 
 def band_of(percent: float, policy: DriftPolicy) -> Action:
@@ -120,16 +125,25 @@ def band_of(percent: float, policy: DriftPolicy) -> Action:
 
 
 def _ask_data(
-    drift: DriftReading, history: Sequence[Decision], policy: DriftPolicy, model_version: int, periods_in_window: int
+    period: str,
+    drift: DriftReading,
+    champions_own: Sequence[DriftDecision],
+    policy: DriftPolicy,
+    periods_in_window: int,
 ) -> _Proposal:
     if drift.percent is None or drift.low is None or drift.high is None:
         return _Proposal(Action.INCONCLUSIVE, None, None, None, (), f"inconclusive: {drift.reason}")
     now = _acting(drift)
-    agreed = _agreed(now, history, policy, model_version, periods_in_window)
+    agreed = _agreed(now, champions_own, policy, periods_in_window)
     name = max(agreed, key=lambda feature: agreed[feature], default="")
     confirmed = band_of(agreed.get(name, 0.0), policy)
     if _is_serious(confirmed):
-        return _ask_with_confirmation(drift, name, agreed, policy)
+        earlier = [
+            (past.period, dict(past.by_feature).get(name, 0.0)) for past in champions_own if past.reading is not None
+        ]
+        low = next(feature.low for feature in drift.features if feature.name == name)
+        since = whole_since([*earlier, (period, now[name])], agreed[name], low)
+        return _ask_with_confirmation(drift, name, agreed, policy, since)
 
     band = band_of(drift.percent, policy)
     if band is Action.NONE:
@@ -141,7 +155,7 @@ def _ask_data(
 
 
 def _ask_with_confirmation(
-    drift: DriftReading, name: str, agreed: Mapping[str, float], policy: DriftPolicy
+    drift: DriftReading, name: str, agreed: Mapping[str, float], policy: DriftPolicy, since: str
 ) -> _Proposal:
     """Act on the smaller reading of `name`, with the width of this period's interval."""
     percent = agreed[name]
@@ -152,10 +166,12 @@ def _ask_with_confirmation(
     action = _supported(band, low, policy)
     reason = f"{percent:.1f} % of rows moved in {name} ({low:.1f} to {high:.1f}), {_band_text(band, policy)}"
     reason += f", confirmed by {_needed_periods(policy)}{_stepped_down(band, action)}"
-    return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason)
+    return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason, since)
 
 
-def _ask_model(performance: PerformanceReading | None, policy: DriftPolicy) -> tuple[_Proposal, ...]:
+def _ask_model(
+    period: str, performance: PerformanceReading | None, champions_own: Sequence[DriftDecision], policy: DriftPolicy
+) -> tuple[_Proposal, ...]:
     """Nothing where there is no loss that acts."""
     if performance is None or not performance.acts:
         return ()
@@ -169,7 +185,9 @@ def _ask_model(performance: PerformanceReading | None, policy: DriftPolicy) -> t
         return (_Proposal(Action.WATCH, loss, low, high, (), reason),)
     action = _supported(band, low, policy)
     pooled = "" if performance.periods == 1 else f", pooled over {performance.periods} periods"
-    return (_Proposal(action, loss, low, high, (), f"{text}{pooled}{_stepped_down(band, action)}"),)
+    losses = [(past.period, past.alone_loss) for past in champions_own] + [(period, _alone_loss(performance))]
+    since = onset([(name, lost) for name, lost in losses if lost is not None], loss)
+    return (_Proposal(action, loss, low, high, (), f"{text}{pooled}{_stepped_down(band, action)}", since),)
 
 
 def _ask_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
@@ -198,6 +216,12 @@ def _loss(performance: PerformanceReading | None) -> float | None:
     return performance.loss_percent if performance.acts else 0.0
 
 
+def _alone_loss(performance: PerformanceReading | None) -> float | None:
+    if performance is None or performance.alone is None or performance.expected == 0:
+        return None
+    return -100 * METRICS[performance.metric].gain(performance.alone, performance.expected) / abs(performance.expected)
+
+
 def _what_holds_back(
     action: Action, policy: DriftPolicy, now: datetime, retrained_at: Sequence[datetime], awaiting_rework: bool
 ) -> str:
@@ -220,19 +244,14 @@ def _acting(drift: DriftReading) -> dict[str, float]:
 
 
 def _agreed(
-    now: Mapping[str, float],
-    history: Sequence[Decision],
-    policy: DriftPolicy,
-    model_version: int,
-    periods_in_window: int,
+    now: Mapping[str, float], champions_own: Sequence[DriftDecision], policy: DriftPolicy, periods_in_window: int
 ) -> dict[str, float]:
     """Per feature the `agreeing_periods`-largest of its last `of_periods` readings, if this one is among those that agree;
     0 while there are fewer readings than have to agree.
 
     An inconclusive period holds no reading and is passed over; a reading of another model version had another reference
     and ends the count."""
-    same_version = takewhile(lambda past: past.model_version == model_version, reversed(history))
-    apart = islice(same_version, periods_in_window - 1, None, periods_in_window)
+    apart = islice(reversed(champions_own), periods_in_window - 1, None, periods_in_window)
     readings = [dict(past.by_feature) for past in apart if past.reading is not None]
     needed = policy.agreeing_periods
     looked_at = readings[: max(policy.of_periods, needed) - 1]

@@ -1,54 +1,18 @@
 """Model drift: how much of the primary metric the champion lost against its own test report, once labels arrived."""
 
 import math
-from enum import StrEnum
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from mlops_assets.errors import NothingToLearnFrom
-from mlops_assets.monitoring.drift import FeatureReading
 from mlops_assets.products.task import METRICS, Task
-from mlops_assets.training.metrics import Array, score_with_interval
+from mlops_assets.records.readings import PerformanceReading, PerformanceState
+from mlops_assets.training.bootstrap import score_with_interval
+from mlops_assets.training.metrics import Array
 
 SPREADS_TO_EXCEED = 2  # of the metric's natural variation between windows
-
-
-class PerformanceState(StrEnum):
-    CONCLUSIVE = "conclusive"
-    INCONCLUSIVE = "inconclusive"
-    NO_LABELS = "no_labels"
-
-
-class PerformanceReading(msgspec.Struct, frozen=True):
-    """The champion's score on one window with its interval, and the percent it lost against its test report.
-
-    value, low, high, expected: in the metric's unit. loss_*: percent of `expected`, negative when the score got better;
-    None when it does not exist. spread_percent: how much the metric of one period varies by itself. natural_percent: how
-    much the loss does, over the `periods` pooled and those of the test. acts: the interval excludes zero and the loss
-    exceeds twice that. alone: the score of the newest period by itself. label: percent of rows whose outcome moved from the
-    training window, shown and not acted on.
-    """
-
-    state: PerformanceState
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    expected: float
-    loss_percent: float | None
-    loss_low: float | None
-    loss_high: float | None
-    spread_percent: float
-    acts: bool
-    rows: int
-    labelled: int
-    reason: str
-    periods: int = 1
-    natural_percent: float = 0.0
-    alone: float | None = None
-    label: FeatureReading | None = None
 
 
 def measure_performance(

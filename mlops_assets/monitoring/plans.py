@@ -13,12 +13,20 @@ from mlops_assets.products.product import ModelProduct
 @dataclass(frozen=True)
 class Plan:
     """When to retrain: as `policy` decides, or by calendar. every: periods between retrainings, 0: never. first: periods
-    before the first of them, None: `every`."""
+    before the first of them, None: `every`. answer_after: periods after which development answers a rework, from 1, with
+    the partition that follows; None: never."""
 
     name: str
     policy: DriftPolicy
     every: int | None = None
     first: int | None = None
+    answer_after: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.answer_after is not None and self.answer_after < 1:
+            raise DeclarationError(
+                f"answer_after {self.answer_after}: development answers after 1 period or more, or never (None)."
+            )
 
     def is_due(self, lived: int) -> bool:
         """Whether the calendar retrains after the `lived`-th period, counted from 1."""
@@ -28,10 +36,15 @@ class Plan:
         return since_first >= 0 and since_first % self.every == 0
 
 
-def plans_of(product: ModelProduct, policies: Sequence[str]) -> list[Plan]:
+def plans_of(product: ModelProduct, policies: Sequence[str], answer_after: int | None = 1) -> list[Plan]:
     """The shipped policy, each policy asked for, and the two ends: never, and every period."""
-    asked = [Plan(text, parse_policy(product.drift, text)) for text in policies]
-    return [Plan("shipped", product.drift), *asked, calendar(product, "never", 0), calendar(product, "every period", 1)]
+    asked = [Plan(text, parse_policy(product.drift, text), answer_after=answer_after) for text in policies]
+    return [
+        Plan("shipped", product.drift, answer_after=answer_after),
+        *asked,
+        calendar(product, "never", 0),
+        calendar(product, "every period", 1),
+    ]
 
 
 def calendar(product: ModelProduct, name: str, every: int, first: int | None = None) -> Plan:

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlops_assets.monitoring.backtest import Backtest
-from mlops_assets.monitoring.decision import Decision
-from mlops_assets.monitoring.drift import DriftReading
-from mlops_assets.monitoring.staleness import StalenessReading
 from mlops_assets.products.policy import DriftPolicy
+from mlops_assets.records.decisions import Backtest, DriftDecision
+from mlops_assets.records.readings import DriftReading, StalenessReading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +57,7 @@ def staleness_figure(readings: Mapping[str, StalenessReading], policy: DriftPoli
     return figure
 
 
-def decisions_figure(decisions: list[Decision], policy: DriftPolicy) -> "Figure":
+def decisions_figure(decisions: list[DriftDecision], policy: DriftPolicy) -> "Figure":
     """Readings of the periods so far over the bands, coloured by the action taken."""
     from matplotlib.figure import Figure
 

@@ -1,41 +1,28 @@
-"""Renders the Evidently reports of a period into the home, where the API serves them."""
+"""Renders the Evidently reports of a period into the state, from where the API serves them."""
 
-from pathlib import Path
-
-import polars as pl
-
-from mlops_assets.data.windows import current_keys
-from mlops_assets.monitoring.load import scored_with_labels, serving_at_end
+from mlops_assets.drift.windows import current_keys
+from mlops_assets.monitoring.load import learned_from, scored_with_labels, serving_at_end
 from mlops_assets.monitoring.reports import render_drift_report, render_performance_report
-from mlops_assets.monitoring.run import DATA_DRIFT, PERFORMANCE, DriftRecord, PerformanceRecord
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import read_manifest
-from mlops_assets.training.split import FIT, SPLIT
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord
+from mlops_assets.state.workspace import ProductState
 
 
-def render_drift(product: ModelProduct, home: Home, key: str) -> Path:
-    """The data drift report of a period whose reading is stored."""
-    champion = serving_at_end(product, home, key)
-    reference = home.offline.scan(f"{product.name}/training_set", [champion.partition]).filter(pl.col(SPLIT) == FIT)
-    current = home.offline.scan(f"{product.name}/features", current_keys(product, key))
-    reading = home.documents.load(product.name, DATA_DRIFT, key, DriftRecord).reading
-    path = report_path(home, product.name, DATA_DRIFT, key)
-    render_drift_report(reference, current, product, reading, str(path))
-    return path
+def render_drift(state: ProductState, key: str) -> str:
+    """The address of the data drift report of a period whose reading is stored."""
+    product = state.product
+    champion = serving_at_end(state, key)
+    current = state.tables.scan("features", current_keys(product, key))
+    reading = state.records.load(DriftRecord, key).reading
+    with state.reports.replacing(DriftRecord.asset, key) as path:
+        render_drift_report(learned_from(state, champion), current, product, reading, str(path))
+    return state.reports.address(DriftRecord.asset, key)
 
 
-def render_performance(product: ModelProduct, home: Home, key: str) -> Path:
-    """The classification or regression report of a period whose labels arrived."""
-    champion = serving_at_end(product, home, key)
-    scored = scored_with_labels(product, home, key, read_manifest(Path(champion.bundle)))
-    reading = home.documents.load(product.name, PERFORMANCE, key, PerformanceRecord).reading
-    path = report_path(home, product.name, PERFORMANCE, key)
-    render_performance_report(scored, None, product, reading, str(path))
-    return path
-
-
-def report_path(home: Home, product: str, asset: str, key: str) -> Path:
-    path = home.reports / product / asset / f"{key}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def render_performance(state: ProductState, key: str) -> str:
+    """The address of the classification or regression report of a period whose labels arrived."""
+    champion = serving_at_end(state, key)
+    scored = scored_with_labels(state, key, state.bundles.manifest(champion.version))
+    reading = state.records.load(PerformanceRecord, key).reading
+    with state.reports.replacing(PerformanceRecord.asset, key) as path:
+        render_performance_report(scored, None, state.product, reading, str(path))
+    return state.reports.address(PerformanceRecord.asset, key)

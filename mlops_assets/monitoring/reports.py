@@ -6,14 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from mlops_assets.data.profile import Table
+from mlops_assets.drift.profile import Table
 from mlops_assets.monitoring.decision import band_of
-from mlops_assets.monitoring.drift import DriftReading
-from mlops_assets.monitoring.performance import PerformanceReading
 from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
+from mlops_assets.records.readings import DriftReading, PerformanceReading
 from mlops_assets.testing.evidently_page import dataset, evidently, number, outcomes, panel, quality, sample, write_page
 
 

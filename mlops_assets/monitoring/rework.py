@@ -3,83 +3,16 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import msgspec
-
-from mlops_assets.monitoring.decision import Decision
-from mlops_assets.monitoring.drift import DriftReading
-from mlops_assets.monitoring.performance import PerformanceReading
-from mlops_assets.monitoring.staleness import StalenessReading
+from mlops_assets.records.decisions import DriftDecision, Moved, ReworkBrief, SliceFall
+from mlops_assets.records.readings import DriftReading, PerformanceReading, StalenessReading
 
 SHOWN = 5  # slices and features that are named
 
 
-class Moved(msgspec.Struct, frozen=True):
-    feature: str
-    percent: float
-    low: float
-    high: float
-
-
-class SliceFall(msgspec.Struct, frozen=True):
-    """A slice on which the champion scores worse than in its test. lost_percent: of its score then."""
-
-    feature: str
-    category: str
-    rows: int
-    then: float
-    now: float
-    lost_percent: float
-
-
-class ReworkBrief(msgspec.Struct, frozen=True):
-    """Why a version goes back to development. since: first of the consecutive periods that asked for a retraining or more.
-
-    slices: where performance fell most. experiments: what the readings suggest to try. links: where to look, by name.
-    """
-
-    product: str
-    period: str
-    model_version: int
-    flagged_at: datetime
-    reason: str
-    since: str
-    moved: tuple[Moved, ...]
-    performance: str
-    slices: tuple[SliceFall, ...] = ()
-    experiments: tuple[str, ...] = ()
-    links: tuple[tuple[str, str], ...] = ()
-
-    def as_markdown(self) -> str:
-        moved = "\n".join(
-            f"| {item.feature} | {item.percent:.1f} | {item.low:.1f} to {item.high:.1f} |" for item in self.moved
-        )
-        fell = "\n".join(
-            f"| {item.feature} = {item.category} | {item.rows:,} | {item.then:.4g} | {item.now:.4g} | {item.lost_percent:.1f} |"
-            for item in self.slices
-        )
-        parts = [
-            f"## Rework {self.product}, version {self.model_version}",
-            f"{self.reason}, since {self.since}.",
-            f"| feature | % of rows moved | interval |\n|---|---|---|\n{moved or '| none | | |'}",
-            f"Performance: {self.performance}.",
-        ]
-        if fell:
-            parts.append(f"| slice | rows | in its test | now | % lost |\n|---|---|---|---|---|\n{fell}")
-        if self.experiments:
-            parts.append("To try:\n\n" + "\n".join(f"- {item}" for item in self.experiments))
-        parts.append(
-            f"Automatic retraining is off. To clear the flag, materialise `{self.product}/experiment` and "
-            f"`{self.product}/recipe`, then the partition after {self.period} from `training_set` to `deployment`."
-        )
-        if self.links:
-            parts.append(" · ".join(f"[{name}]({address})" for name, address in self.links))
-        return "\n\n".join(parts)
-
-
 def write_brief(
     product: str,
-    decision: Decision,
-    history: list[Decision],
+    decision: DriftDecision,
+    history: list[DriftDecision],
     drift: DriftReading,
     performance: PerformanceReading,
     at: datetime,
@@ -111,6 +44,33 @@ def write_brief(
         tuple(_to_try(found, worst, staleness, candidates)),
         tuple((links or {}).items()),
     )
+
+
+def as_markdown(brief: ReworkBrief) -> str:
+    moved = "\n".join(
+        f"| {item.feature} | {item.percent:.1f} | {item.low:.1f} to {item.high:.1f} |" for item in brief.moved
+    )
+    fell = "\n".join(
+        f"| {item.feature} = {item.category} | {item.rows:,} | {item.then:.4g} | {item.now:.4g} | {item.lost_percent:.1f} |"
+        for item in brief.slices
+    )
+    parts = [
+        f"## Rework {brief.product}, version {brief.model_version}",
+        f"{brief.reason}, since {brief.since}.",
+        f"| feature | % of rows moved | interval |\n|---|---|---|\n{moved or '| none | | |'}",
+        f"Performance: {brief.performance}.",
+    ]
+    if fell:
+        parts.append(f"| slice | rows | in its test | now | % lost |\n|---|---|---|---|---|\n{fell}")
+    if brief.experiments:
+        parts.append("To try:\n\n" + "\n".join(f"- {item}" for item in brief.experiments))
+    parts.append(
+        f"Automatic retraining is off. To clear the flag, materialise `{brief.product}/experiment` and "
+        f"`{brief.product}/recipe`, then the partition after {brief.period} from `training_set` to `deployment`."
+    )
+    if brief.links:
+        parts.append(" · ".join(f"[{name}]({address})" for name, address in brief.links))
+    return "\n\n".join(parts)
 
 
 def _to_try(

@@ -6,46 +6,18 @@ those periods, paired. Drift says that something moved; this says whether retrai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-import msgspec
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.task import METRICS, Task
-from mlops_assets.training.metrics import RESAMPLES, Array, draw_days, rows_by_day, score
+from mlops_assets.records.readings import StalenessReading, StalenessState
+from mlops_assets.training.bootstrap import RESAMPLES, scores_of_samples
+from mlops_assets.training.metrics import Array, mean_score
 
 CONFIDENCE = 0.95
 MIN_RESAMPLES = RESAMPLES // 2  # fewer that can be scored make no interval
-
-
-class StalenessState(StrEnum):
-    CONCLUSIVE = "conclusive"
-    INCONCLUSIVE = "inconclusive"
-    NOT_DUE = "not_due"
-
-
-class StalenessReading(msgspec.Struct, frozen=True):
-    """Percent of the primary metric that a fresh model gains over the champion, with its interval.
-
-    percent, low, high: None unless conclusive; negative where the champion is better. acts: the interval lies above zero
-    and the gain reaches the policy's `stale`. periods: those compared on; trained_before: the challenger saw nothing later.
-    """
-
-    state: StalenessState
-    metric: str
-    percent: float | None
-    low: float | None
-    high: float | None
-    acts: bool
-    reason: str
-    periods: tuple[str, ...] = ()
-    rows: int = 0
-    champion: float | None = None
-    challenger: float | None = None
-    trained_before: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,28 +49,29 @@ def measure_staleness(
 
     Scores are compared within a period and then averaged, so that a change of the outcome's rate between periods is not
     taken for skill. stale: percent from which it acts. Percentile bootstrap over day blocks (Efron & Tibshirani 1993)."""
-    rows = sum(len(item.labels) for item in periods)
+    lengths = [len(item.labels) for item in periods]
+    rows = sum(lengths)
     if rows < max(1, min_rows):
         return without_reading(
             StalenessState.INCONCLUSIVE, metric, f"{rows} labelled rows to compare on, the policy asks for {min_rows}"
         )
+    labels, old, new = (
+        np.concatenate([getattr(item, name) for item in periods]) for name in ("labels", "champion", "challenger")
+    )
+    days, groups = pl.concat([item.days for item in periods]), np.repeat(np.arange(len(periods)), lengths)
     try:
-        champion, challenger = _mean_scores(periods, task, metric, [slice(None)] * len(periods))
+        champion, challenger = (mean_score(metric, task, labels, scores, groups) for scores in (old, new))
     except NothingToLearnFrom as nothing:
         return without_reading(StalenessState.INCONCLUSIVE, metric, str(nothing))
     if champion == 0:
         return without_reading(
             StalenessState.INCONCLUSIVE, metric, f"the champion's {metric} is 0: no percent of it exists"
         )
-    gains = []
-    draw = np.random.default_rng(seed)
-    by_day = [rows_by_day(item.days) for item in periods]
-    for _ in range(RESAMPLES):
-        try:
-            old, new = _mean_scores(periods, task, metric, [draw_days(of_days, draw) for of_days in by_day])
-        except NothingToLearnFrom:
-            continue  # a sample of days with one outcome only has no ranking
-        gains.append(METRICS[metric].gain(new, old))
+    worse, better = (
+        scores_of_samples(metric, task, labels, scores, days, seed, groups=groups) for scores in (old, new)
+    )
+    gains = METRICS[metric].sign * (better - worse)
+    gains = gains[~np.isnan(gains)]
     if len(gains) < MIN_RESAMPLES:
         return without_reading(
             StalenessState.INCONCLUSIVE,
@@ -124,18 +97,6 @@ def measure_staleness(
         challenger,
         trained_before,
     )
-
-
-def _mean_scores(
-    periods: Sequence[PeriodScores], task: Task, metric: str, rows_of: Sequence[slice | NDArray[np.int64]]
-) -> tuple[float, float]:
-    """Mean score of champion and challenger over the periods, each on its own `rows_of`."""
-    found = []
-    for item, rows in zip(periods, rows_of, strict=True):
-        labels = item.labels[rows]
-        found.append([score(metric, task, labels, side[rows]) for side in (item.champion, item.challenger)])
-    old, new = np.mean(found, axis=0)
-    return float(old), float(new)
 
 
 def _reason(metric: str, percent: float, low: float, high: float, stale: float, periods: int) -> str:

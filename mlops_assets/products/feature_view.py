@@ -7,13 +7,11 @@ Both are Narwhals expressions, so that Polars and Spark run the same definition.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import narwhals as nw
 
@@ -24,6 +22,19 @@ CREATED_TIME = "created_time"  # column of a lookup table: when it was learned
 
 Tables = Mapping[str, nw.LazyFrame[Any]]
 Lookup = Callable[[Tables], nw.LazyFrame[Any]]
+Step = Literal["1m", "1h", "1d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trailing:
+    """The lookup of a trailing view: what it sums, by which key and over how long. `features/trailing.py` makes its table."""
+
+    rows: Callable[[Tables], nw.LazyFrame[Any]]
+    key: tuple[str, ...]
+    window: timedelta
+    sums: tuple[str, ...]
+    values: tuple[nw.Expr, ...]
+    step: Step
 
 
 class FeatureKind(StrEnum):
@@ -56,7 +67,8 @@ class FeatureView:
     """A group of features with one key and one time to live.
 
     lookup: None for a request view, else a function from the source's tables (periods within `lookback` of the rows)
-        to a frame with the `key` columns, `event_time`, `created_time` and one column per feature.
+        to a frame with the `key` columns, `event_time`, `created_time` and one column per feature; or what `trailing_view`
+        makes.
     intermediate: named expressions over the request's columns that the features use; computed once, not kept.
     time_to_live: a value whose event is older than this when the row's event happens is null.
     """
@@ -64,7 +76,7 @@ class FeatureView:
     name: str
     features: tuple[Feature, ...]
     key: tuple[str, ...] = ()
-    lookup: Lookup | None = None
+    lookup: Lookup | Trailing | None = None
     time_to_live: timedelta | None = None
     lookback: timedelta = timedelta(0)
     description: str = ""
@@ -90,42 +102,3 @@ class FeatureView:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
-
-    def fingerprint(self) -> str:
-        """Changes when the definition does: names, kinds, key, time to live, and the source text of the lookup with
-        the functions and values of its module, or of where it was made, that it uses."""
-        lookup = "\n".join(_declared(self.lookup)) if self.lookup else ""
-        facts = [self.name, *self.key, str(self.time_to_live), str(self.lookback), lookup]
-        facts += [f"{f.name}|{f.kind}|{f.expression!r}" for f in self.features]
-        facts += [f"{name}={expression!r}" for name, expression in self.intermediate]
-        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-
-
-@runtime_checkable
-class Parametrised(Protocol):
-    """A lookup that is not a function, but made of what it declares."""
-
-    @property
-    def declaration(self) -> tuple[object, ...]: ...
-
-
-def _declared(lookup: Lookup) -> list[str]:
-    parts = lookup.declaration if isinstance(lookup, Parametrised) else (lookup,)
-    seen: dict[str, None] = {}
-    return [text for part in parts for text in (_sources(part, seen) if callable(part) else [repr(part)])]
-
-
-def _sources(function: Callable[..., object], seen: dict[str, None]) -> list[str]:
-    """Source text of the function, and what it reaches in its own module or was made with, each once."""
-    found = [inspect.getsource(function)]
-    bare = inspect.unwrap(function)
-    held = {name: bare.__globals__.get(name) for name in bare.__code__.co_names}
-    for name, used in {**held, **inspect.getclosurevars(bare).nonlocals}.items():
-        if name in seen or used is None:
-            continue
-        seen[name] = None
-        if inspect.isfunction(used) and used.__module__ == function.__module__:
-            found += _sources(used, seen)
-        elif isinstance(used, nw.Expr | int | float | str | tuple | timedelta):
-            found.append(f"{name}={used!r}")
-    return found

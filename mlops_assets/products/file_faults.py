@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
 
-from mlops_assets.products.files_found import read_bytes
+from mlops_assets.addresses import reason
+from mlops_assets.products.files_found import open_bytes
 from mlops_assets.products.source import Table
 from mlops_assets.products.typed_rows import unfit
 
@@ -14,70 +15,171 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SHOWN = 3
+_PART_BYTES = 8_000_000
+_LONGEST_LINE = 1_000_000  # bytes
+_MOST_COLUMNS = 10_000
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def explain(
-    path: str, error: Exception, table: Table | None = None, rows: pl.LazyFrame | None = None, zone: str | None = None
+    path: str,
+    error: BaseException,
+    table: Table | None = None,
+    rows: pl.LazyFrame | None = None,
+    zone: str | None = None,
+    separator: str = ",",
 ) -> str:
     """rows: of the file as it was written, to find the cells that do not fit."""
     ending = path.rpartition(".")[-1].lower()
     if ending == "parquet":
-        fault = f"is no whole Parquet file, or a damaged one ({_first_line(error)}). Deliver it again"
+        fault = f"is no whole Parquet file, or a damaged one ({reason(error, lines=1)}). Deliver it again"
         return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone) or fault}."
-    content = read_bytes(path)
-    if wrong := _wrong_encoding(content):
-        return f"{path} {wrong}."
-    if ending == "csv" and (broken := broken_lines(path, content)):
-        return broken
-    if ending in ("ndjson", "jsonl", "json") and (broken := _broken_json(content, ending)):
-        return f"{path} {broken}."
-    return f"{path} {_cells(table, rows, zone) or f'cannot be read: {_first_line(error)}'}."
+    broken = broken_lines(path, separator) if ending == "csv" else broken_json(path, ending)
+    return broken or f"{path} {_cells(table, rows, zone) or f'cannot be read: {reason(error, lines=1)}'}."
 
 
-def broken_lines(path: str, content: bytes | None = None) -> str:
-    """Lines of a CSV with more or fewer fields than its header, "" if there are none. Polars fills short ones up."""
-    content = read_bytes(path) if content is None else content
-    if wrong := _wrong_encoding(content):
-        return f"{path} {wrong}."
-    header, _, _ = content.partition(b"\n")
-    fields = header.count(b",")
-    # without a quote, fields are counted by their commas: a hundred times as fast as reading them
-    if b'"' not in content and all(line.count(b",") == fields for line in content.splitlines() if line.strip()):
-        return ""
-    reader = csv.reader(io.StringIO(content.decode(), newline=""))
-    width = len(next(reader, []))
-    broken = []
-    for row in reader:
-        if row and len(row) != width:
-            broken.append(f"line {reader.line_num} has {len(row)} fields")
-            if len(broken) == _SHOWN:
-                break
-    return f"{path} is broken: {', '.join(broken)}, the header has {width}. Correct the lines." if broken else ""
+def broken_lines(path: str, separator: str = ",") -> str:
+    """What keeps a CSV from being read as it was meant, "" if nothing does; Polars would fill up, cut off or rename.
 
-
-def _wrong_encoding(content: bytes) -> str:
+    The file is read in parts, so that its size does not matter."""
     try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        return (
-            f"is not UTF-8: byte {content[error.start]:#04x} in line {line}. Write it as UTF-8 (from Latin-1, say: "
-            "iconv -f latin1 -t utf8)"
-        )
+        with open_bytes(path) as file:
+            mark = separator.encode()
+            fields = _header(file, separator).count(mark)
+            # without a quote, fields are counted by their separators: a hundred times as fast as reading them
+            if all(
+                b'"' not in part and all(line.count(mark) == fields for line in part.splitlines() if line.strip())
+                for part in _whole_lines(file)
+            ):
+                return ""
+        with open_bytes(path) as file:
+            lines = (line for part in _whole_lines(file) for line in part.decode().splitlines(True))
+            return _broken_rows(path, lines, separator)
+    except _Fault as fault:
+        return f"{path} {fault}."
+
+
+def broken_header(path: str, separator: str = ",") -> str:
+    """Of a CSV, before anybody reads on; "" if its header can be used."""
+    try:
+        with open_bytes(path, _LONGEST_LINE + 1) as file:
+            _header(file, separator)
+    except _Fault as fault:
+        return f"{path} {fault}."
     return ""
 
 
-def _broken_json(content: bytes, ending: str) -> str:
+def broken_json(path: str, ending: str) -> str:
+    """As `broken_lines`, of a file that cannot be read as JSON."""
     import msgspec
 
-    lines = [content] if ending == "json" else content.splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            return f"is broken: line {number} is no JSON ({error}). Correct it"
+    try:
+        with open_bytes(path) as file:
+            is_whole = ending == "json"
+            parts = [file.read()] if is_whole else (line for part in _whole_lines(file) for line in part.splitlines())
+            for number, part in enumerate(parts, 1):
+                try:
+                    if part.strip():
+                        msgspec.json.decode(part)
+                except UnicodeDecodeError:
+                    raise _not_utf8(part, number) from None
+                except msgspec.DecodeError as error:
+                    return f"{path} is broken: line {number} is no JSON ({error}). Correct it."
+                except RecursionError:
+                    return f"{path} is broken: line {number} is nested too deeply to be read. Correct it."
+    except _Fault as fault:
+        return f"{path} {fault}."
     return ""
+
+
+class _Fault(Exception):
+    """What is wrong, to be said behind the name of the file."""
+
+
+def _header(file: IO[bytes], separator: str) -> bytes:
+    header = file.readline(_LONGEST_LINE + 1)
+    file.seek(0)
+    if header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _Fault("is UTF-16. Write it as UTF-8 (iconv -f utf16 -t utf8)")
+    if b"\r" in header.rstrip(b"\r\n"):
+        raise _Fault("ends its lines with a carriage return alone. End them with a line feed (tr '\\r' '\\n')")
+    text = header.decode(errors="replace").strip().removeprefix("\ufeff")
+    names = (
+        next(csv.reader([text], delimiter=separator), [])
+        if len(text) < csv.field_size_limit()
+        else text.split(separator)
+    )
+    if len(names) == 1 and (other := next((mark for mark in SEPARATORS if mark != separator and mark in text), None)):
+        raise _Fault(
+            f"is separated by {SEPARATORS[other]}, and {SEPARATORS[separator]} are declared. "
+            f"Declare it: Files(…, separator={other!r})"
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1} if len(names) <= _MOST_COLUMNS else ()):
+        raise _Fault(
+            f"names a column twice: {', '.join(twice[:_SHOWN])}. Which one is meant is not clear: name it once"
+        )
+    if len(names) > _MOST_COLUMNS:
+        raise _Fault(f"has more than {_MOST_COLUMNS:,} columns. Deliver those that are declared")
+    return header
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The content in parts of whole lines. Raises _Fault: a line is longer than any that is meant, or no text."""
+    rest, line = b"", 1
+    while True:
+        read = file.read(_PART_BYTES)
+        part, feed, after = (rest + read).rpartition(b"\n") if read else (rest, b"", b"")
+        part += feed
+        if len(after) > _LONGEST_LINE or (not feed and len(part) > _LONGEST_LINE):
+            number = line + part.count(b"\n")
+            raise _Fault(
+                f"has more than {_LONGEST_LINE:,} bytes in line {number}. Lines were not ended, or it is no text"
+            )
+        try:
+            part.decode()
+        except UnicodeDecodeError as error:
+            start = part.rfind(b"\n", 0, error.start) + 1
+            raise _not_utf8(part[start : error.end], line + part.count(b"\n", 0, error.start)) from None
+        if (place := part.find(b"\0")) >= 0:
+            number = line + part.count(b"\n", 0, place)
+            raise _Fault(
+                f"has a NUL byte in line {number}, as files have that were not written to their end. Deliver it again"
+            )
+        if part:
+            yield part
+        line += part.count(b"\n")
+        rest = after
+        if not read:
+            return
+
+
+def _not_utf8(text: bytes, line: int) -> _Fault:
+    try:
+        text.decode()
+        byte = text[-1]
+    except UnicodeDecodeError as error:
+        byte = text[error.start]
+    return _Fault(
+        f"is not UTF-8: byte {byte:#04x} in line {line}. Write it as UTF-8 (from Latin-1, say: iconv -f latin1 -t utf8)"
+    )
+
+
+def _broken_rows(path: str, lines: Iterator[str], separator: str) -> str:
+    reader = csv.reader(lines, delimiter=separator)
+    broken: list[str] = []
+    try:
+        width = len(next(reader, []))
+        for row in reader:
+            if row and len(row) != width:
+                broken.append(f"line {reader.line_num} has {len(row)} fields")
+                if len(broken) == _SHOWN:
+                    break
+    except csv.Error:  # the one that its default dialect raises
+        return (
+            f"{path} is broken: line {reader.line_num} has a field of more than {csv.field_size_limit():,} characters: a line or "
+            "a quote was not ended. Correct it."
+        )
+    return f"{path} is broken: {', '.join(broken)}, the header has {width}. Correct the lines." if broken else ""
 
 
 def _cells(table: Table | None, rows: pl.LazyFrame | None, zone: str | None) -> str:
@@ -90,7 +192,3 @@ def _cells(table: Table | None, rows: pl.LazyFrame | None, zone: str | None) -> 
     except pl.exceptions.PolarsError:
         return ""  # the file cannot be read at all: its first error says why
     return f"does not fit {table.name}: {'; '.join(found)}" if found else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]

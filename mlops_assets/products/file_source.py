@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlops_assets.errors import DeclarationError, SourceError, choices
-from mlops_assets.products.file_faults import broken_lines, explain
-from mlops_assets.products.files_found import find_files
+from mlops_assets.products.file_faults import SEPARATORS, broken_header, broken_lines, explain
+from mlops_assets.products.files_found import find_files, what_is_there, where_it_looked
 from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.products.typed_rows import typed
 
@@ -29,6 +29,7 @@ class Files:
     it, rows are taken by their event timestamp. S3 is reached through the AWS_ variables.
 
     zone: of timestamps that carry no offset, such as "America/New_York". null_values: texts that mean null.
+    separator: of the fields of a CSV.
     arrives_after: how long after the end of a period its files are complete.
     """
 
@@ -38,11 +39,15 @@ class Files:
     arrives_after: timedelta = timedelta(0)
     zone: str | None = None
     null_values: tuple[str, ...] = ("",)
+    separator: str = ","
 
     def __post_init__(self) -> None:
         for table in (self.main, *self.side_tables):
             if table.name not in self.paths:
                 raise DeclarationError(f"no path is declared for table {table.name!r}. Add it to `paths`.")
+        if self.separator not in SEPARATORS:
+            known = ", ".join(map(repr, SEPARATORS))
+            raise DeclarationError(f"separator {self.separator!r} is not known. Give one of {known}.")
         for path in self.paths.values():
             if _format(path) not in FORMATS:
                 raise DeclarationError(
@@ -58,14 +63,21 @@ class Files:
         declared = self._table(table)
         found = find_files(self.paths[table].format(period=period.key))
         if not found:
-            raise SourceError(
-                f"{table}: no file matches {self.paths[table].format(period=period.key)}. Deliver it, or correct `paths`."
-            )
-        rows = pl.concat([self._guarded(declared, path) for path in found], how="vertical")
-        if "{period}" in self.paths[table]:
-            return rows
+            raise SourceError(self._nothing(table, self.paths[table].format(period=period.key)))
+        frames = {path: self._guarded(declared, path) for path in found}
+        _refuse_other_schemas(frames)
+        rows = pl.concat(frames.values(), how="vertical")
+        if "{period}" in self.paths[table] or declared.event_timestamp not in rows.collect_schema():
+            return rows  # without its clock it breaks the contract
         clock = pl.col(declared.event_timestamp)
         return rows.filter(clock >= period.start, clock < period.end)
+
+    def _nothing(self, table: str, pattern: str) -> str:
+        if pattern.startswith("s3://"):
+            return f"{table}: no file matches {pattern}. Deliver it, or correct `paths`."
+        if there := what_is_there(pattern):
+            return f"{table}: {pattern} is {there}. Deliver a file there, or correct `paths`."
+        return f"{table}: {where_it_looked(pattern)}. Deliver it, or correct `paths`."
 
     def has_arrived(self, period: Period, now: datetime) -> bool:
         """Is it over, and are files of every table there?"""
@@ -84,24 +96,26 @@ class Files:
         import polars as pl
         from polars.io.plugins import register_io_source
 
+        if _format(path) == "csv" and (broken := broken_header(path, self.separator)):
+            raise SourceError(broken)
         try:
             lazy = typed(table, self._scan(path), self.zone)
             schema = lazy.collect_schema()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise SourceError(explain(path, error)) from error
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
+            raise SourceError(explain(path, error, separator=self.separator)) from None
 
         def batches(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
         ) -> Iterator[pl.DataFrame]:
-            if _format(path) == "csv" and (broken := broken_lines(path)):
+            if _format(path) == "csv" and (broken := broken_lines(path, self.separator)):
                 raise SourceError(broken)
             wanted = lazy if predicate is None else lazy.filter(predicate)
             wanted = wanted if columns is None else wanted.select(columns)
             wanted = wanted if rows is None else wanted.head(rows)
             try:
                 yield from wanted.collect_batches(chunk_size=size, maintain_order=True)
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise SourceError(explain(path, error, table, self._scan(path), self.zone)) from error
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
+                raise SourceError(explain(path, error, table, self._scan(path), self.zone, self.separator)) from None
 
         return register_io_source(batches, schema=schema)
 
@@ -112,11 +126,28 @@ class Files:
             case "parquet":
                 return pl.scan_parquet(path)
             case "csv":
-                return pl.scan_csv(path, infer_schema=False, null_values=list(self.null_values))
+                return pl.scan_csv(
+                    path, separator=self.separator, infer_schema=False, null_values=list(self.null_values)
+                )
             case "json":
                 return pl.read_json(path).lazy()
             case _:
                 return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def _refuse_other_schemas(frames: Mapping[str, pl.LazyFrame]) -> None:
+    """Raises SourceError: files of one table differ in their columns, so that one of them is not what it should be."""
+    (first, *others) = frames
+    expected = frames[first].collect_schema()
+    for path in others:
+        schema = frames[path].collect_schema()
+        differing = [
+            f"{name} is {schema.get(name, 'missing')}, {expected.get(name, 'missing')} there"
+            for name in dict.fromkeys((*expected, *schema))
+            if schema.get(name) != expected.get(name)
+        ]
+        if differing:
+            raise SourceError(f"{path} has other columns than {first}: {'; '.join(differing)}. Deliver them alike.")
 
 
 def _format(path: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from mlops_assets.addresses import reason
 from mlops_assets.errors import SourceError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
 _TRIES, _SECONDS = 3, 10
+_SHOWN = 5
 
 
 def find_files(pattern: str) -> list[str]:
@@ -21,24 +25,50 @@ def find_files(pattern: str) -> list[str]:
     if not pattern.startswith("s3://"):
         found = glob(pattern, recursive=True)  # noqa: PTH207  (absolute or relative, with ** or not: Path.glob is not all)
         return sorted(path for path in found if Path(path).is_file())
+    from obstore.exceptions import BaseError
+
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
     folder = _folder_before_magic(key)
     try:
         listed = [item["path"] for page in _bucket(bucket).list(folder or None) for item in page]
-    except Exception as error:
-        raise _unreachable(pattern, error) from error
+    except (BaseError, OSError) as error:
+        raise _unreachable(pattern, error) from None
     return [f"s3://{bucket}/{path}" for path in sorted(listed) if fnmatchcase(path, key)]
 
 
-def read_bytes(path: str) -> bytes:
-    """Raises SourceError: S3 cannot be reached."""
+def open_bytes(path: str, first: int | None = None) -> IO[bytes]:
+    """first: only so many bytes are fetched from S3. Raises SourceError: S3 cannot be reached."""
     if not path.startswith("s3://"):
-        return Path(path).read_bytes()
+        return Path(path).open("rb")
+    from obstore.exceptions import BaseError
+
     bucket, _, key = path.removeprefix("s3://").partition("/")
     try:
-        return bytes(_bucket(bucket).get(key).bytes())
-    except Exception as error:
-        raise _unreachable(path, error) from error
+        store = _bucket(bucket)
+        if first is not None:
+            size = min(first, store.head(key)["size"])
+            return io.BytesIO(bytes(store.get_range(key, start=0, end=size)) if size else b"")
+        return io.BytesIO(bytes(store.get(key).bytes()))
+    except (BaseError, OSError) as error:
+        raise _unreachable(path, error) from None
+
+
+def what_is_there(path: str) -> str:
+    """What stands where a file was expected, "" for nothing."""
+    place = Path(path)
+    if place.is_symlink() and not place.exists():
+        return "a link that leads nowhere"
+    kinds = (("a folder", place.is_dir), ("a pipe", place.is_fifo), ("a socket", place.is_socket))
+    return next((name for name, is_it in kinds if is_it()), "a device" if place.exists() else "")
+
+
+def where_it_looked(pattern: str) -> str:
+    """The whole path of a pattern on disk, and what lies in the nearest folder of it that exists."""
+    whole = Path(pattern).absolute()
+    folder = next(parent for parent in whole.parents if not has_magic(str(parent)) and os.access(parent, os.R_OK))
+    there = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    return f"no file matches {whole}; {folder} holds {', '.join(there[:_SHOWN]) or 'nothing'}{more}"
 
 
 def _bucket(name: str) -> S3Store:
@@ -59,6 +89,6 @@ def _folder_before_magic(key: str) -> str:
 
 def _unreachable(path: str, error: Exception) -> SourceError:
     return SourceError(
-        f"{path} cannot be read: {str(error).splitlines()[0][:300]}. Check AWS_ENDPOINT_URL, the credentials and that the "
+        f"{path} cannot be read: {reason(error, lines=1)}. Check AWS_ENDPOINT_URL, the credentials and that the "
         "bucket exists, then run it again."
     )

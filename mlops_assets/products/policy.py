@@ -75,6 +75,40 @@ class DriftPolicy:
 
 
 @dataclass(frozen=True)
+class Retries:
+    """How often the sensors ask for a run that failed, and what becomes of a period that cannot be had.
+
+    attempts: runs that are asked for, the first included; then a person is told. The wait after a failed run begins with
+    `first_wait` and doubles up to `longest_wait`. missing: "fail" stops at a period whose source failed every attempt,
+    until a person retries or skips it; "skip" goes on without it, and readings say which period they lack.
+    """
+
+    attempts: int = 8
+    first_wait: timedelta = timedelta(minutes=1)
+    longest_wait: timedelta = timedelta(hours=1)
+    missing: str = "fail"
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise DeclarationError(f"retries: {self.attempts} attempts ask for nothing. Give at least 1.")
+        if not timedelta(0) < self.first_wait <= self.longest_wait:
+            raise DeclarationError(
+                f"retries: first_wait ({self.first_wait}) must be above 0 and at most longest_wait ({self.longest_wait})."
+            )
+        if self.missing not in ("fail", "skip"):
+            raise DeclarationError(f"retries: missing={self.missing!r} does not exist. Known: fail, skip.")
+
+    @property
+    def skips(self) -> bool:
+        return self.missing == "skip"
+
+    def wait_after(self, failed: int) -> timedelta:
+        """Time from the end of the `failed`-th failed run to the next one."""
+        doublings = min(failed - 1, 30)  # 2^30 seconds are 34 years
+        return min(self.first_wait * (1 << doublings), self.longest_wait)
+
+
+@dataclass(frozen=True)
 class Acceptance:
     """Who lets a version that passed its tests and its staging go live. valid_for: how long a person's approval counts."""
 
@@ -118,6 +152,8 @@ class Serving:
 
     outage: of the online store, and of the disk below the prediction log. STRICT refuses without that disk in any case.
     shadow: share of the entities whose rows the challenger scores as well, unseen. canary: share that it answers.
+    asked_ahead: how long before its event a row may be asked. What was asked earlier is answered and logged, but meets neither
+    the batch's scores nor its label. Longer means that more of the log is read for each period.
     """
 
     max_rows: int = 10_000
@@ -127,6 +163,7 @@ class Serving:
     durability: Durability = Durability.RELAXED
     flush_milliseconds: float = 100
     outage: Outage = Outage.SERVE
+    asked_ahead: timedelta = timedelta(days=7)
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
@@ -139,6 +176,10 @@ class Serving:
         if not 1 <= self.flush_milliseconds <= 60_000:
             raise DeclarationError(
                 f"serving: flush_milliseconds {self.flush_milliseconds} is no use. Give 1 to 60,000, such as 100."
+            )
+        if self.asked_ahead < timedelta(0):
+            raise DeclarationError(
+                f"serving: asked_ahead {self.asked_ahead} is negative. Give a time from 0, such as timedelta(days=7)."
             )
         if self.durability is Durability.STRICT and not self.log_predictions:
             raise DeclarationError("serving: strict durability without log_predictions. Log, or leave it relaxed.")

@@ -12,17 +12,17 @@ import narwhals as nw
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
-from mlops_assets.products.expressions import columns_of
 from mlops_assets.products.feature_view import Feature, FeatureView
-from mlops_assets.products.gates import Gate, LatencyP99, OnnxParity, ScoreGate, SliceGap
+from mlops_assets.products.gates import Gate, LatencyP99, LeakageProbe, OnnxParity, ScoreGate, SliceGap
+from mlops_assets.products.keep import Keep
 from mlops_assets.products.periods import Periods
-from mlops_assets.products.policy import Acceptance, DriftPolicy, Serving
+from mlops_assets.products.policy import Acceptance, DriftPolicy, Retries, Serving
 from mlops_assets.products.probation import Probation
 from mlops_assets.products.search import Search
 from mlops_assets.products.source import Column, Source, tables_by_name
 from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
 
-DEFAULT_PARITY = 1e-5
+DEFAULT_PARITY, DEFAULT_LEAKAGE = 1e-5, 0.9
 
 
 def _twice(names: Sequence[str]) -> list[str]:
@@ -46,6 +46,8 @@ class ModelProduct:
     training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
     request: columns of the main table that a prediction request carries (the features need no others).
     calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
+    estimator_packages: packages whose estimators a recipe may name, besides scikit-learn, LightGBM and the candidates.
+    trusted_types: types that a stored estimator may hold, besides those of scikit-learn, LightGBM and NumPy.
 
     Raises DeclarationError: the declaration contradicts itself; the sentence says what to change.
     """
@@ -70,9 +72,13 @@ class ModelProduct:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     acceptance: Acceptance = field(default_factory=Acceptance)
     probation: Probation = field(default_factory=Probation)
+    retries: Retries = field(default_factory=Retries)
     serving: Serving = field(default_factory=Serving)
     search: Search = field(default_factory=Search)
+    keep: Keep = field(default_factory=Keep)
     calibrate: bool = False
+    estimator_packages: tuple[str, ...] = ()
+    trusted_types: tuple[str, ...] = ()
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -99,13 +105,19 @@ class ModelProduct:
         return tuple(feature.name for feature in self.inputs)
 
     @property
+    def declared_estimators(self) -> tuple[str, ...]:
+        """What a recipe may name as package.module:name: packages, and the candidates' own paths."""
+        return (*self.estimator_packages, *(each.estimator for each in self.candidates if ":" in each.estimator))
+
+    @property
     def report_gates(self) -> tuple[Gate, ...]:
         """The gates that the test report decides.
 
-        ONNX parity is always one of them, declared or not: converters are silently wrong at times."""
+        ONNX parity and the leakage probe are always among them, declared or not: converters are silently wrong at times, and
+        a model that was told the outcome looks like the best one."""
         declared = tuple(gate for gate in self.gates if not isinstance(gate, LatencyP99))
-        has_parity = any(isinstance(gate, OnnxParity) for gate in declared)
-        return declared if has_parity else (*declared, OnnxParity(DEFAULT_PARITY))
+        always = (OnnxParity(DEFAULT_PARITY), LeakageProbe(DEFAULT_LEAKAGE))
+        return (*declared, *(gate for gate in always if not any(isinstance(other, type(gate)) for other in declared)))
 
     @property
     def staging_gates(self) -> tuple[LatencyP99, ...]:
@@ -126,10 +138,6 @@ class ModelProduct:
 
     def request_columns(self) -> tuple[Column, ...]:
         return tuple(self.source.main.column(name) for name in self.request)
-
-    def fingerprint(self) -> str:
-        """Identifies the feature definitions a bundle was made for."""
-        return "-".join(view.fingerprint() for view in self.features)
 
     def _validate_columns(self) -> None:
         main = self.source.main
@@ -152,6 +160,13 @@ class ModelProduct:
                         f"{self.name}: {table.name} refers to {', '.join(reference.there)} of {reference.table!r}, which "
                         f"the source does not have. {choices(reference.table, tables)}"
                     )
+        if self.lookups and self.event_timestamp in (self.created_timestamp, main.created_timestamp):
+            raise DeclarationError(
+                f"{self.name}: rows of {main.name} count as learned when they happen (created_timestamp is the event_timestamp, "
+                f"{self.event_timestamp!r}), so a lookup of past outcomes would give a row its own outcome. Name the column that says "
+                "when the outcome was learned. If there is none, declare a timestamp column for it with "
+                "Table(created_timestamp=…, known_after=minutes(30)) or the like: the platform fills it."
+            )
         if not self.entity_key:
             raise DeclarationError(f"{self.name}: entity_key is empty. Name the columns that identify a row.")
         missing = [name for name in (*self.entity_key, self.event_timestamp) if name not in self.request]
@@ -173,7 +188,7 @@ class ModelProduct:
             )
         if alike := _twice([view.name for view in self.features]):
             raise DeclarationError(f"{self.name}: two feature views are named {', '.join(alike)}. Rename one.")
-        self._validate_expressions()
+        self._validate_steps()
         carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
         for view in self.lookups:
             shadowed = [name for name in view.names if name in self.request]
@@ -186,9 +201,9 @@ class ModelProduct:
         if self.label.delay < timedelta(0):
             raise DeclarationError(f"{self.name}: label delay is negative. Labels cannot be known before the event.")
 
-    def _validate_expressions(self) -> None:
-        views = [view for view in self.features if not view.is_lookup]
+    def _validate_steps(self) -> None:
         steps: dict[str, nw.Expr] = {}
+        views = [view for view in self.features if not view.is_lookup]
         for view, name, expression in [(owner, *step) for owner in views for step in owner.intermediate]:
             roles = {
                 "a column of the request": self.request,
@@ -200,13 +215,7 @@ class ModelProduct:
                     raise DeclarationError(
                         f"{self.name}: view {view.name!r} has a step named {name!r}, as {role} is. Rename the step."
                     )
-            made = f"step {name!r} of view {view.name!r} is made of"
-            self._require_carried(made, columns_of(expression), self.request)
             steps[name] = expression
-        for view, feature in [(owner, each) for owner in views for each in owner.features]:
-            assert feature.expression is not None
-            made = f"feature {feature.name!r} of view {view.name!r} is made of"
-            self._require_carried(made, columns_of(feature.expression), (*self.request, *steps))
 
     def _require_carried(self, what: str, names: Iterable[str], carried: Iterable[str]) -> None:
         if missing := sorted({*names} - {*carried}):
@@ -235,6 +244,12 @@ class ModelProduct:
         names = [candidate.name for candidate in self.candidates]
         if not names or len(set(names)) != len(names):
             raise DeclarationError(f"{self.name}: candidates need distinct names and at least one: {names}.")
+
+        for role, declared in (("estimator_packages", self.estimator_packages), ("trusted_types", self.trusted_types)):
+            if isinstance(declared, str) or not all(re.fullmatch(r"\w+(\.\w+)*", name) for name in declared):
+                raise DeclarationError(
+                    f"{self.name}: {role} is a tuple of dotted names, as in ('acme.models',): {declared!r}."
+                )
 
         if self.calibrate and self.task is not Task.BINARY:
             raise DeclarationError(

@@ -73,6 +73,8 @@ class Table:
         reasons, the others are stored. Above it the period fails. 0: every row has to keep it.
     fresh_within: the newest event is not older than this when the period ends.
     rows_within: least and most rows, as multiples of the median of the last periods.
+    known_after: the source does not say when a row was learned: `created_timestamp` is a column that it does not deliver, and
+        that the platform fills with the event plus this.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Table:
     fresh_within: timedelta | None = None
     rows_within: tuple[float, float] | None = None
     references: tuple[Reference, ...] = ()
+    known_after: timedelta | None = None
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -101,6 +104,14 @@ class Table:
                 f"table {self.name!r}: {', '.join(flags)} is boolean and identifies no row. Leave it out of the key."
             )
 
+        if self.known_after is not None and (
+            self.known_after <= timedelta(0) or self.created_timestamp == self.event_timestamp
+        ):
+            raise DeclarationError(
+                f"table {self.name!r}: known_after={self.known_after} fills created_timestamp ({self.created_timestamp!r}) with the event "
+                "plus a wait. Give a positive wait, and a created_timestamp other than the event_timestamp."
+            )
+
         if not 0 <= self.max_quarantined_share < 1:
             raise DeclarationError(
                 f"table {self.name!r}: max_quarantined_share is {self.max_quarantined_share}. Give a share from 0 to below 1."
@@ -112,6 +123,12 @@ class Table:
                     f"table {self.name!r} refers to {reference.table!r} by {', '.join(reference.columns)}, to "
                     f"{', '.join(reference.there)}. It has: {', '.join(names)}. Name as many columns on both sides."
                 )
+
+    @property
+    def delivered(self) -> tuple[Column, ...]:
+        """The columns that the source delivers."""
+        filled = None if self.known_after is None else self.created_timestamp
+        return tuple(column for column in self.columns if column.name != filled)
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from mlops_assets.addresses import is_of_postgres, reason, refuse_unclear, shown
 from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import Kind, Table, tables_by_name
 from mlops_assets.products.typed_rows import typed
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 class Sql:
     """queries: of every table its name in the database, or a SELECT in parentheses.
 
-    url_variable: environment variable with the address, such as postgresql://user:password@host/database. It is read
-    when rows are, because a declaration is shown in the UI and an address holds a password.
+    url_variable: environment variable with the address, such as postgresql://user:password@host/database or
+    "host=… dbname=… password=…". It is read when rows are, because a declaration is shown in the UI and an address holds
+    a password, which no error repeats.
     zone: of timestamps that carry no offset. arrives_after: how long after its end a period is complete.
     """
 
@@ -46,7 +48,8 @@ class Sql:
     def read(self, table: str, period: Period) -> pl.LazyFrame:
         """Streamed batch by batch when it is collected; only the period's rows leave the database.
 
-        Raises SourceError, here or when it is collected: the database cannot be reached or refuses the query."""
+        Raises SourceError, here or when it is collected: the database cannot be reached or refuses the query.
+        Raises DeclarationError: it is not clear where the password of the address ends."""
         known = tables_by_name(self)
         if table not in known:
             raise SourceError(f"this database holds no table {table!r}. {choices(table, known)}")
@@ -65,10 +68,11 @@ class Sql:
             raise SourceError(
                 f"{self.url_variable} is not set. Set it to the address of the database of {self.main.name}."
             )
+        refuse_unclear(url, self.url_variable)
         return url
 
     def _query(self, table: Table, url: str, period: Period) -> str:
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        columns = ", ".join(f'"{column.name}"' for column in table.delivered)
         clock = f'"{table.event_timestamp}"'
         start, end = (self._literal(moment, url) for moment in (period.start, period.end))
         return (
@@ -84,7 +88,9 @@ class Sql:
 
 
 def _driver(url: str) -> str:
-    return {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite"}.get(url.partition("://")[0], "")
+    if is_of_postgres(url):
+        return "postgresql"
+    return "sqlite" if url.startswith("sqlite://") else ""
 
 
 def _held_by_sqlite(table: Table) -> pl.Schema:
@@ -92,7 +98,7 @@ def _held_by_sqlite(table: Table) -> pl.Schema:
     import polars as pl
 
     kinds: dict[Kind, type[pl.DataType]] = {Kind.INTEGER: pl.Int64, Kind.FLOAT: pl.Float64}
-    return pl.Schema({column.name: kinds.get(column.kind, pl.String)() for column in table.columns})
+    return pl.Schema({column.name: kinds.get(column.kind, pl.String)() for column in table.delivered})
 
 
 def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.LazyFrame:
@@ -114,7 +120,7 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
                     frame = frame if columns is None else frame.select(columns)
                     yield frame if rows is None else frame.head(rows)
         except _adbc_errors() as error:
-            raise _failed(url, error, read) from error
+            raise _failed(url, error, read) from None
 
     if schema is not None:
         return register_io_source(batches, schema=schema)
@@ -123,7 +129,7 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
             cursor.execute(f"SELECT * FROM ({query}) AS source LIMIT 0")
             described = pl.DataFrame(cursor.fetch_arrow_table()).schema
     except _adbc_errors() as error:
-        raise _failed(url, error, 0) from error
+        raise _failed(url, error, 0) from None
     return register_io_source(batches, schema=described)
 
 
@@ -143,7 +149,7 @@ def _through_connectorx(url: str, query: str) -> pl.LazyFrame:
     try:
         return pl.read_database_uri(query, url, engine="connectorx").lazy()
     except RuntimeError as error:  # of connectorx, whatever went wrong
-        raise _failed(url, error, 0) from error
+        raise _failed(url, error, 0) from None
 
 
 def _adbc_errors() -> tuple[type[Exception], ...]:
@@ -154,10 +160,8 @@ def _adbc_errors() -> tuple[type[Exception], ...]:
 
 
 def _failed(url: str, error: Exception, read: int) -> SourceError:
-    place = url.rsplit("@", 1)[-1]  # without the password
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
     after = f" after {read:,} rows" if read else ""
     return SourceError(
-        f"the database {place} stopped{after}: {' '.join(lines)[:300]}. Nothing was stored. Check that it is up and that "
+        f"the database {shown(url)} stopped{after}: {reason(error, url)}. Nothing was stored. Check that it is up and that "
         "the query is right, then run it again."
     )

@@ -1,39 +1,10 @@
 """User acceptance: who lets a version that was tested and staged go live, on which evidence."""
 
 from datetime import datetime
-from enum import StrEnum
-
-import msgspec
 
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.approvals import Approval, Verdict
-from mlops_assets.testing.gates import GateResult
-
-
-class AcceptanceState(StrEnum):
-    ACCEPTED = "accepted"
-    WAITING = "waiting"  # every gate passed, a person has not answered yet
-    REFUSED = "refused"  # a gate failed
-    REJECTED = "rejected"  # a person said no
-
-
-class AcceptanceRecord(msgspec.Struct, frozen=True):
-    """The answer, bound to the content of the reports and the bundle it rests on."""
-
-    product: str
-    version: int
-    accepted: bool
-    by: str
-    at: datetime
-    reason: str
-    gates: tuple[GateResult, ...]
-    evidence: dict[str, str]
-    state: AcceptanceState | None = None  # None in records of before there were persons to wait for
-
-    @property
-    def in_words(self) -> str:
-        known = self.state or (AcceptanceState.ACCEPTED if self.accepted else AcceptanceState.REFUSED)
-        return known.value
+from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState, Approval, GateResult, Verdict
+from mlops_assets.testing.gates import undecided
 
 
 def accept(
@@ -46,6 +17,7 @@ def accept(
     why_none: str = "",
 ) -> AcceptanceRecord:
     """Accept when every declared gate was judged and passed and, where acceptance is manual, a person said so.
+    Where nothing failed but what a busy machine left open, the answer is inconclusive.
 
     answer: a verified answer on this evidence; why_none: what is wrong with those that do not count."""
     judged = {result.gate: result for result in gates}
@@ -55,6 +27,8 @@ def accept(
     state, by = AcceptanceState.REFUSED, product.acceptance.kind
     if missing:
         reason = f"not judged: {', '.join(missing)}"
+    elif why := undecided(gates):
+        state, reason = AcceptanceState.INCONCLUSIVE, f"not conclusive: {why}"
     elif failed:
         reason = f"failed: {'; '.join(failed)}"
     elif product.acceptance.kind == "automatic":

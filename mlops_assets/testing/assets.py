@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from mlops_assets.errors import Inconclusive
 from mlops_assets.products.gates import Gate
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, table
+from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState, GateResult
+from mlops_assets.records.testing import LatencyReading, StagingReport, TestReport
+from mlops_assets.records.training import ModelRecord
+from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, table
 from resources.platform import Platform
-
-if TYPE_CHECKING:
-    from mlops_assets.testing.gates import GateResult
-    from mlops_assets.testing.report import TestReport
 
 GROUP = "testing"
 
@@ -29,17 +29,17 @@ def build_testing_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
 
 
 def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
-    key = key_of(product, "test_report")
+    key = key_of(product, TestReport.asset)
 
     @product_asset(
         product,
-        "test_report",
+        TestReport.asset,
         GROUP,
         build_testing_assets,
         kinds={"scikitlearn", "onnx"},
         description=f"The challenger on the last {product.test_window.days} days, which it never saw, beside the "
         "champion on the same rows: scores with intervals, slices, calibration, importance, ONNX parity.",
-        deps=[dep(product, "model"), dep(product, "training_set")],
+        deps=[dep(product, ModelRecord.asset), dep(product, "training_set")],
         check_specs=_gate_specs(key, product.report_gates),
     )
     def test_report(
@@ -49,30 +49,30 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.testing.plots import test_report_figure
         from mlops_assets.testing.run import describe_partition, test_partition
 
-        home, key_of_run = platform.open(), context.partition_key
+        state, key_of_run = platform.state_of(product), context.partition_key
         started = time.perf_counter()
-        report = test_partition(product, home, key_of_run)
+        report = test_partition(state, key_of_run)
         measured = time.perf_counter() - started
-        version = home.documents.save(product.name, "test_report", key_of_run, report)
+        version = state.records.save(key_of_run, report)
         results = judge_report(product, report)
-        card = describe_partition(product, home, key_of_run, report, results, with_page=config.render_report)
+        card = describe_partition(state, key_of_run, report, results, with_page=config.render_report)
         metadata: dict[str, Any] = {
             **_report_metadata(product, report),
             "plot": picture(test_report_figure(report)),
             "model card": dg.MetadataValue.md(card),
         }
         if config.render_report:
-            url = platform.report_url(product.name, "test_report", key_of_run)
+            url = platform.report_url(product.name, TestReport.asset, key_of_run)
             metadata["Evidently report"] = dg.MetadataValue.url(url)
         metadata["seconds measuring"] = measured
         metadata["seconds outside measuring"] = time.perf_counter() - started - measured
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
+        yield materialized(asset_key=key, metadata=metadata, version=version)
         yield from _check_results(key, results)
 
     return test_report
 
 
-def _report_metadata(product: ModelProduct, report: "TestReport") -> dict[str, Any]:
+def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any]:
     """What people see of a report, as tables."""
     measured = [*report.scores, *([report.calibration_error] if report.calibration_error else [])]
     scores = [
@@ -126,18 +126,18 @@ def _report_metadata(product: ModelProduct, report: "TestReport") -> dict[str, A
 
 
 def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
-    key = key_of(product, "staging_report")
+    key = key_of(product, StagingReport.asset)
 
     @product_asset(
         product,
-        "staging_report",
+        StagingReport.asset,
         GROUP,
         build_testing_assets,
         kinds={"litestar", "onnx"},
         description="The real API in a process of its own with the challenger's bundle, driven over HTTP with unseen rows: "
         "online equals offline, latency, memory, a bad request is refused.",
         deps=[
-            *(dep(product, name) for name in ("model", "test_report", "training_set")),
+            *(dep(product, name) for name in (ModelRecord.asset, TestReport.asset, "training_set")),
             dep(product, "raw", first=-periods_in(product, product.test_window), last=-1),
         ],
         check_specs=[
@@ -149,74 +149,86 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
         ],
     )
     def staging_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.testing.gates import GateResult, judge_latency
+        from mlops_assets.testing.gates import judge_staging, undecided
         from mlops_assets.testing.run import stage_partition
-        from mlops_assets.testing.staging import LARGEST_SKEW
 
-        home = platform.open()
-        report = stage_partition(product, home, context.partition_key)
-        version = home.documents.save(product.name, "staging_report", context.partition_key, report)
-        yield dg.MaterializeResult(
+        state = platform.state_of(product)
+        report = stage_partition(state, context.partition_key)
+        version = state.records.save(context.partition_key, report)
+        results = judge_staging(product, report)
+        if why := undecided(results):
+            raise Inconclusive(
+                f"version {report.version} of {product.name} is neither accepted nor refused: {why}. It is to be staged again: "
+                f"materialise {product.name}/staging_report for {context.partition_key} when the machine has less to do."
+            )
+        yield materialized(
             asset_key=key,
             metadata={
                 "version": report.version,
                 "rows sent": report.rows,
-                "largest difference to offline": report.skew,
+                "largest difference to offline (float32 steps)": report.skew,
                 "p50 of one row (ms)": report.p50_milliseconds,
                 "p99 of one row (ms)": report.p99_milliseconds,
+                **(_beside(report.latency) if report.latency else {}),
                 "memory (MB)": report.memory_mb,
                 "start until ready (s)": report.start_seconds,
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
-        results = [judge_latency(gate, report.p99_milliseconds) for gate in product.staging_gates]
-        skew = f"largest difference of {report.rows} rows {report.skew:.1e}, limit {LARGEST_SKEW:.0e}"
-        results.append(
-            GateResult("online_equals_offline", report.skew <= LARGEST_SKEW, report.skew, LARGEST_SKEW, skew)
-        )
-        refused = "an unknown field was " + ("refused" if report.refused_bad_request else "accepted")
-        results.append(GateResult("refuses_a_bad_request", report.refused_bad_request, None, 0.0, refused))
         yield from _check_results(key, results)
 
     return staging_report
 
 
+def _beside(latency: LatencyReading) -> dict[str, Any]:
+    """What was asked in turn with the challenger, and how busy the machine was."""
+    return {
+        "witness": latency.witness,
+        "p99 of the witness (ms)": latency.witness_p99,
+        "machine used by others (%)": 100 * latency.others_share,
+        "rounds of requests": latency.rounds,
+    }
+
+
 def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
-    key = key_of(product, "acceptance")
+    key = key_of(product, AcceptanceRecord.asset)
 
     @product_asset(
         product,
-        "acceptance",
+        AcceptanceRecord.asset,
         GROUP,
         build_testing_assets,
         kinds={"json"},
         description=f"User acceptance, {product.acceptance.kind}: bound to the evidence of the reports.",
-        deps=[dep(product, "test_report"), dep(product, "staging_report")],
+        deps=[dep(product, TestReport.asset), dep(product, StagingReport.asset)],
         check_specs=[
             dg.AssetCheckSpec("accepted", asset=key, blocking=True, description="Every gate was judged and passed.")
         ],
     )
     def acceptance(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.testing.acceptance import AcceptanceState
-        from mlops_assets.testing.gates import GateResult
         from mlops_assets.testing.run import accept_partition
 
-        home = platform.open()
-        record = accept_partition(product, home, context.partition_key, platform.approval_key())
-        version = home.documents.save(product.name, "acceptance", context.partition_key, record)
+        state = platform.state_of(product)
+        record = accept_partition(state, context.partition_key)
+        version = state.records.save(context.partition_key, record)
+        if record.state is AcceptanceState.INCONCLUSIVE:
+            raise Inconclusive(
+                f"version {record.version} of {product.name}: {record.reason}. Materialise {product.name}/staging_report for "
+                f"{context.partition_key} again, then this."
+            )
         gates = [{"gate": item.gate, "passed": item.passed, "reason": item.reason} for item in record.gates]
-        yield dg.MaterializeResult(
+        yield materialized(
             asset_key=key,
             metadata={
                 "version": record.version,
-                "state": record.in_words,
+                "state": record.state.value,
                 "accepted": record.accepted,
                 "by": record.by,
                 "reason": record.reason,
                 "gates": table(gates),
                 "evidence": dg.MetadataValue.json(dict(record.evidence)),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
         is_answer = record.state in (AcceptanceState.WAITING, AcceptanceState.REJECTED)
         answer = GateResult("accepted", record.accepted, None, 0.0, record.reason)
@@ -233,7 +245,7 @@ def _gate_specs(key: dg.AssetKey, gates: Iterable[Gate]) -> list[dg.AssetCheckSp
 
 def _check_results(
     key: dg.AssetKey,
-    results: Iterable["GateResult"],
+    results: Iterable[GateResult],
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> Iterator[dg.AssetCheckResult]:
     for result in results:

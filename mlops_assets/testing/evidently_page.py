@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from mlops_assets.data.profile import Table
+from mlops_assets.drift.profile import Table
 from mlops_assets.products.task import Task
-from mlops_assets.stores.files import write_bytes
 
 if TYPE_CHECKING:
     from evidently import Dataset
 
 ROW = "__row"
+_STANDS_FOR_LESS = "\ue000"  # of the private use area: for "<" in data, until the page is written
 SAMPLE_ROWS = 2_000  # a side: Evidently's time and size grow with the rows
 
 
@@ -85,6 +85,10 @@ def dataset(rows: pl.DataFrame, definition: Any) -> "Dataset":
 
     finite = rows.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name, kind in rows.schema.items() if kind.is_float()
+    ).with_columns(
+        pl.col(name).cast(pl.String).str.replace_all("<", _STANDS_FOR_LESS, literal=True)
+        for name, kind in rows.schema.items()
+        if kind in (pl.String, pl.Categorical, pl.Enum)
     )
     return Dataset.from_pandas(finite.to_pandas(), data_definition=definition)
 
@@ -131,12 +135,12 @@ def panel(
     rows: Sequence[Sequence[str]],
 ) -> Any:
     return _reading_metric()(
-        title=title,
+        title=_kept_apart(title),
         value=math.nan if value is None else value,
-        counters=[list(pair) for pair in counters],
-        notes=list(notes),
-        columns=list(columns),
-        rows=[list(row) for row in rows],
+        counters=[list(map(_kept_apart, pair)) for pair in counters],
+        notes=list(map(_kept_apart, notes)),
+        columns=list(map(_kept_apart, columns)),
+        rows=[list(map(_kept_apart, row)) for row in rows],
     )
 
 
@@ -144,7 +148,18 @@ def write_page(items: Sequence[Any], current: "Dataset", reference: "Dataset | N
     from evidently import Report
 
     snapshot = Report(list(items), include_tests=False).run(current, reference)
-    write_bytes(Path(path), _self_extracting(snapshot.get_html_str(as_iframe=False)).encode())
+    Path(path).write_text(_self_extracting(_escaped(snapshot.get_html_str(as_iframe=False))))
+
+
+def _kept_apart(text: str) -> str:
+    return text.replace("<", _STANDS_FOR_LESS)
+
+
+def _escaped(page: str) -> str:
+    """The stand-ins as JavaScript writes "<": Evidently puts data into a script as they are, and a category could end it.
+
+    It writes a stand-in as it is or as JSON does, also in JSON within JSON."""
+    return page.replace(_STANDS_FOR_LESS, "\\u003c").replace("\\ue000", "\\u003c")
 
 
 def _self_extracting(page: str) -> str:

@@ -1,6 +1,6 @@
 """Evaluates a product's gates on what was measured of a challenger."""
 
-import msgspec
+from collections.abc import Iterable
 
 from mlops_assets.products.gates import (
     AtLeast,
@@ -14,29 +14,43 @@ from mlops_assets.products.gates import (
     SliceGap,
 )
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.testing.report import TestReport
-
-
-class GateResult(msgspec.Struct, frozen=True):
-    """A gate's answer with the number, the limit, and both in one sentence. `value` is None where nothing is to be
-    compared: the gate passes and says why."""
-
-    gate: str
-    passed: bool
-    value: float | None
-    limit: float
-    reason: str
+from mlops_assets.records.acceptance import GateResult
+from mlops_assets.records.testing import StagingReport, TestReport
+from mlops_assets.testing.latency import Verdict, in_words, verdict_on
+from mlops_assets.testing.staging import LARGEST_SKEW
 
 
 def judge_report(product: ModelProduct, report: TestReport) -> tuple[GateResult, ...]:
     return tuple(_judge(gate, report) for gate in product.report_gates)
 
 
-def judge_latency(gate: LatencyP99, p99_milliseconds: float) -> GateResult:
-    passed = p99_milliseconds <= gate.milliseconds
-    sign = "<=" if passed else ">"
-    reason = f"99 of 100 requests within {p99_milliseconds:.1f} ms {sign} {gate.milliseconds:g} ms"
-    return GateResult(gate.name, passed, p99_milliseconds, gate.milliseconds, reason)
+def judge_staging(product: ModelProduct, staged: StagingReport) -> tuple[GateResult, ...]:
+    """The declared gates of staging, and the two that every product has."""
+    skew = f"largest difference of {staged.rows:,} rows {staged.skew:.3g} float32 steps, limit {LARGEST_SKEW:g}"
+    refused = "an unknown field was " + ("refused" if staged.refused_bad_request else "accepted")
+    return (
+        *(judge_latency(gate, staged) for gate in product.staging_gates),
+        GateResult("online_equals_offline", staged.skew <= LARGEST_SKEW, staged.skew, LARGEST_SKEW, skew),
+        GateResult("refuses_a_bad_request", staged.refused_bad_request, None, 0.0, refused),
+    )
+
+
+def judge_latency(gate: LatencyP99, staged: StagingReport) -> GateResult:
+    limit, p99, latency = gate.milliseconds, staged.p99_milliseconds, staged.latency
+    if latency is None:  # of before a witness was asked in turn
+        passed = p99 <= limit
+        reason = f"99 of 100 requests within {p99:.1f} ms {'<=' if passed else '>'} {limit:g} ms"
+        return GateResult(gate.name, passed, p99, limit, reason)
+    verdict = verdict_on(latency, limit)
+    is_open = verdict is Verdict.INCONCLUSIVE
+    return GateResult(gate.name, verdict is Verdict.PASSED, p99, limit, in_words(latency, limit), is_open)
+
+
+def undecided(results: Iterable[GateResult]) -> str | None:
+    """Why the gates decide nothing yet: some are inconclusive, and no other failed. None where they decide."""
+    failed = [result for result in results if not result.passed]
+    is_open = failed and all(result.inconclusive for result in failed)
+    return "; ".join(f"{result.gate}: {result.reason}" for result in failed) if is_open else None
 
 
 def _judge(gate: Gate, report: TestReport) -> GateResult:
@@ -90,6 +104,11 @@ def _judge_leakage(gate: LeakageProbe, report: TestReport) -> GateResult:
     reason = f"most telling input alone, {name}, has skill {skill:.3g} {'<=' if skill <= gate.at_most else '>'} {gate.at_most:g}"
     if found.shared_rows:
         reason += f"; {found.shared_rows} test rows were also fitted on"
+    if skill > gate.at_most:
+        reason += (
+            ". Is it made of the label, or looked up when the outcome was known already? If it is fair, declare "
+            f"gates.leakage_probe(at_most=…) above {skill:.3g}"
+        )
     return GateResult(gate.name, passed, skill, gate.at_most, reason)
 
 

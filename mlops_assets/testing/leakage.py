@@ -1,6 +1,5 @@
 """Leakage probe: inputs that tell the label by themselves, and rows that are on both sides of the split."""
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -8,23 +7,12 @@ from mlops_assets.data.labels import LABEL
 from mlops_assets.products.feature_view import Feature, FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
+from mlops_assets.records.testing import Leakage
 from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import Array, score
 
 BINS = 20  # quantiles of a numeric input
 PRIOR_ROWS = 20.0  # a bin with few rows is pulled towards the mean of all
-
-
-class Leakage(msgspec.Struct, frozen=True):
-    """alone: skill of each input without the others on the test rows, most telling first; 0: none, 1: it is the label.
-    shared_rows: test rows whose entity key was also fitted on."""
-
-    alone: dict[str, float]
-    shared_rows: int
-
-    @property
-    def most_telling(self) -> tuple[str, float]:
-        return next(iter(self.alone.items()), ("", 0.0))
 
 
 def probe_leakage(

@@ -1,12 +1,14 @@
 """Model card: what a version is, what it was measured to do, and where it is weak, in Markdown (Mitchell et al. 2019)."""
 
+import html
+import re
 from collections.abc import Iterable, Sequence
 
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.model_bundle import Manifest
-from mlops_assets.testing.gates import GateResult
-from mlops_assets.testing.report import Confusion, TestReport
-from mlops_assets.training.recipe import Recipe
+from mlops_assets.records.acceptance import GateResult
+from mlops_assets.records.testing import Confusion, TestReport
+from mlops_assets.records.training import Recipe
+from mlops_assets.state.manifest import Manifest
 
 CERTAIN = 0.05  # adjusted chance below which a slice's gap is called more than noise
 
@@ -51,7 +53,10 @@ def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> 
         ("code", manifest.git_commit or "unknown"),
         ("made at", f"{manifest.created_at:%Y-%m-%d %H:%M} UTC"),
     ]
-    if manifest.calibrated:
+    if manifest.shift_since and manifest.tested_from is not None:
+        tested = f"of the rows since then it was tested on those from {manifest.tested_from:%Y-%m-%d} on"
+        facts.insert(3, ("answers the shift since", f"{manifest.shift_since}; {tested}"))
+    if manifest.calibration is not None:
         facts.insert(
             1, ("calibration", "Platt's sigmoid over the log-odds, fitted on the last fifth of those rows' periods")
         )
@@ -122,6 +127,13 @@ def _leakage(report: TestReport) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(_text, head))} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _text(cell: str) -> str:
+    """Names of slices and classes are data of strangers: they neither end the cell nor pass for HTML or a link."""
+    # a ">" opens nothing, and stands in every gate
+    escaped = " ".join(html.escape(cell, quote=False).replace("&gt;", ">").split()).replace("|", "/")
+    return re.sub(r"([\[\]!`\\])", r"\\\1", escaped)

@@ -7,38 +7,27 @@ import polars as pl
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.files import write_bytes
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle, Manifest
+from mlops_assets.records.acceptance import GateResult
+from mlops_assets.records.testing import TestReport
+from mlops_assets.records.training import Recipe
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.manifest import Manifest
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.testing.evidently_page import dataset, evidently, number, outcomes, panel, quality, sample, write_page
-from mlops_assets.testing.gates import GateResult
 from mlops_assets.testing.model_card import write_card
-from mlops_assets.testing.report import TestReport
 from mlops_assets.training.fit import label_codes
-from mlops_assets.training.recipe import Recipe
-
-TEST_REPORT = "test_report"
-
-
-def page_path(home: Home, product: str, key: str) -> Path:
-    return home.reports / product / TEST_REPORT / f"{key}.html"
-
-
-def card_path(home: Home, product: str, version: int) -> Path:
-    return home.reports / product / "model_card" / f"{version}.md"
 
 
 def save_card(
-    product: ModelProduct,
-    home: Home,
+    state: ProductState,
     manifest: Manifest,
     report: TestReport,
     gates: tuple[GateResult, ...],
     recipe: Recipe | None,
 ) -> str:
     """Write the model card beside the reports, where the API serves it; returns its text."""
-    text = write_card(product, manifest, report, gates, recipe)
-    write_bytes(card_path(home, product.name, manifest.version), text.encode())
+    text = write_card(state.product, manifest, report, gates, recipe)
+    state.reports.save("model_card", str(manifest.version), text, "md")
     return text
 
 
@@ -76,7 +65,6 @@ def render_test_report(
     )
     definition, plots = quality(outcomes(tables[0], product.task), product.task)
     sides = [dataset(outcomes(table, product.task), definition) for table in tables]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_page([top, *(plots if drawable else [])], sides[0], sides[1] if len(sides) > 1 else None, str(path))
 
 

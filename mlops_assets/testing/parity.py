@@ -8,8 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Bundle, Input
+from mlops_assets.products.task import OPERATING_THRESHOLD, Task
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.manifest import Input
 from mlops_assets.training.conversion import largest_difference
 from mlops_assets.training.metrics import Array
 
@@ -33,10 +34,12 @@ def measure_parity(bundle: Bundle, estimate: Callable[[NDArray[np.float32]], Arr
     # predictions at edges one by one: each is compared with the largest of its rows, and one of them is out of all proportion
     each = 1 if task is Task.REGRESSION else len(edges)
     parts = [window, *(edges[start : start + each] for start in range(0, len(edges), each))]
+    # what predictions are relative to: one may be much smaller than 1
+    usual = float(np.max(np.abs(estimate(window)), initial=0.0)) or 1.0
     differences, flipped = [], 0
     for matrix in parts:
         estimated, converted = estimate(matrix), bundle.score(matrix).astype(np.float64)
-        differences.append(largest_difference(estimated, converted, task))
+        differences.append(largest_difference(estimated, converted, task, usual))
         flipped += _flipped(estimated, converted, task)
     # NaN, where one of the two has no score, is a difference too and comes through
     return Parity(len(window) + len(edges), float(np.max(differences)), flipped)
@@ -65,7 +68,7 @@ def _flipped(estimated: Array, converted: Array, task: Task) -> int:
     ours, theirs = estimated.astype(np.float32), converted.astype(np.float32)
     match task:
         case Task.BINARY:
-            return int(np.sum((ours >= 0.5) != (theirs >= 0.5)))
+            return int(np.sum((ours >= OPERATING_THRESHOLD) != (theirs >= OPERATING_THRESHOLD)))
         case Task.MULTICLASS:
             return int(np.sum(ours.argmax(axis=1) != theirs.argmax(axis=1)))
         case Task.REGRESSION:

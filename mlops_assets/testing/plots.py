@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mlops_assets.testing.report import TestReport
+from mlops_assets.records.testing import TestReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,5 @@
 """Test report: a challenger on unseen, later rows, beside the champion on the same rows."""
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -9,83 +8,23 @@ from mlops_assets.data.labels import LABEL
 from mlops_assets.products.gates import NotWorseThanChampion
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import OPERATING_THRESHOLD, Task, metrics_of
-from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.testing.leakage import Leakage, probe_leakage
+from mlops_assets.records.testing import (
+    CalibrationBin,
+    Comparison,
+    Confusion,
+    Scored,
+    TestReport,
+)
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.testing.leakage import probe_leakage
 from mlops_assets.testing.parity import Parity
-from mlops_assets.testing.slices import Slice, WorstSlice, declared_slices, worst_slices
+from mlops_assets.testing.slices import declared_slices, worst_slices
+from mlops_assets.training.bootstrap import day_codes, draw_days, paired_gain, score_with_interval
 from mlops_assets.training.fit import label_codes
-from mlops_assets.training.metrics import Array, day_blocks, paired_gain, score, score_with_interval
+from mlops_assets.training.metrics import Array, score
 
 IMPORTANCE_ROWS = 2_000
 CALIBRATION_BINS = 10
-
-
-class Scored(msgspec.Struct, frozen=True):
-    metric: str
-    value: float
-    low: float
-    high: float
-
-
-class CalibrationBin(msgspec.Struct, frozen=True):
-    predicted: float
-    observed: float
-    rows: int
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """Gain over the champion on the same rows, paired; positive is better, in the metric's unit."""
-
-    champion_version: int
-    metric: str
-    gain: float
-    low: float
-    high: float
-    confidence: float
-
-
-class Confusion(msgspec.Struct, frozen=True):
-    """Rows by true class (outer) and answered class (inner), in the order of `classes`. threshold: probability from which
-    on the answer is the second class; None for more than two classes, where the most probable one is answered."""
-
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-    threshold: float | None
-
-
-class TestReport(msgspec.Struct, frozen=True):
-    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled.
-
-    calibration_error: mean distance of predicted and observed share over the bins, weighted by rows (binary).
-    slices_examined: how many slices the search for the worst looked at. onnx_difference: the largest of `parity_rows`,
-    the test window and edge rows; flipped_labels: of the same rows. Reports of before these were measured lack them.
-    """
-
-    product: str
-    version: int
-    partition: str
-    rows: int
-    scores: tuple[Scored, ...]
-    slices: tuple[Slice, ...]
-    calibration: tuple[CalibrationBin, ...]
-    importance: dict[str, float]
-    onnx_difference: float
-    comparisons: tuple[Comparison, ...]
-    calibration_error: Scored | None = None
-    confusion: Confusion | None = None
-    worst_slices: tuple[WorstSlice, ...] = ()
-    slices_examined: int = 0
-    leakage: Leakage | None = None
-    bundle_bytes: int | None = None
-    parity_rows: int = 0
-    flipped_labels: int = 0
-
-    def against_champion(self, metric: str) -> Comparison | None:
-        """None while there is no champion to be compared with."""
-        return next((item for item in self.comparisons if item.metric == metric), None)
-
-    def value_of(self, metric: str) -> float:
-        return next(item.value for item in self.scores if item.metric == metric)
 
 
 def test_model(
@@ -105,10 +44,11 @@ def test_model(
     intervals = [score_with_interval(name, task, labels, scores, days) for name in metrics_of(task)]
     overall = next(item.value for item in intervals if item.metric == metric)
     comparisons = []
+    is_short = bool(bundle.manifest.shift_since)  # tested on half of what came since a shift
     if champion is not None:
         old = champion.predict(rows).astype(np.float64)
         for name, confidence in _compared(product).items():
-            gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence)
+            gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence, few_days=is_short)
             comparisons.append(Comparison(champion.manifest.version, name, gain.value, gain.low, gain.high, confidence))
     importance = _importance(product, bundle, rows, labels)
     worst, examined = worst_slices(product, rows, labels, scores, days, list(importance))
@@ -128,7 +68,7 @@ def test_model(
         worst_slices=worst,
         slices_examined=examined,
         leakage=None if fit_rows is None else probe_leakage(product, fit_rows, rows, bundle.manifest.classes),
-        bundle_bytes=sum(path.stat().st_size for path in bundle.folder.iterdir()),
+        bundle_bytes=bundle.size,
         parity_rows=parity.rows,
         flipped_labels=parity.flipped,
     )
@@ -159,9 +99,11 @@ def _calibration_error(labels: Array, scores: Array, days: pl.Series) -> Scored:
         bins = _calibration(labels[rows], scores[rows])
         return sum(abs(item.predicted - item.observed) * item.rows for item in bins) / len(rows)
 
-    resampled = [error(rows) for rows in day_blocks(days, seed=7)]
+    numbers, codes = np.arange(len(labels)), day_codes(days)
+    samples = draw_days([int(codes.max()) + 1], seed=7)
+    resampled = [error(np.repeat(numbers, drawn[codes].astype(int))) for (drawn,) in samples]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Scored("calibration_error", error(np.arange(len(labels))), float(low), float(high))
+    return Scored("calibration_error", error(numbers), float(low), float(high))
 
 
 def _confusion(task: Task, classes: tuple[str, ...], labels: Array, scores: Array) -> Confusion:

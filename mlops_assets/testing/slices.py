@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -12,7 +11,9 @@ from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.gates import SliceGap
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import METRICS, Task
-from mlops_assets.training.metrics import Array, score
+from mlops_assets.records.testing import Slice, WorstSlice
+from mlops_assets.training.bootstrap import day_codes
+from mlops_assets.training.metrics import COMPARING, Array, score
 
 MIN_SLICE_ROWS = 100  # of both classes together; below it a score says little
 SHOWN = 5  # worst slices that are told
@@ -22,30 +23,6 @@ QUARTILES = (0.25, 0.5, 0.75)
 ANY_CATEGORIES = 20  # a feature with more categories is sliced by its largest
 
 Mask = NDArray[np.bool_]
-
-
-class Slice(msgspec.Struct, frozen=True):
-    """A category of a feature and the metric on it; None where the slice cannot be scored (one class only)."""
-
-    feature: str
-    category: str
-    rows: int
-    metric: str
-    value: float | None
-    gap: float | None
-
-
-class WorstSlice(msgspec.Struct, frozen=True):
-    """A slice that lost against the whole window. p_adjusted: chance to see such a gap in any of the slices that were
-    looked at, were there none (one-sided t over a jackknife of days, times their number); None with under three days."""
-
-    description: str
-    rows: int
-    metric: str
-    value: float
-    gap: float
-    low: float | None
-    p_adjusted: float | None
 
 
 def declared_slices(
@@ -64,7 +41,7 @@ def declared_slices(
         for category in rows[feature_name].drop_nulls().unique().sort().to_list():
             of_slice = (rows[feature_name] == category).fill_null(False).to_numpy()
             value = None
-            if _can_score(product.task, labels[of_slice]):
+            if _can_score(metric, product.task, labels[of_slice]):
                 value = score(metric, product.task, labels[of_slice], scores[of_slice])
             gap = None if value is None else METRICS[metric].gain(whole, value)
             found.append(Slice(feature_name, str(category), int(of_slice.sum()), metric, value, gap))
@@ -90,15 +67,15 @@ def worst_slices(
     looked_at = [
         (name, mask)
         for name, mask in _candidates(product, rows, by_importance)
-        if mask.sum() >= MIN_SLICE_ROWS and _can_score(task, labels[mask])
+        if mask.sum() >= MIN_SLICE_ROWS and _can_score(metric, task, labels[mask])
     ]
     gaps = [(gain(whole, score(metric, task, labels[mask], scores[mask])), name, mask) for name, mask in looked_at]
     gaps.sort(key=lambda item: -item[0])
-    codes = days.rank("dense").to_numpy() - 1
+    codes = day_codes(days)
     without = [
         (kept, score(metric, task, labels[kept], scores[kept]))
         for day in range(int(codes.max()) + 1)
-        if _can_score(task, labels[kept := codes != day])
+        if _can_score(metric, task, labels[kept := codes != day])
     ]
     found = []
     for gap, name, mask in gaps[:TESTED]:
@@ -107,7 +84,7 @@ def worst_slices(
         left_out = [
             gain(all_of_it, score(metric, task, labels[mask & kept], scores[mask & kept]))
             for kept, all_of_it in without
-            if _can_score(task, labels[mask & kept])
+            if _can_score(metric, task, labels[mask & kept])
         ]
         low, chance = _jackknife(gap, np.array(left_out), days=len(np.unique(codes[mask])))
         adjusted = None if chance is None else min(1.0, chance * len(looked_at))
@@ -166,5 +143,7 @@ def _parts(column: pl.Series, kind: FeatureKind) -> Iterator[tuple[str, Mask]]:
         yield said, (values > low) & (values <= high)
 
 
-def _can_score(task: Task, labels: Array) -> bool:
-    return len(labels) > 0 and (task is Task.REGRESSION or len(np.unique(labels)) > 1)
+def _can_score(metric: str, task: Task, labels: Array) -> bool:
+    """Classes are only compared where both occur, whatever the metric."""
+    is_any = task is Task.REGRESSION and metric not in COMPARING
+    return len(labels) > 0 and (is_any or len(np.unique(labels)) > 1)

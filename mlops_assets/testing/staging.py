@@ -1,123 +1,84 @@
-"""Staging: the real API with the challenger's bundle, over HTTP, with rows it has never seen."""
+"""Staging: the real API with the challenger's bundle, over HTTP, with rows it has never seen, beside the champion's."""
 
+import logging
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from mlops_assets.errors import StagingFailed
+from mlops_assets.errors import BundleError, PlatformError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Bundle
+from mlops_assets.records.testing import LatencyReading, StagingReport
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.testing.latency import Verdict, in_words, read_round, verdict_on
+from mlops_assets.testing.staged_server import REQUEST_SECONDS, SERVE, Patience, StagedServer, launched
 
-START_SECONDS = 30.0
 SINGLE_REQUESTS = 200
 WARM_UP_REQUESTS = 20
-LARGEST_SKEW = 1e-5  # JSON carries every digit, so only float32 arithmetic in another batch size may differ
+AGAIN_REQUESTS = (
+    40  # of those over the limit, for the processor time they take: the clock ticks a hundred times a second
+)
+MOST_AGAIN = 20  # different ones
+PAUSE_SECONDS = 5.0  # before the second round, twice that before the third: what loads the machine may end
+# float32 steps: JSON carries every digit, so only float32 arithmetic in another batch size may differ
+LARGEST_SKEW = 64.0
+_log = logging.getLogger(__name__)
 
 
-class StagingReport(msgspec.Struct, frozen=True):
-    """The API as a client saw it. skew: largest difference of an online prediction to the offline one."""
-
-    product: str
-    version: int
-    rows: int
-    skew: float
-    p50_milliseconds: float
-    p99_milliseconds: float
-    memory_mb: float
-    start_seconds: float
-    refused_bad_request: bool
-
-
-@dataclass(frozen=True)
-class StagedServer:
-    address: str
-    pid: int
-    start_seconds: float
-
-
-def stage(product: ModelProduct, bundle: Bundle, requests: pl.DataFrame, features: pl.DataFrame) -> StagingReport:
+def stage(
+    product: ModelProduct,
+    bundle: Bundle,
+    requests: pl.DataFrame,
+    features: pl.DataFrame,
+    champion: Bundle | None = None,
+    *,
+    command: Sequence[str] = SERVE,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
+    pause_seconds: float = PAUSE_SECONDS,
+) -> StagingReport:
     """Start the API on a free port, send every row of `requests`, compare with the offline scores, stop it.
 
     requests: request columns and looked-up features, (n, ...); features: the model inputs of the same rows, in order.
-    Raises StagingFailed: the server did not start or refused a valid request; its last lines are in the message."""
+    champion: what serves now; it is asked in turn with the challenger, on a server of its own.
+    Raises StagingFailed: the server did not start or refused a valid request; its last lines are in the message.
+    Raises Inconclusive: it did not start or answer for a reason that may pass."""
     import httpx
     import psutil
 
     offline = bundle.predict(features).astype(np.float64)
     rows = [request_row(row) for row in requests.iter_rows(named=True)]
     route = f"/v1/models/{product.name}/predict"
-    with started_server(product, bundle.folder) as server, httpx.Client(base_url=server.address, timeout=30) as client:
-        online = np.array(_scores(product, _post(client, route, {"rows": rows})))
-        seconds = []
-        for number in range(WARM_UP_REQUESTS + SINGLE_REQUESTS):
-            started = time.perf_counter()
-            _post(client, route, {"rows": [rows[number % len(rows)]]})
-            seconds.append(time.perf_counter() - started)
-        refused = client.post(route, json={"rows": [{**rows[0], "no_such_field": 1}]}).status_code
+    with ExitStack() as stack:
+        server = stack.enter_context(launched(product, bundle, "the staging server", command))
+        beside = _launched_beside(stack, product, champion)
+        client = stack.enter_context(httpx.Client(timeout=REQUEST_SECONDS))
+        start_seconds = server.wait_until_ready(patience)
+        online = np.array(_scores(product, server.predict(client, route, rows)))
+        bad_request = {"rows": [{**rows[0], "no_such_field": 1}]}
+        refused = server.request(client, "POST", route, bad_request).status_code
         memory = psutil.Process(server.pid).memory_info().rss / 1e6
-    milliseconds = 1_000 * np.array(seconds[WARM_UP_REQUESTS:])
+        asked = Asked(client, route, rows, server, _usable(beside, client, route, rows, patience))
+        latency = measure_latency(product, asked, pause_seconds)
     return StagingReport(
         product.name,
         bundle.manifest.version,
         len(rows),
-        float(np.max(np.abs(online - offline))),
-        float(np.quantile(milliseconds, 0.5)),
-        float(np.quantile(milliseconds, 0.99)),
+        float32_steps(online, offline, product.task),
+        latency.p50,
+        latency.p99,
         memory,
-        server.start_seconds,
+        start_seconds,
         400 <= refused < 500,
+        latency,
     )
-
-
-@contextmanager
-def started_server(product: ModelProduct, bundle: Path) -> Iterator[StagedServer]:
-    """The API in a process of its own that serves just this bundle; it ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="staging-") as folder, tempfile.TemporaryFile("w+") as output:
-        port = free_port()
-        started = time.perf_counter()
-        environment = {
-            **os.environ,
-            "MLOPS_HOME": folder,
-            "MLOPS_HOST": "127.0.0.1",
-            "MLOPS_PORT": str(port),
-            "MLOPS_PRODUCT": product.name,
-            "MLOPS_BUNDLE": str(bundle),
-            "MLOPS_PARENT": str(os.getpid()),
-        }
-        process = subprocess.Popen([sys.executable, "-m", "serving"], env=environment, stdout=output, stderr=output)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            if not _wait_until_ready(address, process):
-                output.seek(0)
-                raise StagingFailed(f"the staging server did not get ready. It said: {output.read()[-2_000:]}")
-            yield StagedServer(address, process.pid, time.perf_counter() - started)
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def request_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -126,25 +87,143 @@ def request_row(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]") -> bool:
-    import httpx
+def float32_steps(online: NDArray[np.float64], offline: NDArray[np.float64], task: Task) -> float:
+    """The largest difference, in steps between neighbouring float32 numbers: of the size of 1 for probabilities; for
+    predictions of the size of each or, where that is less, of the mean, since small sums of large numbers are less exact.
 
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{address}/health/ready", timeout=2).status_code == 200:
-                return True
-        except httpx.TransportError:
-            pass  # not listening yet
-        time.sleep(0.05)
-    return False
+    online, offline: (n,) or (n, classes). NaN where one of them is none."""
+    values = np.abs(offline)
+    sizes = np.maximum(values, values.mean()) if task is Task.REGRESSION else np.ones_like(values)
+    return float(np.max(np.abs(online - offline) / np.spacing(sizes.astype(np.float32))))
 
 
-def _post(client: Any, route: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(route, json=body)
-    if answer.status_code not in (200, 201):
-        raise StagingFailed(f"POST {route} answered {answer.status_code}: {answer.text[:1_000]}")
-    return dict(answer.json())
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked what. champion: None where there is none that can serve."""
+
+    client: Any
+    route: str
+    rows: Sequence[dict[str, Any]]
+    server: StagedServer
+    champion: StagedServer | None
+
+    def challenger_answers(self, number: int) -> float:
+        """Milliseconds of one row."""
+        return self._timed(lambda: self.server.predict(self.client, self.route, [self.rows[number % len(self.rows)]]))
+
+    def witness_answers(self, number: int) -> float:
+        """Milliseconds of the same row from the champion, or of the challenger's health route."""
+        champion = self.champion
+        if champion is None:
+            return self._timed(lambda: self.server.request(self.client, "GET", "/health/live"))
+        return self._timed(lambda: champion.predict(self.client, self.route, [self.rows[number % len(self.rows)]]))
+
+    @property
+    def witness(self) -> str:
+        return "the health route" if self.champion is None else self.champion.name
+
+    @property
+    def processes(self) -> list[int]:
+        return [os.getpid(), self.server.pid, *([self.champion.pid] if self.champion else [])]
+
+    @staticmethod
+    def _timed(ask: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        ask()
+        return 1_000 * (time.perf_counter() - started)
+
+
+def measure_latency(product: ModelProduct, asked: Asked, pause_seconds: float) -> LatencyReading:
+    """Rounds of single requests to servers that are ready, until one is conclusive or the gate's rounds are used up."""
+    limit = min((gate.milliseconds for gate in product.staging_gates), default=float("inf"))
+    rounds = max((gate.rounds for gate in product.staging_gates), default=1)
+    for number in range(WARM_UP_REQUESTS):
+        asked.challenger_answers(number)
+        asked.witness_answers(number)
+    for count in range(1, rounds + 1):
+        reading = _measure_round(asked, limit, count)
+        if verdict_on(reading, limit) is not Verdict.INCONCLUSIVE:
+            break
+        _log.warning("%s: latency: %s", product.name, in_words(reading, limit))
+        if count < rounds:
+            time.sleep(count * pause_seconds)
+    return reading
+
+
+def _launched_beside(stack: ExitStack, product: ModelProduct, champion: Bundle | None) -> StagedServer | None:
+    if champion is None:
+        return None
+    try:
+        return stack.enter_context(launched(product, champion, f"champion {champion.manifest.version}"))
+    except BundleError as error:  # damaged since it was opened
+        _log.warning("staging goes on without the champion beside it: %s", error)
+        return None
+
+
+def _usable(
+    champion: StagedServer | None, client: Any, route: str, rows: Sequence[dict[str, Any]], patience: Patience
+) -> StagedServer | None:
+    """The champion's server once it answers; that it does not is no fault of the challenger."""
+    if champion is None:
+        return None
+    try:
+        champion.wait_until_ready(patience)
+        champion.predict(client, route, rows[:1])
+    except PlatformError as error:
+        _log.warning("staging goes on without the champion beside it: %s", error)
+        return None
+    return champion
+
+
+def _measure_round(asked: Asked, limit: float, count: int) -> LatencyReading:
+    challenger, witness = np.empty(SINGLE_REQUESTS), np.empty(SINGLE_REQUESTS)
+    machine, own = _machine_seconds(), _process_seconds(asked.processes)
+    for number in range(SINGLE_REQUESTS):
+        if number % 2:
+            witness[number] = asked.witness_answers(number)
+        challenger[number] = asked.challenger_answers(number)
+        if not number % 2:
+            witness[number] = asked.witness_answers(number)
+    busy, every = (after - before for after, before in zip(_machine_seconds(), machine, strict=True))
+    others = max(0.0, busy - (_process_seconds(asked.processes) - own))
+    slowest = np.argsort(-challenger)[:MOST_AGAIN]
+    over = slowest[challenger[slowest] > limit]
+    return read_round(
+        challenger,
+        witness,
+        name=asked.witness,
+        cpu=_cpu_milliseconds(asked, (over if len(over) else slowest).tolist()),
+        others_share=min(1.0, others / every) if every > 0 else 0.0,
+        rounds=count,
+    )
+
+
+def _cpu_milliseconds(asked: Asked, numbers: Sequence[int]) -> float:
+    """What the challenger's server takes of a processor to answer one of these rows, which no other program changes."""
+    before = _process_seconds([asked.server.pid])
+    passes = -(-AGAIN_REQUESTS // len(numbers))
+    for number in [*numbers] * passes:
+        asked.challenger_answers(number)
+    return 1_000 * (_process_seconds([asked.server.pid]) - before) / (passes * len(numbers))
+
+
+def _process_seconds(pids: Iterable[int]) -> float:
+    """Processor time of all of them so far."""
+    import psutil
+
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return float(sum(item.user + item.system for item in times))
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """Seconds in which its processors worked (or were lent to another machine), and all their seconds."""
+    import psutil
+
+    times = psutil.cpu_times()
+    every = (
+        sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    )  # they are part of user and nice
+    return every - times.idle - getattr(times, "iowait", 0.0), every
 
 
 def _scores(product: ModelProduct, answer: dict[str, Any]) -> list[Any]:

@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import msgspec
 
+from mlops_assets.data.assets import raw_assets
 from mlops_assets.errors import DataError
 from mlops_assets.products.product import ModelProduct
-from resources.asset_parts import dep, key_of, periods_in, picture, product_asset, rows_metadata, table
+from mlops_assets.records.training import ExperimentRun, Leaderboard, ModelRecord, Recipe, Settings, TrainingInputs
+from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, rows_metadata, table
 from resources.platform import Platform
 from resources.tracking import Tracking
 
 if TYPE_CHECKING:
     from dagster_mlflow.resources import MlFlow
 
-    from mlops_assets.training.search import Leaderboard
 
 GROUP = "training"
 
@@ -46,7 +47,7 @@ def build_training_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
 def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "experiment",
+        Leaderboard.asset,
         GROUP,
         build_training_assets,
         kinds={"mlflow", "scikitlearn"},
@@ -62,16 +63,16 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.training.search import run_experiment
         from mlops_assets.training.window import load_training_set
 
-        home = platform.open()
-        as_of = config.as_of or _newest_trainable(product, home.offline.keys(f"{product.name}/labels"))
-        rows = load_training_set(product, home.offline, as_of)
+        state = platform.state_of(product)
+        as_of = config.as_of or _newest_trainable(product, state.tables.keys("labels"))
+        rows = load_training_set(state, as_of)
         with tracking.run(context, f"{product.name}/experiment", {"product": product.name, "as_of": as_of}) as mlflow:
-            board = run_experiment(product, as_of, rows, context.log.info, folder=home.experiments(product.name))
+            board = run_experiment(product, as_of, rows, context.log.info, kept=state.trials)
             _log_trials(mlflow, product, board)
             mlflow.set_tags({"best": board.best.candidate})
             run_id = str(mlflow.active_run().info.run_id)
-        version = home.documents.save(product.name, "experiment", "latest", board)
-        home.documents.save(product.name, "experiment_run", "latest", run_id)
+        version = state.records.save("latest", board)
+        state.records.save("latest", ExperimentRun(run_id))
         shown = [
             {
                 "candidate": trial.candidate,
@@ -86,7 +87,7 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
             }
             for trial in board.trials
         ]
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 "as of": as_of,
                 "rows": board.rows,
@@ -97,7 +98,7 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
                 "ended by": board.ended_by,
                 "MLflow run": dg.MetadataValue.url(tracking.run_url(run_id)),
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return experiment
@@ -106,33 +107,32 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
 def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
     @product_asset(
         product,
-        "recipe",
+        Recipe.asset,
         GROUP,
         build_training_assets,
         kinds={"json"},
         description="Estimator and hyperparameters that leave development. A new one clears the flag for rework.",
         partitioned=False,
-        deps=[dg.AssetDep(key_of(product, "experiment"))],
+        deps=[dg.AssetDep(key_of(product, Leaderboard.asset))],
     )
     def recipe(
         context: dg.AssetExecutionContext, config: RecipeConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.stores.model_registry import NEEDS_REWORK
-        from mlops_assets.training.recipe import RECIPE, clear_flag, current_recipe, promote_best, recipe_key
-        from mlops_assets.training.search import Leaderboard
+        from mlops_assets.state.model_registry import NEEDS_REWORK
+        from mlops_assets.training.recipe import current_recipe, leave_development, promote_best
 
-        home = platform.open()
-        board = home.documents.load(product.name, "experiment", "latest", Leaderboard)
-        run_id = home.documents.load(product.name, "experiment_run", "latest", str)
-        former = current_recipe(home.documents, product)
-        now = home.clock.now()
+        state = platform.state_of(product)
+        board = state.records.load(Leaderboard, "latest")
+        run_id = state.records.load(ExperimentRun, "latest").mlflow_run_id
+        former = current_recipe(state)
+        now = state.clock.now()
         made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
-        version = home.documents.save(product.name, RECIPE, recipe_key(made.version), made)
-        if (cleared := clear_flag(home, former, made)) is not None:
-            tracking.registry().untag_version(product.name, cleared, NEEDS_REWORK)
-        elif home.ledger.open_flag(product.name) is not None:
+        left = leave_development(state, former, made)
+        if left.cleared is not None:
+            tracking.registry().untag_version(product.name, left.cleared, NEEDS_REWORK)
+        elif state.ledger.open_flag() is not None:
             context.log.warning("the experiment is the one the last recipe came from: the flag for rework stays")
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 "recipe version": made.version,
                 "estimator": made.estimator,
@@ -140,7 +140,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
                 "by": made.by,
                 "reason": made.reason,
             },
-            data_version=dg.DataVersion(version),
+            version=left.data_version,
         )
 
     return recipe
@@ -156,55 +156,64 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         build_training_assets,
         kinds={"polars", "parquet"},
         description=f"The {length} periods before the partition, with the labels known when it began; the last "
-        f"{product.test_window.days} days stay unseen for the test.",
+        f"{product.test_window.days} days stay unseen for the test; after a confirmed shift the later half of what came since, "
+        "where that is shorter.",
         deps=[dep(product, name, first=-length, last=-1) for name in ("features", "labels")],
     )
     def training_set(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.training.provenance import TRAINING_INPUTS, TrainingInputs, inputs_of_window
+        from mlops_assets.training.onset import onset_before
+        from mlops_assets.training.provenance import inputs_of_window
         from mlops_assets.training.split import SPLIT
-        from mlops_assets.training.window import load_training_set
+        from mlops_assets.training.window import load_after_shift
 
-        home = platform.open()
-        rows = load_training_set(product, home.offline, context.partition_key)
-        read = inputs_of_window(product, home, context.partition_key)
-        version = home.offline.write(f"{product.name}/training_set", context.partition_key, rows)
-        home.documents.save(product.name, TRAINING_INPUTS, context.partition_key, TrainingInputs(version, read))
+        state = platform.state_of(product)
+        onset = onset_before(state, context.partition_key)
+        rows, since = load_after_shift(state, context.partition_key, onset)
+        read = inputs_of_window(state, context.partition_key)
+        version = state.tables.write("training_set", context.partition_key, rows)
+        state.records.save(context.partition_key, TrainingInputs(version, read, since))
         if rows["period"].n_unique() < length:
             context.log.warning(
                 f"the training window holds {rows['period'].n_unique()} of {length} periods: the others lie before the first "
                 "period of the product or have no known label"
             )
         counts = dict(rows[SPLIT].value_counts().iter_rows())
-        return dg.MaterializeResult(
+        return materialized(
             metadata={
                 **rows_metadata(rows),
                 **{f"rows to {split}": int(count) for split, count in counts.items()},
                 f"periods (of {length})": rows["period"].n_unique(),
                 "from": str(rows[product.event_timestamp].min()),
                 "to": str(rows[product.event_timestamp].max()),
+                "shift since": since or "none that the usual split does not hold on both sides",
             },
-            data_version=dg.DataVersion(version),
+            version=version,
         )
 
     return training_set
 
 
 def _model(product: ModelProduct) -> dg.AssetsDefinition:
+    read = max(periods_in(product, product.test_window), 1 + periods_in(product, product.lookback))
+
     @product_asset(
         product,
-        "model",
+        ModelRecord.asset,
         GROUP,
         build_training_assets,
         kinds={"mlflow", "onnx"},
         description="A version trained by the newest recipe, registered in MLflow as challenger, with its serving bundle.",
-        deps=[dep(product, "training_set"), dg.AssetDep(key_of(product, "recipe"))],
-        code=product.fingerprint(),
+        deps=[
+            dep(product, "training_set"),
+            dg.AssetDep(key_of(product, Recipe.asset)),
+            # golden rows: requests of the test window, and what features are looked up from
+            *(dep(product, name, first=-read, last=-1) for name in raw_assets(product)),
+        ],
     )
     def model(
         context: dg.AssetExecutionContext, config: ModelConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.training.recipe import (
-            RECIPE,
             current_recipe,
             promote_best,
             recipe_key,
@@ -213,21 +222,21 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         from mlops_assets.training.register import train_and_register
         from mlops_assets.training.search import run_experiment
 
-        home, key = platform.open(), context.partition_key
+        state, key = platform.state_of(product), context.partition_key
         with tracking.run(context, f"{product.name}/training", {"product": product.name}) as mlflow:
             if config.search:
-                rows = home.offline.read(f"{product.name}/training_set", [key])
-                board = run_experiment(product, key, rows, context.log.info, folder=home.experiments(product.name))
+                rows = state.tables.read("training_set", [key])
+                board = run_experiment(product, key, rows, context.log.info, kept=state.trials)
                 _log_trials(mlflow, product, board)
                 run_id = str(mlflow.active_run().info.run_id)
-                former = current_recipe(home.documents, product)
+                former = current_recipe(state)
                 version = former.version + 1 if former else 1
-                made = promote_best(product, board, version, "retraining", home.clock.now(), run_id)
-                home.documents.save(product.name, RECIPE, recipe_key(version), made)
-            recipe = recipe_to_train_by(home.documents, product, 0 if config.search else config.recipe_version)
+                made = promote_best(product, board, version, "retraining", state.clock.now(), run_id)
+                state.records.save(recipe_key(version), made)
+            recipe = recipe_to_train_by(state, 0 if config.search else config.recipe_version)
             mlflow.set_tags({"recipe_version": str(recipe.version)})
             manifest = train_and_register(
-                product, recipe, home, key, tracking.registry(), mlflow, context.run.run_id, context.log.info
+                state, recipe, key, tracking.registry(), mlflow, context.run.run_id, context.log.info
             )
         metadata: dict[str, Any] = {
             "version": manifest.version,
@@ -237,25 +246,21 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
             "search": manifest.search,
             "rows": manifest.rows,
             "week-to-week spread of the metric (%)": manifest.spread_percent,
-            "bundle (bytes)": sum(
-                path.stat().st_size for path in home.bundle(product.name, manifest.version).iterdir()
-            ),
+            "bundle (bytes)": state.bundles.size(manifest.version),
             "git commit": manifest.git_commit,
             "MLflow run": dg.MetadataValue.url(tracking.run_url(manifest.mlflow_run_id)),
             "MLflow version": dg.MetadataValue.url(
                 tracking.registry().version_url(tracking.ui_url, product.name, manifest.version)
             ),
         }
-        return dg.MaterializeResult(
-            metadata=metadata, data_version=dg.DataVersion(manifest.checksums["model.onnx"][:16])
-        )
+        return materialized(metadata=metadata, version=manifest.checksums["model.onnx"][:16])
 
     return model
 
 
-def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: "Leaderboard") -> None:
+def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: Leaderboard) -> None:
     """Every setting that was tried, pruned ones too, as a run below the one that is open."""
-    from mlops_assets.training.recipe import RECIPE_TAG, Settings
+    from mlops_assets.training.recipe import RECIPE_TAG
 
     families = {candidate.name: candidate.estimator for candidate in product.candidates}
     costs = {trial.candidate: trial for trial in board.trials}

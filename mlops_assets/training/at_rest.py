@@ -3,8 +3,70 @@
 import io
 import re
 import zipfile
+from typing import Any
+
+from mlops_assets.errors import BundleError, DeclarationError
+from mlops_assets.products.product import ModelProduct
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
+
+
+# what estimators of scikit-learn and LightGBM hold beside the types that skops trusts by itself
+TRUSTED = frozenset(
+    {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+    }
+)
+
+
+def loads(content: bytes, product: ModelProduct) -> Any:
+    """The estimator. Nothing of it is made unless every type in it is known.
+
+    Raises BundleError: it holds a type that is neither on the list nor declared."""
+    import skops.io
+
+    if unknown := _unknown_types(content, product):
+        raise BundleError(
+            f"the estimator of {product.name} holds {', '.join(unknown)}, and opening it could run code of strangers. If you "
+            "know that it is yours, declare trusted_types=(…,) in the product; otherwise find out who wrote the bundle."
+        )
+    return skops.io.loads(content, trusted=sorted(_trusted(product)))
+
+
+def dumps_trusted(estimator: object, product: ModelProduct) -> bytes:
+    """As `dumps`. Raises DeclarationError: `loads` would refuse it."""
+    content = dumps(estimator)
+    if unknown := _unknown_types(content, product):
+        raise DeclarationError(
+            f"{product.name}: the estimator holds {', '.join(unknown)}, which is not known to be safe to open again. If it is "
+            f"yours, declare trusted_types=({', '.join(map(repr, unknown))},) in the product."
+        )
+    return content
+
+
+def _unknown_types(content: bytes, product: ModelProduct) -> list[str]:
+    import skops.io
+
+    return sorted({*skops.io.get_untrusted_types(data=content)} - _trusted(product))
+
+
+def _trusted(product: ModelProduct) -> frozenset[str]:
+    named = (name.replace(":", ".") for name in product.declared_estimators if ":" in name)
+    return TRUSTED | {*product.trusted_types, *named}
 
 
 def dumps(estimator: object) -> bytes:

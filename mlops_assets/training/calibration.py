@@ -1,19 +1,15 @@
-"""Calibrated probabilities: Platt's sigmoid over an estimator's log-odds, fitted on later rows than the estimator."""
-
-from typing import Any
+"""Fits the calibration of a version: Platt's sigmoid, on later rows than the estimator was fitted on."""
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.state.calibration import Calibration, log_odds
 from mlops_assets.training.split import PERIOD
 
-# added to both sides of the odds: near 0 and 1 the log-odds of two float32 neighbours lie far apart, and would tell an
-# estimator and its ONNX form apart by more than 1e-5; so they differ by at most 4e-6, whatever the slope, and keep their order
-SOFTENED = 5e-4
 SHARE = 5  # the last fifth of the periods calibrates, at least one of them
-LEAST = 25  # rows of either outcome that are needed; fewer draw the sigmoid anywhere
+MIN_ROWS = 25  # rows of either outcome that are needed; fewer draw the sigmoid anywhere
 
 
 def split_in_time(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -25,31 +21,25 @@ def split_in_time(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return rows.filter(pl.col(PERIOD) < first), rows.filter(pl.col(PERIOD) >= first)
 
 
-def calibrated(estimator: Any, matrix: NDArray[np.float32], labels: NDArray[np.float64]) -> Any:
-    """scikit-learn's CalibratedClassifierCV around the fitted estimator, which stays as it is (Platt 1999).
+def fit_calibration(probabilities: NDArray[np.float64], labels: NDArray[np.float64]) -> Calibration:
+    """The sigmoid over log-odds that fits the labels best (Platt 1999, with his softened targets).
 
-    matrix, labels: later rows, (n, inputs) and (n,). Raises NothingToLearnFrom: too few rows of one outcome."""
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.frozen import FrozenEstimator
+    probabilities, labels: of class 1 on later rows, (n,) each. Raises NothingToLearnFrom: too few rows of one outcome."""
+    from sklearn.linear_model import LogisticRegression
 
-    from mlops_assets.training.log_odds import LogOdds
-
-    fewest = min(int(labels.sum()), int(len(labels) - labels.sum()))
-    if fewest < LEAST:
+    late = int(labels.sum())
+    fewest = min(late, len(labels) - late)
+    if fewest < MIN_ROWS:
         raise NothingToLearnFrom(
-            f"the periods to calibrate on hold {fewest} rows of one outcome, {LEAST} are needed. Lengthen training_window, "
+            f"the periods to calibrate on hold {fewest} rows of one outcome, {MIN_ROWS} are needed. Lengthen training_window, "
             "or declare calibrate=False."
         )
-    return CalibratedClassifierCV(FrozenEstimator(LogOdds(estimator)), method="sigmoid").fit(matrix, labels)
-
-
-def parts_of(estimator: Any) -> tuple[Any, float, float] | None:
-    """The estimator inside, and slope and intercept over its log-odds; None where `calibrated` did not make it."""
-    from mlops_assets.training.log_odds import LogOdds
-
-    held = getattr(getattr(estimator, "estimator", None), "estimator", None)
-    if not isinstance(held, LogOdds):
-        return None
-    (fitted,) = estimator.calibrated_classifiers_
-    (sigmoid,) = fitted.calibrators
-    return held.estimator, -float(sigmoid.a_), -float(sigmoid.b_)
+    # a target between 0 and 1 is a row of either class, weighted by it
+    targets = np.where(labels > 0, (late + 1) / (late + 2), 1 / (len(labels) - late + 2))
+    column = log_odds(probabilities).reshape(-1, 1)
+    sigmoid = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000).fit(
+        np.concatenate([column, column]),
+        np.repeat([1, 0], len(labels)),
+        sample_weight=np.concatenate([targets, 1 - targets]),
+    )
+    return Calibration(float(sigmoid.coef_[0, 0]), float(sigmoid.intercept_[0]))

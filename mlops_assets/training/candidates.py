@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.search import Range, Real, Whole
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Input
+from mlops_assets.state.manifest import Input
 
 
 class Estimator(Protocol):
@@ -24,10 +24,17 @@ class Estimator(Protocol):
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float64]: ...  # noqa: N803 (sklearn's)
 
 
-def make_estimator(candidate: Candidate, task: Task, inputs: tuple[Input, ...], seed: int) -> Estimator:
+PACKAGES = ("sklearn", "lightgbm")  # a recipe may name their estimators without a declaration
+
+
+def make_estimator(
+    candidate: Candidate, task: Task, inputs: tuple[Input, ...], seed: int, declared: Collection[str] = ()
+) -> Estimator:
     """The candidate's estimator for this task.
 
-    Raises DeclarationError: no such family, what it names cannot be imported, or takes other hyperparameters."""
+    declared: what the product lets a name be of (`ModelProduct.declared_estimators`). A name may come from a stored recipe or
+    an MLflow run, which are data: nothing is imported or called that neither they nor we declared.
+    Raises DeclarationError: no such family, what it names may not be used, cannot be imported, or takes other hyperparameters."""
     families: dict[str, Callable[..., Estimator]] = {
         "linear": _linear,
         "gradient_boosting": _gradient_boosting,
@@ -45,8 +52,10 @@ def make_estimator(candidate: Candidate, task: Task, inputs: tuple[Input, ...], 
                 f"candidate {candidate.name!r}: no estimator family {candidate.estimator!r}. "
                 f"{choices(candidate.estimator, families)} For your own, write 'package.module:name'."
             )
-        found = getattr(importlib.import_module(module), name)
-        return _own(found, seed, settings) if isinstance(found, type) else found(task, **settings)
+        if candidate.estimator in declared:
+            found = getattr(importlib.import_module(module), name)
+            return _own(found, seed, settings) if isinstance(found, type) else found(task, **settings)
+        return _own(_declared_class(candidate, module, name, (*PACKAGES, *declared)), seed, settings)
     except (ImportError, AttributeError) as error:
         raise DeclarationError(
             f"candidate {candidate.name!r}: {candidate.estimator} cannot be imported: {error}."
@@ -55,6 +64,27 @@ def make_estimator(candidate: Candidate, task: Task, inputs: tuple[Input, ...], 
         raise DeclarationError(
             f"candidate {candidate.name!r}: {candidate.estimator} does not take {settings or 'no hyperparameters'}: {error}."
         ) from error
+
+
+def _declared_class(candidate: Candidate, module: str, name: str, packages: Sequence[str]) -> type:
+    """Raises DeclarationError: it is of no declared package, or no class with `fit`."""
+    known = ", ".join(item for item in packages if ":" not in item)
+    refused = f"candidate {candidate.name!r}: {candidate.estimator} may not be used"
+    remedy = "Declare estimator_packages=(…,) in the product, or make it one of its candidates."
+    if not _is_of(module, packages):
+        raise DeclarationError(f"{refused}: estimators are taken by name from {known}. {remedy}")
+    found = getattr(importlib.import_module(module), name)
+    if (
+        not isinstance(found, type)
+        or not callable(getattr(found, "fit", None))
+        or not _is_of(found.__module__, packages)
+    ):
+        raise DeclarationError(f"{refused}: it is no class with `fit` of {known}. {remedy}")
+    return found
+
+
+def _is_of(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def default_space(estimator: str, task: Task) -> Mapping[str, Range]:

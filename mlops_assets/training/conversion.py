@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.task import Task
-from mlops_assets.training.calibration import SOFTENED, parts_of
 from mlops_assets.training.candidates import Estimator
 
 if TYPE_CHECKING:
@@ -50,18 +49,17 @@ def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def largest_difference(estimated: NDArray[np.float64], converted: NDArray[np.float64], task: Task) -> float:
-    """Of probabilities absolutely; of predictions relative to the largest prediction."""
+def largest_difference(
+    estimated: NDArray[np.float64], converted: NDArray[np.float64], task: Task, usual: float = 1.0
+) -> float:
+    """Of probabilities absolutely; of predictions relative to the largest one, or to `usual` where that is larger."""
     if not len(estimated):
         return 0.0
     difference = float(np.max(np.abs(estimated - converted)))
-    return difference / max(1.0, float(np.max(np.abs(estimated)))) if task is Task.REGRESSION else difference
+    return difference / max(usual, float(np.max(np.abs(estimated)))) if task is Task.REGRESSION else difference
 
 
 def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-untyped-def] # ModelProto has no stubs
-    if (parts := parts_of(estimator)) is not None:
-        held, slope, intercept = parts
-        return _calibrated(_convert(held, task, width), slope, intercept)
     if type(estimator).__module__.startswith("lightgbm"):
         from onnxmltools import convert_lightgbm
         from onnxmltools.convert.common.data_types import FloatTensorType as LightgbmFloats
@@ -75,7 +73,7 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
             split=GROUP if task is Task.REGRESSION and estimator.booster_.num_trees() > GROUP else None,  # type: ignore[attr-defined]
         )
     if type(estimator).__name__ in ("DummyClassifier", "DummyRegressor"):
-        return _constant(estimator)
+        estimator = _constant_tree(estimator, width)
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -86,68 +84,19 @@ def _convert(estimator: Estimator, task: Task, width: int):  # type: ignore[no-u
     )
 
 
-def _calibrated(model, slope: float, intercept: float):  # type: ignore[no-untyped-def] # ModelProto has no stubs
-    """The sigmoid over the log-odds as last nodes, in float64: skl2onnx converts neither a frozen estimator nor LightGBM
-    inside of scikit-learn's calibration."""
-    from onnx import TensorProto, helper, numpy_helper
+def _constant_tree(estimator: Estimator, width: int) -> Estimator:
+    """A tree of one leaf that answers what a dummy answers, which skl2onnx has no converter for."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    before = _probabilities(model)
-    numbers = {"one": 1.0, "softened": SOFTENED, "slope": slope, "intercept": intercept}
-    constants = {name: np.array(value, dtype=np.float64) for name, value in numbers.items()}
-    constants["second"] = np.array([1], dtype=np.int64)
-    chain: list[tuple[str, list[str], str, dict[str, int]]] = [
-        ("Cast", [before], "doubles", {"to": TensorProto.DOUBLE}),
-        ("Gather", ["doubles", "second"], "likely", {"axis": 1}),
-        ("Sub", ["one", "likely"], "unlikely", {}),
-        ("Add", ["likely", "softened"], "for", {}),
-        ("Add", ["unlikely", "softened"], "against", {}),
-        ("Div", ["for", "against"], "odds", {}),
-        ("Log", ["odds"], "log_odds", {}),
-        ("Mul", ["log_odds", "slope"], "steep", {}),
-        ("Add", ["steep", "intercept"], "shifted", {}),
-        ("Sigmoid", ["shifted"], "positive", {}),
-        ("Sub", ["one", "positive"], "negative", {}),
-        ("Concat", ["negative", "positive"], "both", {"axis": 1}),
-        ("Cast", ["both"], "probabilities", {"to": TensorProto.FLOAT}),
-    ]
-    for kind, inputs, output, attributes in chain:
-        named = [name if name == before else f"calibration_{name}" for name in inputs]
-        model.graph.node.append(helper.make_node(kind, named, [f"calibration_{output}"], **attributes))
-    model.graph.initializer.extend(
-        numpy_helper.from_array(value, f"calibration_{name}") for name, value in constants.items()
+    row = np.zeros((1, width), dtype=np.float32)
+    if type(estimator).__name__ == "DummyRegressor":
+        return DecisionTreeRegressor().fit(row, estimator.predict(row))  # type: ignore[no-any-return]
+    (shares,) = estimator.predict_proba(row)  # type: ignore[attr-defined] # every classifier of scikit-learn's has it
+    return DecisionTreeClassifier().fit(  # type: ignore[no-any-return]
+        row.repeat(len(shares), axis=0),
+        estimator.classes_,  # type: ignore[attr-defined]
+        sample_weight=shares,
     )
-    del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info("calibration_probabilities", TensorProto.FLOAT, [None, 2]))
-    return model
-
-
-def _constant(estimator: Estimator):  # type: ignore[no-untyped-def] # ModelProto has no stubs
-    """The same answer for every row, which skl2onnx has no converter for."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    is_classifier = type(estimator).__name__ == "DummyClassifier"
-    answer = estimator.class_prior_ if is_classifier else estimator.constant_  # type: ignore[attr-defined]
-    row = np.asarray(answer, dtype=np.float32).reshape(1, -1)
-    constants = {
-        "answer": row,
-        "first": np.array([0], dtype=np.int64),
-        "width": np.array([row.shape[1]], dtype=np.int64),
-    }
-    name = "probabilities" if is_classifier else "variable"
-    nodes = [
-        helper.make_node("Shape", ["inputs"], ["shape"]),
-        helper.make_node("Gather", ["shape", "first"], ["rows"]),
-        helper.make_node("Concat", ["rows", "width"], ["wanted"], axis=0),
-        helper.make_node("Expand", ["answer", "wanted"], [name]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "constant",
-        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [None, None])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, row.shape[1]])],
-        [numpy_helper.from_array(value, key) for key, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
 
 def _with_float32_thresholds(booster: "lightgbm.Booster") -> "lightgbm.Booster":

@@ -12,8 +12,10 @@ from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Input, encode
-from mlops_assets.training.calibration import calibrated, split_in_time
+from mlops_assets.state.calibration import Calibration
+from mlops_assets.state.encoding import encode
+from mlops_assets.state.manifest import Input
+from mlops_assets.training.calibration import fit_calibration, split_in_time
 from mlops_assets.training.candidates import Estimator, fit_options, make_estimator
 
 PREDICTION = "prediction"
@@ -21,8 +23,8 @@ PREDICTION = "prediction"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted estimator, calibrated where the product asks for it, the inputs it was fitted on, its classes in code order,
-    and the seconds it took."""
+    """A fitted estimator, the inputs it was fitted on, its classes in code order, the seconds it took, and the calibration of
+    its probabilities where the product asks for one."""
 
     candidate: Candidate
     estimator: Estimator
@@ -30,10 +32,11 @@ class Fitted:
     classes: tuple[str, ...]
     task: Task
     seconds: float
+    calibration: Calibration | None = None
 
     def scores(self, features: pl.DataFrame) -> NDArray[np.float64]:
         """(n,) probability of class 1 or prediction; (n, classes) for multiclass."""
-        return estimator_scores(self.estimator, self.task, encode(features, self.inputs))
+        return estimator_scores(self.estimator, self.task, encode(features, self.inputs), self.calibration)
 
 
 def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitted:
@@ -42,12 +45,15 @@ def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitt
     classes = class_names(product.task, rows[LABEL])
     earlier, later = split_in_time(rows) if product.calibrate else (rows, None)
     matrix, labels = encode(earlier, inputs), label_codes(product.task, earlier[LABEL], classes)
-    estimator = make_estimator(candidate, product.task, inputs, product.seed)
+    estimator = make_estimator(candidate, product.task, inputs, product.seed, product.declared_estimators)
     started = time.perf_counter()
     estimator.fit(matrix, labels, **fit_options(candidate, inputs))
+    calibration = None
     if later is not None:
-        estimator = calibrated(estimator, encode(later, inputs), label_codes(product.task, later[LABEL], classes))
-    return Fitted(candidate, estimator, inputs, classes, product.task, time.perf_counter() - started)
+        probabilities = estimator_scores(estimator, product.task, encode(later, inputs))
+        calibration = fit_calibration(probabilities, label_codes(product.task, later[LABEL], classes))
+    seconds = time.perf_counter() - started
+    return Fitted(candidate, estimator, inputs, classes, product.task, seconds, calibration)
 
 
 def learn_inputs(product: ModelProduct, rows: pl.DataFrame) -> tuple[Input, ...]:
@@ -88,8 +94,13 @@ def predicted(task: Task, scores: NDArray[np.float64], classes: tuple[str, ...])
     return pl.Series(PREDICTION, scores, dtype=pl.Float64)
 
 
-def estimator_scores(estimator: Estimator, task: Task, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+def estimator_scores(
+    estimator: Estimator, task: Task, matrix: NDArray[np.float32], calibration: Calibration | None = None
+) -> NDArray[np.float64]:
+    """What `Bundle.score` answers for the same matrix, by the estimator the bundle was made from."""
     if task is Task.REGRESSION:
         return np.asarray(estimator.predict(matrix), dtype=np.float64).reshape(-1)
     probabilities = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)  # type: ignore[attr-defined]
-    return probabilities[:, 1] if task is Task.BINARY else probabilities
+    if task is Task.MULTICLASS:
+        return probabilities
+    return probabilities[:, 1] if calibration is None else calibration.apply(probabilities[:, 1])

@@ -22,12 +22,12 @@ FOLDS = 3
 class Validated:
     """Scores of the folds so far, (n,) or (n, classes), in the order of the folds; and what they cost.
 
-    fitted: on the rows before the last of them; None where only the scores were kept."""
+    fitted: on the rows before the last of them."""
 
     scores: Array
     fit_seconds: float
     predict_seconds: float
-    fitted: Fitted | None = None
+    fitted: Fitted
 
 
 def validation_folds(periods: list[str]) -> list[list[str]]:

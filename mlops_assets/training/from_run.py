@@ -8,8 +8,9 @@ import msgspec
 from mlops_assets.errors import DataError
 from mlops_assets.products.candidates import Candidate, Hyperparameter
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.training import Settings
 from mlops_assets.training.candidates import make_estimator
-from mlops_assets.training.recipe import RECIPE_TAG, Settings
+from mlops_assets.training.recipe import RECIPE_TAG
 
 ESTIMATOR = "estimator"
 AUTOLOGGED = "estimator_class"  # tag of a run that mlflow.sklearn or mlflow.lightgbm logged by itself
@@ -19,7 +20,8 @@ def settings_of_run(product: ModelProduct, run_id: str, params: Mapping[str, str
     """What made the run's estimator: from the platform's tag, a parameter `estimator`, or an autologged class.
 
     Parameters are text in MLflow; each is read as the number, truth value or null it looks like.
-    Raises DataError: the run does not say which estimator it was. DeclarationError: the estimator cannot be made."""
+    Raises DataError: the run does not say which estimator it was. DeclarationError: the estimator cannot be made,
+    or is none that the product declares."""
     if RECIPE_TAG in tags:
         settings = msgspec.json.decode(tags[RECIPE_TAG], type=Settings)
     elif ESTIMATOR in params:
@@ -35,9 +37,8 @@ def settings_of_run(product: ModelProduct, run_id: str, params: Mapping[str, str
             f"(a family, or package.module:name) nor the tag '{AUTOLOGGED}' of autologging. "
             f"Its parameters: {', '.join(sorted(params)) or 'none'}."
         )
-    make_estimator(
-        Candidate(settings.candidate, settings.estimator, settings.hyperparameters), product.task, (), product.seed
-    )
+    made = Candidate(settings.candidate, settings.estimator, settings.hyperparameters)
+    make_estimator(made, product.task, (), product.seed, product.declared_estimators)
     return settings
 
 

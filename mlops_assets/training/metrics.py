@@ -1,43 +1,31 @@
-"""Scores of predictions against labels, with bootstrap intervals over whole days."""
+"""Scores of predictions against labels."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.errors import NothingToLearnFrom
-from mlops_assets.products.task import METRICS, Task
+from mlops_assets.products.task import OPERATING_THRESHOLD, Task
 
 Array = NDArray[np.float64]
 Groups = NDArray[np.int64]
-RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Score:
-    """A metric's value with its interval (percentile bootstrap over day blocks), in the metric's unit."""
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    rows: int
+COMPARING = ("roc_auc", "average_precision", "r2")  # metrics that do not exist where all labels are the same
+Weigh = Callable[[Array], float]  # how often each day was drawn -> the metric of that sample
 
 
 def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
     """One metric. labels: (n,), classes as 0..k-1; scores: (n,) probability of class 1 or prediction, (n, k) multiclass.
 
     A class that was never seen in training is NaN among the labels: the model gave it probability 0.
-    Raises NothingToLearnFrom: no rows, or a ranking metric with one class only."""
+    Raises NothingToLearnFrom: no rows, or labels that are all the same where the metric compares different ones."""
     if len(labels) == 0:
         raise NothingToLearnFrom(f"{metric} of 0 rows does not exist. Wait for labels.")
-    if metric in ("roc_auc", "average_precision") and len(np.unique(labels)) < 2:
+    if metric in COMPARING and len(np.unique(labels)) < 2:
         raise NothingToLearnFrom(f"{metric} of {len(labels)} rows that all have the same label does not exist.")
     if task is Task.MULTICLASS:
-        labels, scores = _with_unseen(labels, scores)
-    return float(_function(metric, task)(labels, scores))
+        labels, scores = with_unseen(labels, scores)
+    return weighed(metric, task, labels, scores, np.zeros(len(labels), dtype=np.int64))(np.ones(1))
 
 
 def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Groups | None) -> float:
@@ -49,7 +37,7 @@ def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Gr
         return score(metric, task, labels, scores)
     found = []
     reason = f"{metric} of 0 rows does not exist. Wait for labels."
-    for part in _parts(groups):
+    for part in parts(groups):
         try:
             found.append(score(metric, task, labels[part], scores[part]))
         except NothingToLearnFrom as nothing:
@@ -59,125 +47,18 @@ def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Gr
     return float(np.mean(found))
 
 
-def score_with_interval(
-    metric: str,
-    task: Task,
-    labels: Array,
-    scores: Array,
-    days: pl.Series,
-    *,
-    groups: Groups | None = None,
-    confidence: float = 0.95,
-    seed: int = 7,
-) -> Score:
-    """`mean_score` with a percentile interval from resampling whole days, since rows of one day are not independent
-    (Efron & Tibshirani 1993, ch. 8: block resampling). days: (n,) the day of each row."""
-    value = mean_score(metric, task, labels, scores, groups)
-    resampled = scores_of_samples(metric, task, labels, scores, days, seed, groups=groups)
-    low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
-    return Score(metric, value, low, high, len(labels))
-
-
-def paired_gain(
-    metric: str,
-    task: Task,
-    labels: Array,
-    new: Array,
-    old: Array,
-    days: pl.Series,
-    *,
-    confidence: float,
-    groups: Groups | None = None,
-    seed: int = 7,
-) -> Score:
-    """How much better `new` scores than `old` on the same rows, with its interval; positive is better."""
-    values = [mean_score(metric, task, labels, scores, groups) for scores in (new, old)]
-    value = METRICS[metric].gain(*values)
-    better, worse = (
-        scores_of_samples(metric, task, labels, scores, days, seed, groups=groups) for scores in (new, old)
-    )
-    resampled = METRICS[metric].sign * (better - worse)
-    low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
-    return Score(metric, value, low, high, len(labels))
-
-
-def _interval(resampled: Array, value: float, confidence: float) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail]) if len(resampled) else (value, value)
-    return float(low), float(high)
-
-
-def scores_of_samples(
-    metric: str,
-    task: Task,
-    labels: Array,
-    scores: Array,
-    days: pl.Series,
-    seed: int = 7,
-    resamples: int = RESAMPLES,
-    *,
-    groups: Groups | None = None,
-) -> Array:
-    """`mean_score` of samples that draw whole days of every group, (resamples,); NaN for one that cannot be scored.
-
-    A day that is drawn twice counts twice: rows are sorted or summed once, and each sample only weighs the days."""
-    codes = day_codes(days)
-    if not len(codes):
-        return np.empty(0)
-    if task is Task.MULTICLASS:
-        labels, scores = _with_unseen(labels, scores)
-    weighed = []
-    for part in [slice(None)] if groups is None else _parts(groups):
-        held, own = np.unique(codes[part], return_inverse=True)
-        weigh = _weighed(metric, task, labels[part], scores[part], own)
-        if groups is None or not np.isnan(weigh(np.ones(len(held)))):
-            weighed.append((weigh, len(held)))
-    draw = np.random.default_rng(seed)
-
-    def drawn(count: int) -> Array:
-        return np.bincount(draw.integers(0, count, count), minlength=count).astype(float)
-
-    return np.array([np.mean([weigh(drawn(count)) for weigh, count in weighed]) for _ in range(resamples)])
-
-
-def _parts(groups: Groups) -> list[NDArray[np.bool_]]:
+def parts(groups: Groups) -> list[NDArray[np.bool_]]:
     return [groups == group for group in np.unique(groups)]
 
 
-def day_blocks(days: pl.Series, seed: int, resamples: int = RESAMPLES) -> list[NDArray[np.int64]]:
-    """Row numbers of `resamples` samples that draw whole days with replacement."""
-    found, draw = rows_by_day(days), np.random.default_rng(seed)
-    return [draw_days(found, draw) for _ in range(resamples if found else 0)]
-
-
-def rows_by_day(days: pl.Series) -> list[NDArray[np.int64]]:
-    """Row numbers of every day, oldest day first."""
-    codes = day_codes(days)
-    return [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)] if len(codes) else []
-
-
-def day_codes(days: pl.Series) -> NDArray[np.int64]:
-    """The number of each row's day, 0 for the oldest, (n,)."""
-    ranks = days.cast(pl.Categorical if days.dtype == pl.String else days.dtype).rank("dense")
-    return ranks.to_numpy().astype(np.int64) - 1
-
-
-def draw_days(of_days: Sequence[NDArray[np.int64]], draw: np.random.Generator) -> NDArray[np.int64]:
-    """Row numbers of as many days as there are, drawn with replacement."""
-    return np.concatenate([of_days[day] for day in draw.integers(0, len(of_days), len(of_days))])
-
-
-def _with_unseen(labels: Array, scores: Array) -> tuple[Array, Array]:
+def with_unseen(labels: Array, scores: Array) -> tuple[Array, Array]:
     """A class that was never seen in training as one more, of probability 0."""
     if not np.isnan(labels).any():
         return labels, scores
     return np.where(np.isnan(labels), scores.shape[1], labels), np.column_stack([scores, np.zeros(len(scores))])
 
 
-Weigh = Callable[[Array], float]  # how often each day was drawn -> the metric of that sample
-
-
-def _weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
+def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
     if metric == "roc_auc" and task is Task.MULTICLASS:
         each = [
             _ranked((labels == code).astype(float), scores[:, code], codes) for code in np.unique(labels).astype(int)
@@ -216,7 +97,7 @@ def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
     elif metric in ("rmse", "r2", "brier"):
         lost = (labels - scores) ** 2
     elif metric == "accuracy":
-        said = scores >= 0.5 if task is Task.BINARY else scores.argmax(axis=1)
+        said = scores >= OPERATING_THRESHOLD if task is Task.BINARY else scores.argmax(axis=1)
         lost = (said == labels).astype(np.float64)
     elif metric == "log_loss":
         if task is Task.BINARY:
@@ -250,49 +131,3 @@ def _ranked(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[
         return area, float((hits * precision).sum() / total)
 
     return both
-
-
-def _function(metric: str, task: Task) -> Callable[[Array, Array], float]:
-    if metric == "roc_auc" and task is Task.BINARY:
-        return _roc_auc
-    from sklearn import metrics as sk
-
-    if task is Task.REGRESSION:
-        numbers: dict[str, Callable[[Array, Array], float]] = {
-            "mae": sk.mean_absolute_error,
-            "rmse": sk.root_mean_squared_error,
-            "r2": sk.r2_score,
-        }
-        return numbers[metric]
-    classes: dict[str, Callable[[Array, Array], float]] = {
-        "roc_auc": _roc_auc_of_classes,
-        "average_precision": sk.average_precision_score,
-        "brier": sk.brier_score_loss,
-        "accuracy": lambda y, p: sk.accuracy_score(y, p >= 0.5 if task is Task.BINARY else p.argmax(axis=1)),
-        "log_loss": lambda y, p: (
-            sk.log_loss(y, p, labels=[0, 1]) if task is Task.BINARY else _log_loss_of_classes(y, p)
-        ),
-    }
-    return classes[metric]
-
-
-def _log_loss_of_classes(labels: Array, scores: Array) -> float:
-    from sklearn.metrics import log_loss
-
-    # float32 probabilities do not sum to one as closely as scikit-learn asks for
-    return float(log_loss(labels, scores / scores.sum(axis=1, keepdims=True), labels=range(scores.shape[1])))
-
-
-def _roc_auc_of_classes(labels: Array, scores: Array) -> float:
-    """Mean over the classes that occur of one class against the rest (Provost & Domingos 2000, unweighted)."""
-    present = np.unique(labels).astype(int)
-    return float(np.mean([_roc_auc((labels == code).astype(np.float64), scores[:, code]) for code in present]))
-
-
-def _roc_auc(labels: Array, scores: Array) -> float:
-    """Mann-Whitney form: mean rank of the positives, ties averaged."""
-    ranks = pl.Series(scores).rank("average").to_numpy()
-    positive = labels > 0.5
-    count = int(positive.sum())
-    other = len(labels) - count
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * other))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mlops_assets.training.search import Leaderboard
+from mlops_assets.records.training import Leaderboard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,12 +4,9 @@ import hashlib
 from functools import cache
 from importlib import metadata
 
-import msgspec
+from mlops_assets.records.training import TrainingInputs
+from mlops_assets.state.workspace import ProductState
 
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
-
-TRAINING_INPUTS = "training_inputs"
 SAME, NEW = "same hyperparameters", "new hyperparameters"
 # packages whose version can change a bundle or its predictions
 NUMERIC = (
@@ -26,29 +23,24 @@ NUMERIC = (
 )
 
 
-class TrainingInputs(msgspec.Struct, frozen=True):
-    """Which partitions a training set was made of. versions: content hash by `features/2013-07-01`."""
-
-    data_version: str
-    versions: dict[str, str]
-
-
-def inputs_of_window(product: ModelProduct, home: Home, key: str) -> dict[str, str]:
+def inputs_of_window(state: ProductState, key: str) -> dict[str, str]:
     """Content hash of every partition the training set of `key` is made of. Raises PartitionMissing."""
+    product = state.product
     window = product.period.window_before(key, product.training_window)
     return {
-        f"{name}/{period.key}": home.offline.version(f"{product.name}/{name}", period.key)
+        f"{name}/{period.key}": state.tables.version(name, period.key)
         for name in ("features", "labels")
         for period in window
     }
 
 
-def recorded_inputs(product: ModelProduct, home: Home, key: str, data_version: str) -> dict[str, str]:
-    """What was noted when the stored training set was made; empty where it was made by other means."""
-    if not home.documents.has(product.name, TRAINING_INPUTS, key):
-        return {}
-    noted = home.documents.load(product.name, TRAINING_INPUTS, key, TrainingInputs)
-    return noted.versions if noted.data_version == data_version else {}
+def recorded_inputs(state: ProductState, key: str, data_version: str) -> TrainingInputs:
+    """What was noted when the stored training set was made; without versions where it was made by other means."""
+    if state.records.has(TrainingInputs, key):
+        noted = state.records.load(TrainingInputs, key)
+        if noted.data_version == data_version:
+            return noted
+    return TrainingInputs(data_version, {}, shift_since="")
 
 
 @cache

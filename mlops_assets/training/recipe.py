@@ -1,44 +1,14 @@
 """Recipe: the estimator and hyperparameters that left development, with who promoted them and why."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
-
 from mlops_assets.errors import DataError
-from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.documents import Documents
-from mlops_assets.stores.home import Home
-from mlops_assets.training.search import Leaderboard
+from mlops_assets.records.training import Leaderboard, Recipe, Settings
+from mlops_assets.state.workspace import ProductState
 
-RECIPE = "recipe"
 RECIPE_TAG = "mlops.recipe"  # tag of an MLflow run: the settings a recipe can be made of, as JSON
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What makes an estimator: the part of a recipe that a run carries."""
-
-    candidate: str
-    estimator: str
-    hyperparameters: dict[str, int | float | str | bool | None]
-
-
-class Recipe(msgspec.Struct, frozen=True):
-    product: str
-    version: int
-    candidate: str
-    estimator: str
-    hyperparameters: dict[str, int | float | str | bool | None]
-    by: str
-    reason: str
-    promoted_at: datetime
-    mlflow_run_id: str = ""
-
-    def as_candidate(self) -> Candidate:
-        return Candidate(self.candidate, self.estimator, self.hyperparameters)
-
-    def as_settings(self) -> Settings:
-        return Settings(self.candidate, self.estimator, self.hyperparameters)
 
 
 def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: str, at: datetime, run_id: str) -> Recipe:
@@ -54,37 +24,43 @@ def promote_best(product: ModelProduct, board: Leaderboard, version: int, by: st
 
 
 def promote_settings(
-    documents: Documents, product: ModelProduct, settings: Settings, by: str, reason: str, at: datetime, run_id: str
+    state: ProductState, settings: Settings, by: str, reason: str, at: datetime, run_id: str
 ) -> Recipe:
     """The next recipe, from settings that a person chose. Raises DataError: nobody is named, or no reason given."""
     if not by.strip() or not reason.strip():
         raise DataError("a recipe leaves development with who lets it go and why. Name both.")
-    former = current_recipe(documents, product)
+    former = current_recipe(state)
     version = former.version + 1 if former else 1
     made = settings.candidate, settings.estimator, settings.hyperparameters
-    return Recipe(product.name, version, *made, by, reason, at, run_id)
+    return Recipe(state.product.name, version, *made, by, reason, at, run_id)
 
 
-def clear_flag(home: Home, former: Recipe | None, made: Recipe) -> int | None:
-    """A recipe from another run than the last answers a rework: clear its flag; returns the version that had it.
+@dataclass(frozen=True)
+class Left:
+    """A recipe that left development. data_version: of its document. cleared: version whose flag for rework it cleared."""
 
-    The same experiment again is no answer, so that its flag stays."""
-    flag = home.ledger.open_flag(made.product)
-    if flag is None or (former is not None and former.mlflow_run_id == made.mlflow_run_id):
-        return None
-    home.ledger.clear_rework(made.product, made.promoted_at)
-    return flag.version
+    data_version: str
+    cleared: int | None
 
 
-def current_recipe(documents: Documents, product: ModelProduct) -> Recipe | None:
+def leave_development(state: ProductState, former: Recipe | None, made: Recipe) -> Left:
+    """Keep the recipe, by which the next version is trained.
+
+    One from another run than `former` answers a rework and clears its flag. The same experiment again is no answer, so that
+    its flag stays."""
+    version = state.records.save(recipe_key(made.version), made)
+    return Left(version, _clear_flag(state, former, made))
+
+
+def current_recipe(state: ProductState) -> Recipe | None:
     """The newest recipe, None before the first left development."""
-    versions = documents.keys(product.name, RECIPE)
-    return documents.load(product.name, RECIPE, versions[-1], Recipe) if versions else None
+    versions = state.records.keys(Recipe)
+    return state.records.load(Recipe, versions[-1]) if versions else None
 
 
-def recipe_to_train_by(documents: Documents, product: ModelProduct, version: int) -> Recipe:
+def recipe_to_train_by(state: ProductState, version: int) -> Recipe:
     """This version, or the newest where it is 0. Raises DataError: it does not exist, with the versions that do."""
-    known = documents.keys(product.name, RECIPE)
+    product, known = state.product, state.records.keys(Recipe)
     if not known:
         raise DataError(
             f"no recipe of {product.name} has left development. Materialise {product.name}/experiment and "
@@ -95,9 +71,17 @@ def recipe_to_train_by(documents: Documents, product: ModelProduct, version: int
         raise DataError(
             f"{product.name} has no recipe {version}. Known: {', '.join(str(int(item)) for item in known)}."
         )
-    return documents.load(product.name, RECIPE, key, Recipe)
+    return state.records.load(Recipe, key)
 
 
 def recipe_key(version: int) -> str:
     """Sorts in the order of versions."""
     return f"{version:06d}"
+
+
+def _clear_flag(state: ProductState, former: Recipe | None, made: Recipe) -> int | None:
+    flag = state.ledger.open_flag()
+    if flag is None or (former is not None and former.mlflow_run_id == made.mlflow_run_id):
+        return None
+    state.ledger.clear_rework(made.promoted_at)
+    return flag.version

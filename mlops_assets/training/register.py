@@ -7,42 +7,37 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import MANIFEST, Manifest, read_manifest, write_bundle
-from mlops_assets.stores.model_registry import CHALLENGER, ModelRegistry, git_commit
+from mlops_assets.records.training import ModelRecord, Recipe
+from mlops_assets.state.manifest import GOLDEN, Manifest
+from mlops_assets.state.model_registry import CHALLENGER, ModelRegistry, git_commit
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.training.build import Trained, train
+from mlops_assets.training.golden import golden_rows
 from mlops_assets.training.provenance import NEW, SAME, lock_hash, numeric_packages, recorded_inputs
-from mlops_assets.training.recipe import RECIPE_TAG, Recipe
+from mlops_assets.training.recipe import RECIPE_TAG
 
 if TYPE_CHECKING:
     from dagster_mlflow.resources import MlFlow
 
-MODEL = "model"
-
-
-class ModelRecord(msgspec.Struct, frozen=True):
-    """Which version the partition's model is."""
-
-    version: int
-
 
 def train_and_register(
-    product: ModelProduct,
+    state: ProductState,
     recipe: Recipe,
-    home: Home,
     key: str,
     registry: ModelRegistry,
     mlflow: "MlFlow",
     dagster_run_id: str,
-    told: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> Manifest:
     """Train on the stored training set of `key`; the version gets the alias `challenger`.
 
     A killed run leaves at most a registered version without alias; the next attempt registers its own."""
-    table = f"{product.name}/training_set"
-    training_set = home.offline.read(table, [key])
-    data_version = home.offline.version(table, key)
-    trained = train(product, recipe.as_candidate(), training_set, told)
+    product = state.product
+    training_set = state.tables.read("training_set", [key])
+    data_version = state.tables.version("training_set", key)
+    noted = recorded_inputs(state, key, data_version)
+    golden = golden_rows(state, key, training_set)
+    trained = train(product, recipe.as_candidate(), training_set, on_progress, noted.shift_since)
     run_id = str(mlflow.active_run().info.run_id)
     commit = git_commit()
     mlflow.log_params(
@@ -53,6 +48,7 @@ def train_and_register(
             "partition": key,
             "window_start": str(training_set[product.event_timestamp].min()),
             "window_end": str(training_set[product.event_timestamp].max()),
+            "shift_since": noted.shift_since or "no shift",
             "data_version": data_version,
             "git_commit": commit,
             "dagster_run_id": dagster_run_id,
@@ -68,36 +64,36 @@ def train_and_register(
         product.name, run_id, {"partition": key, "data_version": data_version, "dagster_run_id": dagster_run_id}
     )
     mlflow.set_tag(RECIPE_TAG, msgspec.json.encode(recipe.as_settings()).decode())
-    told(f"registered as version {version}")
-    manifest = write_bundle(
-        home.bundle(product.name, version),
+    on_progress(f"registered as version {version}")
+    manifest = state.bundles.write(
         msgspec.structs.replace(
-            manifest_of(product, trained, recipe, version, key, home.clock.now(), data_version),
+            manifest_of(product, trained, recipe, version, key, state.clock.now(), data_version),
             mlflow_run_id=run_id,
             dagster_run_id=dagster_run_id,
             git_commit=commit,
             seed=product.seed,
-            search=searched_or_same(product, home, recipe, version),
-            input_versions=recorded_inputs(product, home, key, data_version),
+            search=searched_or_same(state, recipe, version),
+            input_versions=noted.versions,
             packages=numeric_packages(),
             lock=lock_hash(),
         ),
-        trained.files,
+        {**trained.files, GOLDEN: golden},
     )
-    mlflow.log_artifacts(str(home.bundle(product.name, version)), "bundle")
+    with state.bundles.folder(version) as folder:
+        mlflow.log_artifacts(str(folder), "bundle")
     registry.set_alias(product.name, CHALLENGER, version)
-    home.documents.save(product.name, MODEL, key, ModelRecord(version))
+    state.records.save(key, ModelRecord(version))
     return manifest
 
 
-def searched_or_same(product: ModelProduct, home: Home, recipe: Recipe, version: int) -> str:
+def searched_or_same(state: ProductState, recipe: Recipe, version: int) -> str:
     """Whether this version keeps the estimator and hyperparameters of the version before it."""
-    for earlier in range(version - 1, 0, -1):
-        if (home.bundle(product.name, earlier) / MANIFEST).exists():
-            before = read_manifest(home.bundle(product.name, earlier))
-            is_same = (before.estimator, before.hyperparameters) == (recipe.estimator, recipe.hyperparameters)
-            return SAME if is_same else NEW
-    return NEW
+    earlier = [number for number in state.bundles.versions() if number < version]
+    if not earlier:
+        return NEW
+    before = state.bundles.manifest(max(earlier))
+    is_same = (before.estimator, before.hyperparameters) == (recipe.estimator, recipe.hyperparameters)
+    return SAME if is_same else NEW
 
 
 def manifest_of(
@@ -115,7 +111,6 @@ def manifest_of(
         metric=product.metric,
         inputs=trained.fitted.inputs,
         classes=trained.fitted.classes,
-        features_fingerprint=product.fingerprint(),
         estimator=recipe.estimator,
         hyperparameters=recipe.hyperparameters,
         recipe_version=recipe.version,
@@ -127,5 +122,8 @@ def manifest_of(
         metrics=trained.metrics,
         spread_percent=trained.spread_percent,
         typical=trained.typical,
-        calibrated=product.calibrate,
+        calibration=trained.fitted.calibration,
+        shift_since=trained.shift_since,
+        fitted_until=trained.fitted_until,
+        tested_from=trained.tested_from,
     )

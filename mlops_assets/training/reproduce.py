@@ -1,8 +1,8 @@
 """Builds a version again from what it recorded, and says whether it is the same to the bit, or what changed."""
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,18 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from mlops_assets.errors import DataError
+from mlops_assets.features.golden import Golden
 from mlops_assets.products.candidates import Candidate
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle, Input, Manifest, write_bundle
-from mlops_assets.stores.model_registry import git_commit
-from mlops_assets.stores.offline_store import OfflineStore
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.bundles import Bundles
+from mlops_assets.state.contents import contents_of
+from mlops_assets.state.manifest import GOLDEN, Input, Manifest, checksum
+from mlops_assets.state.model_registry import git_commit
+from mlops_assets.state.objects import Folder
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.training.build import train
+from mlops_assets.training.golden import golden_rows
 from mlops_assets.training.provenance import inputs_of_window, lock_hash, numeric_packages
 from mlops_assets.training.split import SPLIT, TEST
 from mlops_assets.training.window import load_training_set
@@ -41,27 +46,28 @@ class Reproduction:
         return self.data_is_same and all(self.files.values()) and self.largest_difference == 0
 
 
-def reproduce(
-    product: ModelProduct, home: Home, version: int, told: Callable[[str], None] = lambda _: None
-) -> Reproduction:
+def reproduce(state: ProductState, version: int, on_progress: Callable[[str], None] = lambda _: None) -> Reproduction:
     """Rebuild the training set and the bundle of `version` in a temporary folder; nothing that is kept is touched.
 
     Raises BundleError: there is no bundle of that version. DataError: a partition of its window is gone."""
-    recorded = Bundle.open(home.bundle(product.name, version))
+    product = state.product
+    recorded = state.bundles.open(version)
     manifest = recorded.manifest
-    changed = list(_changes(product, home, manifest))
-    if manifest.features_fingerprint != product.fingerprint():
-        changed.append("the feature definitions in the code")
-    told(f"building the training set of {manifest.partition} again")
+    changed = list(_changes(state, manifest))
+    if other := Golden.unpack(recorded.content(GOLDEN), recorded.title).first_difference(product):
+        changed.append(f"the feature definitions in the code: {other}")
+    on_progress(f"building the training set of {manifest.partition} again")
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-        rows = load_training_set(product, home.offline, manifest.partition)
-        data_version = OfflineStore(Path(folder)).write("again", "training_set", rows)
-        as_it_was = replace(product, calibrate=manifest.calibrated)
+        rows = load_training_set(state, manifest.partition, manifest.shift_since)
+        data_version = contents_of(rows).version
+        as_it_was = replace(product, calibrate=manifest.calibration is not None)
         candidate = Candidate(f"version {version}", manifest.estimator, manifest.hyperparameters)
-        made = train(as_it_was, candidate, rows, told)
-        built = {name: hashlib.sha256(content).hexdigest() for name, content in made.files.items()}
-        files = {name: built.get(name) == checksum for name, checksum in manifest.checksums.items()}
-        difference = _difference(recorded, made.files, made.fitted.inputs, rows, Path(folder) / "bundle")
+        made = train(as_it_was, candidate, rows, on_progress, manifest.shift_since)
+        built = {name: checksum(content) for name, content in made.files.items()}
+        with suppress(DataError):  # other definitions, or a source table that is gone
+            built[GOLDEN] = checksum(golden_rows(state, manifest.partition, rows))
+        files = {name: built.get(name) == sha256 for name, sha256 in manifest.checksums.items()}
+        difference = _difference(recorded, made.files, made.fitted.inputs, rows, Path(folder))
     return Reproduction(
         version,
         data_version == manifest.training_data_version,
@@ -72,9 +78,10 @@ def reproduce(
     )
 
 
-def _changes(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[str]:
+def _changes(state: ProductState, manifest: Manifest) -> Iterator[str]:
+    product = state.product
     if manifest.input_versions:
-        now = inputs_of_window(product, home, manifest.partition)
+        now = inputs_of_window(state, manifest.partition)
         moved = sorted(
             name for name in {*now, *manifest.input_versions} if now.get(name) != manifest.input_versions.get(name)
         )
@@ -83,8 +90,8 @@ def _changes(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[
             yield f"data: {', '.join(moved[:SHOWN])}{more}"
     if manifest.seed is not None and manifest.seed != product.seed:
         yield f"seed: {manifest.seed}, now {product.seed}"
-    if manifest.calibrated != product.calibrate:
-        yield f"declaration: calibrate={manifest.calibrated}, now {product.calibrate} (built as it was)"
+    if (was_calibrated := manifest.calibration is not None) != product.calibrate:
+        yield f"declaration: calibrate={was_calibrated}, now {product.calibrate} (built as it was)"
     commit = git_commit()
     if manifest.git_commit != commit:
         yield f"code: commit {manifest.git_commit or 'unknown'}, now {commit}"
@@ -103,7 +110,10 @@ def _changes(product: ModelProduct, home: Home, manifest: Manifest) -> Iterator[
 def _difference(
     recorded: Bundle, files: Mapping[str, bytes], inputs: tuple[Input, ...], rows: pl.DataFrame, folder: Path
 ) -> float | None:
-    write_bundle(folder, msgspec.structs.replace(recorded.manifest, inputs=inputs, checksums={}), files)
+    again = Bundles(Folder(folder), recorded.manifest.product, cache=None)
+    again.write(msgspec.structs.replace(recorded.manifest, inputs=inputs, checksums={}), files)
     test = rows.filter(pl.col(SPLIT) == TEST)
-    old, new = (np.asarray(item.predict(test), dtype=np.float64) for item in (recorded, Bundle.open(folder)))
+    old, new = (
+        np.asarray(item.predict(test), dtype=np.float64) for item in (recorded, again.open(recorded.manifest.version))
+    )
     return float(np.max(np.abs(old - new))) if old.shape == new.shape and len(old) else None

@@ -1,9 +1,7 @@
 """Experiment: every candidate on the same time-ordered validation folds, and which differences are noise."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -11,72 +9,34 @@ from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.training import Leaderboard, Trial
+from mlops_assets.state.trials import Trials
 from mlops_assets.training.at_rest import dumps
+from mlops_assets.training.bootstrap import paired_gain, score_with_interval
 from mlops_assets.training.conversion import to_onnx
-from mlops_assets.training.fit import class_names, fit, label_codes
+from mlops_assets.training.fit import class_names, label_codes
 from mlops_assets.training.folds import FOLDS, Validated, fold_score, validate, validation_folds
-from mlops_assets.training.metrics import Array, Groups, paired_gain, score_with_interval
+from mlops_assets.training.metrics import Array, Groups
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
-from mlops_assets.training.tuning import Best, SearchedTrial, Tuned, study_name, tune
+from mlops_assets.training.tuning import Best, Tuned, study_name, tune
 
-__all__ = ["FOLDS", "Leaderboard", "Trial", "run_experiment", "validation_folds"]
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """A candidate's best setting: mean score with its interval, how far behind the best with its interval, cost.
-
-    fit_seconds: of all folds together. bundle_bytes: model and estimator as fitted on the largest fold; None: it has no
-    ONNX form and cannot be served. tried: settings that were tried; a best of many looks a little better than it is."""
-
-    candidate: str
-    estimator: str
-    hyperparameters: dict[str, int | float | str | bool | None]
-    score: float
-    low: float
-    high: float
-    behind_best: float
-    behind_low: float
-    behind_high: float
-    is_tied_with_best: bool
-    fit_seconds: float
-    microseconds_per_row: float
-    bundle_bytes: int | None = None
-    tried: int = 1
-
-
-class Leaderboard(msgspec.Struct, frozen=True):
-    """Trials, best first. `as_of`: the partition whose training window was searched. searched: every setting that was
-    tried, in order; ended_by: what ended the search."""
-
-    product: str
-    as_of: str
-    metric: str
-    folds: tuple[str, ...]
-    rows: int
-    trials: tuple[Trial, ...]
-    searched: tuple[SearchedTrial, ...] = ()
-    ended_by: str = ""
-
-    @property
-    def best(self) -> Trial:
-        """The best that can be served."""
-        return next((trial for trial in self.trials if trial.bundle_bytes is not None), self.trials[0])
+__all__ = ["FOLDS", "run_experiment", "validation_folds"]
 
 
 def run_experiment(
     product: ModelProduct,
     as_of: str,
     training_set: pl.DataFrame,
-    told: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
     *,
-    folder: Path | None = None,
+    kept: Trials | None = None,
 ) -> Leaderboard:
     """Compare the product's candidates on the last periods of the fit split, never on the test window.
 
     Each fold fits on everything before it and scores the periods in it; the score is the mean over the folds, and its
-    interval and the paired difference to the best come from resampling the days of each. `told` hears one line of
-    progress per trial.
-    folder: where the trials are kept, so that a search that was killed goes on; None: nowhere.
+    interval and the paired difference to the best come from resampling the days of each. `on_progress` hears one line
+    per trial.
+    kept: where trials are kept, so that a search that was killed goes on; None: nowhere.
     Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     folds = validation_folds(rows[PERIOD].unique().sort().to_list())
@@ -93,8 +53,8 @@ def run_experiment(
         return validate(product, candidate, rows, folds, classes)
 
     data = str(rows.hash_rows(seed=0).sum())
-    tuned = tune(product, validated, score_of, told, study_name(product, as_of, data), folder)
-    sizes = {name: _size(product, made, rows, folds) for name, made in tuned.best.items()}
+    tuned = tune(product, validated, score_of, on_progress, study_name(product, as_of, data), kept)
+    sizes = {name: _size(product, made) for name, made in tuned.best.items()}
     trials = _ranked(product, tuned, labels, days, fold_of, sizes)
     starts = tuple(keys[0] for keys in folds)
     return Leaderboard(product.name, as_of, product.metric, starts, rows.height, trials, tuned.searched, tuned.ended_by)
@@ -142,11 +102,9 @@ def _ranked(
     return tuple(sorted(trials, key=lambda trial: trial.behind_best))
 
 
-def _size(product: ModelProduct, made: Best, rows: pl.DataFrame, folds: list[list[str]]) -> int | None:
+def _size(product: ModelProduct, made: Best) -> int | None:
     """Bytes of the model and the estimator, fitted as for the last fold; None where there is no ONNX form."""
     fitted = made.validated.fitted
-    if fitted is None:  # it was validated before a kill
-        fitted = fit(product, made.candidate, rows.filter(pl.col(PERIOD) < folds[-1][0]))
     try:
         return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs))) + len(dumps(fitted.estimator))
     except NotConvertible:

@@ -14,16 +14,22 @@ MIN_FIT_ROWS, MIN_TEST_ROWS = 200, 50
 
 
 def build_training_set(
-    product: ModelProduct, features: pl.LazyFrame, labels: pl.LazyFrame, cutoff: datetime
+    product: ModelProduct,
+    features: pl.LazyFrame,
+    labels: pl.LazyFrame,
+    cutoff: datetime,
+    test_start: datetime | None = None,
 ) -> pl.DataFrame:
     """Feature rows of the training window with their label and split.
 
-    Only labels known at `cutoff` enter. The last `test_window` before it is `test`; rows whose label was learned
-    after the test window began are `embargo`, as a model fitted then could not have known them; the rest is `fit`.
+    Only labels known at `cutoff` enter. What happened from `test_start` on (None: the last `test_window`) is `test`; rows
+    whose label was learned after the test began are `embargo`, as a model fitted then could not have known them; the rest is
+    `fit`.
 
     features: entity key, event timestamp, inputs. labels: entity key, label (null: it never came), known_at (UTC).
     Raises NothingToLearnFrom: too few labelled rows on either side."""
-    test_start = cutoff - product.test_window
+    if test_start is None:
+        test_start = cutoff - product.test_window
     event = pl.col(product.event_timestamp)
     rows = (
         features.join(labels.select(*product.entity_key, LABEL, KNOWN_AT), on=list(product.entity_key), how="inner")

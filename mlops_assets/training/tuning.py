@@ -5,17 +5,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.search import OneOf, Range, Real, Whole
-from mlops_assets.stores.files import replace_atomically
+from mlops_assets.records.training import SearchedTrial
+from mlops_assets.state.trials import Trials
 from mlops_assets.training.candidates import default_space
 from mlops_assets.training.folds import Validated
 
@@ -25,22 +24,20 @@ if TYPE_CHECKING:
 DECLARED, CANDIDATE, SETTINGS = "declared", "candidate", "hyperparameters"
 
 
-class SearchedTrial(msgspec.Struct, frozen=True):
-    """One setting that was tried. score: the primary metric over all folds; None: pruned after `folds` of them."""
-
-    number: int
-    candidate: str
-    hyperparameters: dict[str, int | float | str | bool | None]
-    score: float | None
-    folds: int
-    seconds: float
-
-
 @dataclass(frozen=True)
 class Best:
     """A candidate with its best setting, and how that validated."""
 
     candidate: Candidate
+    validated: Validated
+
+
+@dataclass(frozen=True)
+class _Leader:
+    """The trial of a candidate that scored best since this process began, with its fit: what it weighs is asked at the end."""
+
+    number: int
+    value: float
     validated: Validated
 
 
@@ -55,23 +52,22 @@ def tune(
     product: ModelProduct,
     validated: Callable[[Candidate], Iterator[Validated]],
     score_of: Callable[[Validated], float],
-    told: Callable[[str], None],
+    on_progress: Callable[[str], None],
     name: str,
-    folder: Path | None,
+    trials: Trials | None,
 ) -> Tuned:
     """Every candidate as declared, then other settings until the product's trials or seconds are used up.
 
-    validated: one value per fold. score_of: more is better. name: of the question
-    (`study_name`). folder: trials are kept in a journal there, and one that was
-    killed in the middle is tried again. A setting whose score after a fold lies below the median of those before is
-    left (Optuna's median pruner); what is declared is always tried in full."""
+    validated: one value per fold. score_of: more is better. name: of the question (`study_name`). trials: where they are
+    kept; one that was killed in the middle is tried again. A setting whose score after a fold lies below the median of those
+    before is left (Optuna's median pruner); what is declared is always tried in full."""
     import optuna
 
-    keeper = _Keeper(folder, name)
+    leaders: dict[str, _Leader] = {}
     with _quiet():
         study = optuna.create_study(
-            study_name=keeper.name,
-            storage=keeper.storage(),
+            study_name=name,
+            storage=None if trials is None else trials.storage(name),
             load_if_exists=True,
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=product.seed),
@@ -80,16 +76,19 @@ def tune(
         _forget_unfinished(study)
         done = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
         if done:
-            told(f"going on after {len(done)} trials that were kept")
-        known = {trial.user_attrs.get(DECLARED) for trial in done}
+            on_progress(f"going on after {len(done)} trials that were kept")
+        waiting = [
+            trial for trial in study.trials if trial.state.name == "WAITING"
+        ]  # declared, and not begun before a kill
+        known = {trial.user_attrs.get(DECLARED) for trial in (*done, *waiting)}
         for candidate in product.candidates:
             if candidate.name not in known:
                 study.enqueue_trial({}, user_attrs={DECLARED: candidate.name})
-        ended_by = _search(product, study, len(done), validated, score_of, keeper, told)
+        ended_by = _search(product, study, len(done), validated, score_of, leaders, on_progress)
         searched = tuple(
             _searched(product, trial) for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")
         )
-    return Tuned(_best(product, searched, validated, keeper), searched, ended_by)
+    return Tuned(_best(product, searched, validated, leaders), searched, ended_by)
 
 
 def _search(
@@ -98,8 +97,8 @@ def _search(
     done: int,
     validated: Callable[[Candidate], Iterator[Validated]],
     score_of: Callable[[Validated], float],
-    keeper: "_Keeper",
-    told: Callable[[str], None],
+    leaders: dict[str, _Leader],
+    on_progress: Callable[[str], None],
 ) -> str:
     """Ask for a trial, try it, tell what came of it, until a budget is used up; returns which."""
     import optuna
@@ -115,12 +114,14 @@ def _search(
         candidate = _suggest(product, trial, spaces)
         trial.set_user_attr(CANDIDATE, candidate.name)
         trial.set_user_attr(SETTINGS, dict(candidate.hyperparameters))
-        value = _try(trial, candidate, validated, score_of, keeper)
+        value = _try(trial, candidate, validated, score_of, leaders)
         study.tell(trial, value, optuna.trial.TrialState.PRUNED if value is None else None)
         spent += time.perf_counter() - started
         sign = product.primary_metric.sign
         what = "left early" if value is None else f"{product.metric} {sign * value:.4f}"
-        told(f"trial {count + 1} of {wanted}, {candidate.name}: {what}; {spent:.0f} s of {product.search.seconds:g} s")
+        on_progress(
+            f"trial {count + 1} of {wanted}, {candidate.name}: {what}; {spent:.0f} s of {product.search.seconds:g} s"
+        )
     return f"{product.search.trials} trials" if wanted > declared else "what is declared"
 
 
@@ -129,7 +130,7 @@ def _try(
     candidate: Candidate,
     validated: Callable[[Candidate], Iterator[Validated]],
     score_of: Callable[[Validated], float],
-    keeper: "_Keeper",
+    leaders: dict[str, _Leader],
 ) -> float | None:
     """Score over all folds, None where it was left early. A metric that a fold does not have says nothing about it."""
     value = float("nan")
@@ -141,7 +142,9 @@ def _try(
                 return None
     if np.isnan(value):
         raise NothingToLearnFrom("the folds hold one outcome only. Lengthen training_window.")
-    keeper.keep(trial.number, candidate.name, value, latest)
+    best = leaders.get(candidate.name)
+    if best is None or value > best.value:
+        leaders[candidate.name] = _Leader(trial.number, value, latest)
     return value
 
 
@@ -188,73 +191,26 @@ def _best(
     product: ModelProduct,
     searched: Sequence[SearchedTrial],
     validated: Callable[[Candidate], Iterator[Validated]],
-    keeper: "_Keeper",
+    leaders: Mapping[str, _Leader],
 ) -> dict[str, Best]:
-    """Each candidate's best setting. What was validated before a kill is read back, or validated again."""
+    """Each candidate's best setting. One that was found before a kill is validated again."""
     sign = product.primary_metric.sign
     best = {}
     for candidate in product.candidates:
         complete = [item for item in searched if item.candidate == candidate.name and item.score is not None]
         chosen = max(complete, key=lambda item: sign * (item.score or 0.0))
         setting = replace(candidate, hyperparameters=chosen.hyperparameters)
-        kept = keeper.kept(chosen.number)
-        best[candidate.name] = Best(setting, kept if kept is not None else list(validated(setting))[-1])
-    return best
-
-
-class _Keeper:
-    """Optuna's journal and the scores of each trial, in files beside it; in memory without a folder.
-
-    The fit of each candidate's best setting stays in memory: what it would weigh is asked at the end."""
-
-    def __init__(self, folder: Path | None, name: str) -> None:
-        self.name = name
-        self._folder = folder / name if folder is not None else None
-        self._held: dict[int, Validated] = {}
-        self._best: dict[str, tuple[float, int]] = {}
-
-    def storage(self) -> "optuna.storages.BaseStorage | None":
-        if self._folder is None:
-            return None
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(self._folder / "journal.log")))
-
-    def keep(self, number: int, candidate: str, value: float, made: Validated) -> None:
-        self._held[number] = made
-        best = self._best.get(candidate)
-        if best is None or value > best[0]:
-            self._best[candidate] = (value, number)
-            worse = None if best is None else best[1]
+        leader = leaders.get(candidate.name)
+        if leader is not None and leader.number == chosen.number:
+            best[candidate.name] = Best(setting, leader.validated)
         else:
-            worse = number
-        if worse is not None:
-            self._held[worse] = replace(self._held[worse], fitted=None)
-        if self._folder is None:
-            return
-        seconds = np.array([made.fit_seconds, made.predict_seconds])
-
-        def write(half: Path) -> None:
-            with half.open("wb") as opened:
-                np.savez(opened, scores=made.scores, seconds=seconds)
-
-        replace_atomically(self._folder / f"{number}.npz", write)
-
-    def kept(self, number: int) -> Validated | None:
-        if number in self._held or self._folder is None:
-            return self._held.get(number)
-        path = self._folder / f"{number}.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as held:
-            return Validated(held["scores"], float(held["seconds"][0]), float(held["seconds"][1]))
+            best[candidate.name] = Best(setting, list(validated(setting))[-1])
+    return best
 
 
 def study_name(product: ModelProduct, as_of: str, data: str) -> str:
     """The same for the same question: a search of other data, candidates or ranges begins anew."""
-    asked = repr((product.candidates, product.metric, product.seed, data, product.fingerprint(), product.calibrate))
+    asked = repr((product.candidates, product.metric, product.seed, data, product.calibrate))
     return f"{as_of}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 
 
@@ -262,13 +218,13 @@ def _forget_unfinished(study: "optuna.Study") -> None:
     """A trial that a killed process left running is tried again, if it was declared; others are drawn anew."""
     import optuna
 
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING]):
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna's own lines are left out: each trial is told once, by us."""
+    """Optuna's own lines are left out: each trial is reported once, by us."""
     import optuna
 
     former = optuna.logging.get_verbosity()

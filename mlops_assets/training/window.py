@@ -2,18 +2,33 @@
 
 import polars as pl
 
-from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.offline_store import OfflineStore
+from mlops_assets.drift.windows import unseen_from
+from mlops_assets.errors import NothingToLearnFrom
+from mlops_assets.state.workspace import ProductState
 from mlops_assets.training.split import build_training_set
 
 
-def load_training_set(product: ModelProduct, store: OfflineStore, key: str) -> pl.DataFrame:
-    """Features and labels of the whole training window before `key`.
+def load_training_set(state: ProductState, key: str, since: str = "") -> pl.DataFrame:
+    """Features and labels of the whole training window before `key`, split for a shift that began with period `since`.
 
     Raises PartitionMissing: a period of the window was never stored. Raises SchemaConflict: one was stored before a
     feature existed, which would be learned from as null."""
+    product, tables = state.product, state.tables
     cutoff = product.period.at(key).start
     keys = [period.key for period in product.period.window_before(key, product.training_window)]
-    features = store.scan(f"{product.name}/features", keys, needs=product.feature_names)
-    labels = store.scan(f"{product.name}/labels", keys)
-    return build_training_set(product, features, labels, cutoff)
+    features = tables.scan("features", keys, needs=product.feature_names)
+    labels = tables.scan("labels", keys)
+    return build_training_set(product, features, labels, cutoff, unseen_from(product, key, since))
+
+
+def load_after_shift(state: ProductState, key: str, since: str) -> tuple[pl.DataFrame, str]:
+    """The training set of a retraining that answers a shift, and the period that its split was made for.
+
+    "" where it is the ordinary split: no shift was found, it is old enough that the ordinary split holds it on both sides,
+    or one of its sides would have too few rows."""
+    if unseen_from(state.product, key, since) > unseen_from(state.product, key):
+        try:
+            return load_training_set(state, key, since), since
+        except NothingToLearnFrom:
+            pass  # half of a short stretch may hold too little; the ordinary split may still do
+    return load_training_set(state, key), ""

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from msgspec import UNSET, UnsetType
 
+from serving.access import NEEDS, NO_KEY, Role
 from serving.documentation import RawBody, raw, refusals, refusing
 from serving.error_shapes import Refusal, Shaped
 from serving.errors import MalformedBody, ready_status
@@ -48,12 +49,14 @@ def error_shape(refusal: Refusal) -> Shaped:
     return Shaped(AzureError(ErrorDetail(code, refusal.detail)), refusal.status)
 
 
-def routes(scorings: Scorings, models: ModelStore) -> Router:
-    @get(AZURE_LIVE, summary="The process answers", sync_to_thread=False)
+def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
+    """needs: what /score asks of its caller; Azure ML has no key to send."""
+
+    @get(AZURE_LIVE, opt={NEEDS: NO_KEY}, summary="The process answers", sync_to_thread=False)
     def live() -> dict[str, str]:
         return {"status": "alive"}
 
-    @get(AZURE_READY, summary="The champion is open and warm", sync_to_thread=False)
+    @get(AZURE_READY, opt={NEEDS: NO_KEY}, summary="The champion is open and warm", sync_to_thread=False)
     def ready() -> Response[dict[str, str]]:
         return Response(
             {"status": "ready" if models.is_ready else "not ready"}, status_code=ready_status(models.is_ready)
@@ -68,9 +71,14 @@ def routes(scorings: Scorings, models: ModelStore) -> Router:
         headers = {"x-ms-client-request-id": request_id, "x-ms-run-function-failed": "False"}
         return Response(msgspec.json.encode(records(answer)), media_type="application/json", headers=headers)
 
-    route = post(AZURE_SCORE, summary="Predict, as Azure ML asks", status_code=200, dto=RawBody, return_dto=None)(
-        raw(score, AzureRequest, list[dict[str, Any]])
-    )
+    route = post(
+        AZURE_SCORE,
+        opt={NEEDS: needs},
+        summary="Predict, as Azure ML asks",
+        status_code=200,
+        dto=RawBody,
+        return_dto=None,
+    )(raw(score, AzureRequest, list[dict[str, Any]]))
     return Router("/", route_handlers=refusing([live, ready, route], refusals(AzureError)), tags=["azure ml"])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from litestar import Router
 
 from mlops_assets.errors import DeclarationError
+from serving.access import NO_KEY, Role
 from serving.error_shapes import Shapes
 from serving.model_store import ModelStore
 from serving.platforms import AZURE_LIVE, AZURE_READY, AZURE_SCORE, Platform
@@ -15,11 +16,15 @@ from serving.protocols.scoring import Scoring, Scorings
 def protocol_routes(scorings: Sequence[Scoring], models: ModelStore, platform: Platform | None) -> list[Router]:
     """Raises DeclarationError: a route that Vertex AI's variables name is taken by another."""
     named = Scorings(scorings)
+
+    def needs(path: str) -> str:
+        return NO_KEY if platform is not None and path in platform.open_paths else Role.PREDICT
+
     routers = [
         open_inference.routes(named, models),
-        mlflow.routes(named, models),
+        mlflow.routes(named, models, needs=needs(mlflow.INVOCATIONS)),
         sagemaker.routes(named),
-        azure.routes(named, models),
+        azure.routes(named, models, needs=needs(AZURE_SCORE)),
     ]
     if platform is not None and platform.predict_route:
         taken = {route.path for router in routers for route in router.routes}

@@ -12,6 +12,7 @@ from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, UnsetType
 
+from serving.access import NEEDS, NO_KEY, Role
 from serving.documentation import RawBody, raw, refusals, refusing
 from serving.error_shapes import Refusal, Shaped
 from serving.errors import MalformedBody, UnsupportedBody, ready_status
@@ -19,7 +20,8 @@ from serving.model_store import ModelStore
 from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
 from serving.protocols.tables import Row, from_columns, from_csv, from_records, from_split, read_json
 
-PATHS = ("/ping", "/health", "/version", "/invocations")
+INVOCATIONS = "/invocations"
+PATHS = ("/ping", "/health", "/version", INVOCATIONS)
 PROTOCOL_VERSION = "3.17.0"  # of the MLflow whose protocol this is; its clients compare
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
@@ -66,8 +68,16 @@ def error_shape(refusal: Refusal) -> Shaped:
     return Shaped(MlflowError(code, refusal.detail), status)
 
 
-def routes(scorings: Scorings, models: ModelStore) -> Router:
-    @get(["/ping", "/health"], summary="Every champion is open and warm", media_type=JSON, sync_to_thread=False)
+def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
+    """needs: what /invocations asks of its caller; SageMaker has no key to send."""
+
+    @get(
+        ["/ping", "/health"],
+        opt={NEEDS: NO_KEY},
+        summary="Every champion is open and warm",
+        media_type=JSON,
+        sync_to_thread=False,
+    )
     def ping() -> Response[dict[str, str]]:
         return Response(
             {"status": "ready" if models.is_ready else "not ready"},
@@ -75,7 +85,13 @@ def routes(scorings: Scorings, models: ModelStore) -> Router:
             media_type=JSON,
         )
 
-    @get("/version", summary="MLflow's version, for its clients", media_type="text/plain", sync_to_thread=False)
+    @get(
+        "/version",
+        opt={NEEDS: Role.PREDICT},
+        summary="MLflow's version, for its clients",
+        media_type="text/plain",
+        sync_to_thread=False,
+    )
     def version() -> str:
         return PROTOCOL_VERSION
 
@@ -87,7 +103,12 @@ def routes(scorings: Scorings, models: ModelStore) -> Router:
         return Response(msgspec.json.encode({"predictions": records(answer)}), media_type=JSON)
 
     invocations_route = post(
-        "/invocations", summary="Predict, in MLflow's formats", status_code=200, dto=RawBody, return_dto=None
+        INVOCATIONS,
+        opt={NEEDS: needs},
+        summary="Predict, in MLflow's formats",
+        status_code=200,
+        dto=RawBody,
+        return_dto=None,
     )(raw(invocations, Invocations, Predictions))
     documented = refusals(MlflowError) | {
         415: ResponseSpec(str, description="neither JSON nor CSV", media_type="text/plain", generate_examples=False)

@@ -18,7 +18,8 @@ from litestar.params import FromPath
 
 from mlops_assets.products.source import Kind
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Manifest
+from mlops_assets.state.manifest import Manifest
+from serving.access import NEEDS, NO_KEY, Role
 from serving.documentation import RawBody, raw, refusals, refusing
 from serving.error_shapes import Refusal, Shaped
 from serving.errors import MalformedBody, UnknownVersion, ready_status
@@ -79,20 +80,21 @@ def error_shape(refusal: Refusal) -> Shaped:
 
 
 def routes(scorings: Scorings, models: ModelStore) -> Router:
-    @get("/", summary="What this server is", sync_to_thread=False)
+    @get("/", opt={NEEDS: Role.PREDICT}, summary="What this server is", sync_to_thread=False)
     def server() -> dict[str, Any]:
         return {"name": "mlops-assets", "version": version_of("mlops-assets"), "extensions": ["binary_tensor_data"]}
 
-    @get("/health/live", summary="The process answers", sync_to_thread=False)
+    @get("/health/live", opt={NEEDS: NO_KEY}, summary="The process answers", sync_to_thread=False)
     def live() -> dict[str, bool]:
         return {"live": True}
 
-    @get("/health/ready", summary="Every champion is open and warm", sync_to_thread=False)
+    @get("/health/ready", opt={NEEDS: NO_KEY}, summary="Every champion is open and warm", sync_to_thread=False)
     def ready() -> Response[dict[str, bool]]:
         return Response({"ready": models.is_ready}, status_code=ready_status(models.is_ready))
 
     @get(
         ["/models/{model:str}/ready", "/models/{model:str}/versions/{version:str}/ready"],
+        opt={NEEDS: Role.PREDICT},
         summary="The model answers",
     )
     async def model_ready(model: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def routes(scorings: Scorings, models: ModelStore) -> Router:
 
     @get(
         ["/models/{model:str}", "/models/{model:str}/versions/{version:str}"],
+        opt={NEEDS: Role.PREDICT},
         summary="Inputs and outputs of a model",
     )
     async def metadata(model: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def routes(scorings: Scorings, models: ModelStore) -> Router:
 
     infer_route = post(
         ["/models/{model:str}/infer", "/models/{model:str}/versions/{version:str}/infer"],
+        opt={NEEDS: Role.PREDICT},
         summary="Predict, one tensor per column",
         status_code=200,
         dto=RawBody,

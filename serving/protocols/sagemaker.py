@@ -16,6 +16,7 @@ import msgspec
 from litestar import Request, Response, Router, post
 from litestar.params import FromPath
 
+from serving.access import NEEDS, Role
 from serving.documentation import RawBody, raw, refusals
 from serving.error_shapes import Refusal, Shaped
 from serving.protocols import mlflow
@@ -68,6 +69,7 @@ def routes(scorings: Scorings) -> Router:
 
     route = post(
         "/{endpoint:str}/invocations",
+        opt={NEEDS: Role.PREDICT},
         summary="Predict, as boto3 asks",
         status_code=200,
         dto=RawBody,

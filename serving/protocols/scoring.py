@@ -20,10 +20,10 @@ LONGEST_ID = 200
 class Scoring:
     """Rows in, answer out; the rows pass the decoder of the native route."""
 
-    def __init__(self, schema: BodySchema, predictor: Predicting) -> None:
+    def __init__(self, schema: BodySchema, decoder: BodyDecoder, predictor: Predicting) -> None:
         self.schema = schema
         self.product: ModelProduct = schema.product
-        self._decoder = BodyDecoder(schema)
+        self._decoder = decoder
         self._predictor = predictor
 
     async def answer(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, get, post
 
+from serving.access import NEEDS, NO_KEY
 from serving.documentation import RawBody, raw, refusals, refusing
 from serving.error_shapes import Refusal, Shaped
 from serving.errors import MalformedBody, ready_status
@@ -42,9 +43,9 @@ def error_shape(refusal: Refusal) -> Shaped:
 
 
 def routes(scorings: Scorings, models: ModelStore, *, predict_route: str, health_route: str | None) -> Router:
-    """health_route: None where another protocol answers it already."""
+    """health_route: None where another protocol answers it already. Vertex AI has no key to send."""
 
-    @get(health_route or "/", summary="The champion is open and warm", sync_to_thread=False)
+    @get(health_route or "/", opt={NEEDS: NO_KEY}, summary="The champion is open and warm", sync_to_thread=False)
     def health() -> Response[dict[str, str]]:
         return Response(
             {"status": "ready" if models.is_ready else "not ready"}, status_code=ready_status(models.is_ready)
@@ -61,8 +62,13 @@ def routes(scorings: Scorings, models: ModelStore, *, predict_route: str, health
         written = VertexAnswer(records(answer), f"{answer.product}-{answer.version}")
         return Response(msgspec.json.encode(written), media_type="application/json")
 
-    route = post(predict_route, summary="Predict, as Vertex AI asks", status_code=200, dto=RawBody, return_dto=None)(
-        raw(predict, VertexRequest, VertexAnswer)
-    )
+    route = post(
+        predict_route,
+        opt={NEEDS: NO_KEY},
+        summary="Predict, as Vertex AI asks",
+        status_code=200,
+        dto=RawBody,
+        return_dto=None,
+    )(raw(predict, VertexRequest, VertexAnswer))
     handlers = [route] if health_route is None else [health, route]
     return Router("/", route_handlers=refusing(handlers, refusals(VertexError)), tags=["vertex ai"])

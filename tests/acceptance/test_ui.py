@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from mlops_assets.demo.platform import prepare
-from mlops_assets.demo.processes import Servers, free_port
 from mlops_assets.products.catalog import CATALOG
-from mlops_assets.stores.home import Home
+from mlops_assets.servers.platform import prepare
+from mlops_assets.servers.processes import Servers, free_port
+from mlops_assets.state.workspace import Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -37,15 +37,15 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    home = Home(tmp_path_factory.mktemp("ui") / "home")
-    prepare(home)
+    workspace = Workspace(tmp_path_factory.mktemp("ui") / "home")
+    prepare(workspace)
     ports = {"webserver": free_port(3100, print), "api": free_port(8100, print)}
     environment = {
-        "DAGSTER_HOME": str(home.root / "dagster"),
-        "MLOPS_HOME": str(home.root),
+        "DAGSTER_HOME": str(workspace.dagster_home),
+        "MLOPS_HOME": str(workspace.home),
         "MLOPS_PORT": str(ports["api"]),
     }
-    with Servers(home.root / "logs", environment) as running:
+    with Servers(workspace.home / "logs", environment) as running:
         command = [
             "dagster_webserver",
             "--host",

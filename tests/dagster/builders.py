@@ -17,7 +17,6 @@ import polars as pl
 
 from mlops_assets.definitions import build_definitions
 from mlops_assets.demo.replay import Replay, expect_success
-from mlops_assets.monitoring.decision import Decision
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.gates import at_least, latency_p99, not_worse_than_champion, onnx_parity
@@ -27,8 +26,9 @@ from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.search import Search, Whole
 from mlops_assets.products.source import Table
-from mlops_assets.stores.deployment_ledger import Deployment
-from mlops_assets.stores.home import Home
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftReading, DriftRecord, DriftState
+from mlops_assets.state.workspace import ProductState, Workspace
 from resources.asset_parts import key_of
 from resources.environments import Environment
 from resources.platform import Platform
@@ -55,12 +55,12 @@ def a_small_product(**changes: Any) -> ModelProduct:
     return replace(flight_delay, **{**small, **changes})
 
 
-def an_environment(home: Home, webhook_url: str = "") -> Environment:
+def an_environment(workspace: Workspace, webhook_url: str = "") -> Environment:
     return Environment(
-        home=home,
+        workspace=workspace,
         api_url="http://127.0.0.1:8000",
         mlflow_url="http://127.0.0.1:5000",
-        mlflow_tracking=home.mlflow_store,
+        mlflow_tracking=workspace.mlflow_store,
         webhook_url=webhook_url,
         sensors=(),
         spark_master="local[1]",
@@ -75,10 +75,10 @@ def a_location(product: ModelProduct, environment: Environment) -> dg.Definition
 @contextmanager
 def a_replay(product: ModelProduct, root: Path, webhook_url: str = "") -> Iterator[Replay]:
     """The product in the home below `root`, which is made where it does not exist."""
-    home = Home(root)
-    environment = an_environment(home, webhook_url)
-    with an_instance(root / "dagster") as instance:
-        yield Replay(product, home, instance, a_location(product, environment), Platform.of(environment))
+    workspace = Workspace(root)
+    environment = an_environment(workspace, webhook_url)
+    with an_instance(workspace.dagster_home) as instance:
+        yield Replay(workspace.of(product), instance, a_location(product, environment), Platform.of(environment))
 
 
 def develop_and_serve(replay: Replay) -> None:
@@ -101,7 +101,7 @@ def develop_and_serve(replay: Replay) -> None:
 def an_instance(folder: Path) -> dg.DagsterInstance:
     """A Dagster instance on disk, with the settings that ship."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text((files("mlops_assets.demo") / "dagster.yaml").read_text())
+    (folder / "dagster.yaml").write_text((files("mlops_assets.servers") / "dagster.yaml").read_text())
     return dg.DagsterInstance.from_config(str(folder))
 
 
@@ -152,12 +152,18 @@ class DamagedFlights:
         return period.end <= now
 
 
-def a_deployment(product: ModelProduct, version: int, at: datetime) -> Deployment:
-    return Deployment(product.name, version, FIRST_KEY, at, "no bundle", f"version {version}", "test", "")
+def serve_from(state: ProductState, at: datetime) -> None:
+    """Version 1 is champion from then on, by the ledger alone: there is no bundle of it."""
+    state.ledger.deploy(1, FIRST_KEY, at, reason="version 1", by="test", after=0)
 
 
-def a_decision(period: str, action: Action, version: int = 1) -> Decision:
-    return Decision(
+def a_drift_record() -> DriftRecord:
+    """Of a period that was predicted, and whose rows said nothing."""
+    return DriftRecord(1, DriftReading(DriftState.INCONCLUSIVE, None, None, None, "", (), 0, "too few rows"))
+
+
+def a_decision(period: str, action: Action, version: int = 1) -> DriftDecision:
+    return DriftDecision(
         period=period,
         action=action,
         percent=7.0,
@@ -172,11 +178,11 @@ def a_decision(period: str, action: Action, version: int = 1) -> Decision:
     )
 
 
-def decide(product: ModelProduct, home: Home, instance: dg.DagsterInstance, decision: Decision) -> None:
+def decide(state: ProductState, instance: dg.DagsterInstance, decision: DriftDecision) -> None:
     """Store the decision, and say that its partition was materialised."""
-    home.documents.save(product.name, "drift_decision", decision.period, decision)
+    state.records.save(decision.period, decision)
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(key_of(product, "drift_decision"), partition=decision.period)
+        dg.AssetMaterialization(key_of(state.product, decision.asset), partition=decision.period)
     )
 
 
@@ -232,7 +238,13 @@ def launch(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dags
     )
 
 
-def store(home: Home, table: str, *weeks: str) -> None:
-    """Partitions of `flight_delay/table` with one row in them."""
+def store(state: ProductState, table: str, *weeks: str) -> None:
+    """Partitions of a table with one row in them."""
     for week in weeks:
-        home.offline.write(f"flight_delay/{table}", week, pl.DataFrame({"row": [1]}))
+        state.tables.write(table, week, pl.DataFrame({"row": [1]}))
+
+
+def file_of(state: ProductState, table: str, key: str) -> Path:
+    """Where a stored partition lies, to be damaged or removed."""
+    (address,) = state.tables.addresses(table, [key])
+    return Path(address)

@@ -47,9 +47,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
 def waiting(trained: Replay, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose drift decision was carried out up to the acceptance, which waits for a person. Shared and read only."""
     root = tmp_path_factory.mktemp("waiting") / "home"
-    shutil.copytree(trained.home.root, root)
+    shutil.copytree(trained.state.workspace.home, root)
     with a_replay(replace(trained.product, acceptance=manual()), root) as replay:
-        decide(replay.product, replay.home, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
+        decide(replay.state, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
         (retrained,) = replay.tick("drift")
         assert retrained.success, failure_of(retrained)
         assert materialized(retrained) == {"training_set", "model", "test_report", "staging_report", "acceptance"}
@@ -59,7 +59,7 @@ def waiting(trained: Replay, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def replay(trained: Replay, tmp_path: Path) -> Iterator[Replay]:
     """A copy of the trained home, to be changed."""
-    shutil.copytree(trained.home.root, tmp_path / "home")
+    shutil.copytree(trained.state.workspace.home, tmp_path / "home")
     with a_replay(trained.product, tmp_path / "home") as copy:
         copy.cursors = dict(trained.cursors)
         yield copy

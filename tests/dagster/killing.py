@@ -23,12 +23,12 @@ from typing import IO, Any
 import numpy as np
 
 from mlops_assets.demo.replay import WITHOUT_REPORTS
+from mlops_assets.features.opening import open_bundle
 from mlops_assets.inference import promotion
-from mlops_assets.stores import deployment_ledger, documents, files, model_bundle, model_registry, offline_store
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import Bundle
-from mlops_assets.stores.model_registry import CHAMPION, ModelRegistry
-from mlops_assets.testing import staging
+from mlops_assets.state import bundles, ledger, model_registry, objects, records, tables
+from mlops_assets.state.model_registry import CHAMPION, ModelRegistry
+from mlops_assets.state.workspace import ProductState
+from mlops_assets.testing import staged_server, staging
 from mlops_assets.training import register
 from sensors.selections import retraining
 from tests.dagster.builders import SERVED_WEEK, a_replay, a_small_product
@@ -36,8 +36,8 @@ from tests.dagster.builders import SERVED_WEEK, a_replay, a_small_product
 PRODUCT = a_small_product()
 STEPS = ("training_set", "model", "test_report", "staging_report", "acceptance", "deployment")
 # where everything that survives a process is written or started
-STORES = (deployment_ledger, documents, files, model_bundle, model_registry, offline_store)
-WRITERS = (*STORES, promotion, register, staging)
+STORES = (bundles, ledger, model_registry, objects, records, tables)
+WRITERS = (*STORES, promotion, register, staged_server, staging)
 WATCHED = {module.__file__ for module in WRITERS}
 STARTED = re.compile(rf" - {PRODUCT.name}__(\w+) - STEP_START ")
 ENDED = re.compile(rf" - {PRODUCT.name}__(\w+) - STEP_SUCCESS ")
@@ -111,11 +111,11 @@ def a_fork_server() -> Iterator[ForkServer]:
         process.stdin.close()
 
 
-def what_serves(home: Home) -> Champion:
+def what_serves(state: ProductState) -> Champion:
     """Raises what a client would meet: no champion, a bundle that is not whole, an answer that is none."""
-    deployed = home.ledger.champion(PRODUCT.name)
-    bundle = Bundle.open(Path(deployed.bundle), PRODUCT)
-    rows = home.offline.read(f"{PRODUCT.name}/features", [SERVED_WEEK]).head(200)
+    deployed = state.ledger.champion()
+    bundle = open_bundle(state, deployed.version)
+    rows = state.tables.read("features", [SERVED_WEEK]).head(200)
     answers = bundle.predict(rows)
     if not (np.isfinite(answers).all() and ((answers >= 0) & (answers <= 1)).all()):
         raise AssertionError(f"version {deployed.version} answers {answers}")
@@ -123,20 +123,19 @@ def what_serves(home: Home) -> Champion:
     return Champion(deployed.version, deployed.partition, model, tuple(answers.tolist()))
 
 
-def alias_of_champion(home: Home) -> int | None:
-    return ModelRegistry(home.mlflow_store, home.mlflow_artifacts).version_with(PRODUCT.name, CHAMPION)
+def alias_of_champion(state: ProductState) -> int | None:
+    workspace = state.workspace
+    return ModelRegistry(workspace.mlflow_store, workspace.mlflow_artifacts).version_with(PRODUCT.name, CHAMPION)
 
 
-def half_written(home: Home) -> list[str]:
-    """Bundles that can be seen under a version's name and are not whole."""
-    folder = home.bundle(PRODUCT.name, 0).parent
+def half_written(state: ProductState) -> list[str]:
+    """Bundles that can be seen under a version's number and are not whole."""
     broken = []
-    for path in folder.iterdir():
-        if path.name.isdecimal():
-            try:
-                Bundle.open(path, PRODUCT)
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
-                broken.append(f"{path.name}: {error}")
+    for version in state.bundles.versions():
+        try:
+            open_bundle(state, version)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
+            broken.append(f"{version}: {error}")
     return broken
 
 

@@ -1,7 +1,6 @@
 """The asset graph as people see it: reviewed as text, and complete for every product."""
 
 import os
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 from mlops_assets.definitions import build_definitions
 from mlops_assets.products.catalog import CATALOG, product_named
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from resources.asset_parts import key_of
-from tests.dagster.builders import a_location, a_small_product, an_environment
+from tests.dagster.builders import an_environment
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "asset_graph.txt"
 RENEW = "MLOPS_RENEW_SNAPSHOTS=1 .venv/bin/python -m pytest tests/dagster/test_asset_graph.py"
@@ -22,15 +21,15 @@ PIPELINES = {
     "data": {"raw", "labels", "features", "online_features"},
     "training": {"experiment", "recipe", "training_set", "model"},
     "testing": {"test_report", "staging_report", "acceptance"},
-    "inference": {"deployment", "predictions", "probation"},
+    "inference": {"deployment", "predictions", "probation", "retention"},
     "monitoring": {"data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"},
 }
-UNPARTITIONED = {"experiment", "recipe", "backtest"}
+UNPARTITIONED = {"experiment", "recipe", "backtest", "retention"}
 
 
 @pytest.fixture(scope="module")
 def specs() -> dict[dg.AssetKey, dg.AssetSpec]:
-    return specs_of(build_definitions(an_environment(Home(Path("/nowhere")))))
+    return specs_of(build_definitions(an_environment(Workspace(Path("/nowhere")))))
 
 
 def specs_of(definitions: dg.Definitions) -> dict[dg.AssetKey, dg.AssetSpec]:
@@ -38,7 +37,7 @@ def specs_of(definitions: dg.Definitions) -> dict[dg.AssetKey, dg.AssetSpec]:
 
 
 def test_every_asset_is_as_it_was_reviewed():
-    definitions = build_definitions(an_environment(Home(Path("/nowhere"))))
+    definitions = build_definitions(an_environment(Workspace(Path("/nowhere"))))
 
     graph = describe(definitions)
 
@@ -124,29 +123,6 @@ def test_monitoring_never_leads_back_to_training_by_an_edge(specs: dict[dg.Asset
     readers = {key for key, spec in specs.items() if any(dep.asset_key in monitoring for dep in spec.deps)}
 
     assert readers <= monitoring
-
-
-@pytest.mark.parametrize("asset", ["features", "online_features", "model"])
-@pytest.mark.parametrize("changed", range(6))
-def test_a_change_of_any_feature_view_changes_the_code_version(asset: str, changed: int):
-    before = a_small_product()
-    views = list(before.features)
-    views[changed] = replace(views[changed], time_to_live=None, key=(), lookup=None, features=nearly(views[changed]))
-    after = a_small_product(features=tuple(views))
-
-    versions = [
-        specs_of(a_location(product, an_environment(Home(Path("/nowhere")))))[key_of(product, asset)].code_version
-        for product in (before, after)
-    ]
-
-    assert versions[0] != versions[1]
-
-
-def nearly(view):  # type: ignore[no-untyped-def]
-    """The view's features as other expressions of the same names."""
-    import narwhals as nw
-
-    return tuple(replace(feature, expression=nw.col("distance") * 2) for feature in view.features)
 
 
 def upstream_keys(spec: dg.AssetSpec, upstream: dg.AssetKey, key: str) -> list[str]:

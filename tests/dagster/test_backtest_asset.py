@@ -7,8 +7,11 @@ import pytest
 
 from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.monitoring.backtest import run_backtest
-from mlops_assets.monitoring.decision import Decision
 from mlops_assets.monitoring.plans import Plan
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.state.copying import copy_state
+from mlops_assets.state.objects import objects_at
+from mlops_assets.state.workspace import Workspace
 from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, materialize, newest_metadata
 
 
@@ -32,29 +35,25 @@ def content(root: Path) -> dict[str, str]:
 
 
 def test_replaying_the_shipped_policy_gives_exactly_the_recorded_decisions(lived):
-    product, home = lived.product, lived.home
+    found = run_backtest(lived.state, Plan("shipped", lived.product.drift))
 
-    found = run_backtest(product, home, Plan("shipped", product.drift))
-
-    recorded = [home.documents.load(product.name, "drift_decision", key, Decision) for key in (SERVED_WEEK, NEXT_WEEK)]
+    recorded = [lived.state.records.load(DriftDecision, key) for key in (SERVED_WEEK, NEXT_WEEK)]
     assert [(item.period, item.action, item.reading, item.reason) for item in found.periods] == [
         (item.period, item.action, item.reading, item.reason) for item in recorded
     ]
 
 
 def test_a_backtest_touches_no_store(lived):
-    before = content(lived.home.root)
+    before = content(lived.state.workspace.home)
 
-    run_backtest(lived.product, lived.home, Plan("every period", lived.product.drift, every=1))
+    run_backtest(lived.state, Plan("every period", lived.product.drift, every=1))
 
-    assert content(lived.home.root) == before
+    assert content(lived.state.workspace.home) == before
 
 
 def test_the_two_ends_train_never_and_every_period(lived):
-    product, home = lived.product, lived.home
-
-    never = run_backtest(product, home, Plan("never", product.drift, every=0))
-    always = run_backtest(product, home, Plan("every period", product.drift, every=1))
+    never = run_backtest(lived.state, Plan("never", lived.product.drift, every=0))
+    always = run_backtest(lived.state, Plan("every period", lived.product.drift, every=1))
 
     assert (never.trained, always.trained) == (1, 3)  # the first champion, and one after each of two weeks
 
@@ -68,3 +67,15 @@ def test_the_asset_shows_the_plans_as_a_table_and_a_picture(lived):
         assert f"| {plan} |" in shown["plans"]
     assert shown["plot"].startswith("![plot](data:image/png;base64,")
     assert shown["periods"] == 2
+
+
+def test_a_backtest_on_a_bucket_gives_what_it_gives_on_the_folder(lived: Replay, bucket: str, tmp_path: Path) -> None:
+    workspace = lived.state.workspace
+    copy_state(workspace.objects, objects_at(bucket))
+    plan = Plan("every period", lived.product.drift, every=1)
+
+    on_the_folder = run_backtest(lived.state, plan)
+    on_the_bucket = run_backtest(Workspace(bucket, tmp_path / "local").of(lived.product), plan)
+
+    assert on_the_bucket.periods == on_the_folder.periods
+    assert (on_the_bucket.trained, on_the_bucket.deployed) == (on_the_folder.trained, on_the_folder.deployed) == (3, 2)

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from mlops_assets.demo.replay import Replay, failure_of
-from mlops_assets.monitoring.decision import Decision
-from mlops_assets.monitoring.run import PerformanceRecord
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.gates import at_least
 from mlops_assets.products.policy import Action
-from mlops_assets.stores.home import Home
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import PerformanceRecord
+from mlops_assets.records.training import Recipe
 from tests.dagster.builders import (
     FIRST_KEY,
     FIRST_WEEK,
@@ -27,6 +27,7 @@ from tests.dagster.builders import (
     a_small_product,
     an_environment,
     failed_checks,
+    file_of,
     materialize,
     materialized,
 )
@@ -83,8 +84,8 @@ def stored(tmp_path: Path) -> Path:
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    """Everything the offline store holds of flights, byte for byte."""
-    folder = root / "offline" / "flight_delay"
+    """Every table that is stored of flights, byte for byte."""
+    folder = root / "tables" / "flight_delay"
     found = (path for name in ("raw", "features", "labels", "predictions") for path in (folder / name).rglob("*"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
 
@@ -201,7 +202,7 @@ def test_a_feature_that_divides_by_zero_leaves_the_old_partition_and_works_when_
     mended = nw.when(over_20 != 0).then(over_20)
     with a_replay(a_small_product(features=with_ratio(mended)), stored) as replay:
         assert materialize(replay, "features", key=FIRST_WEEK).success
-        built = replay.home.offline.read("flight_delay/features", [FIRST_WEEK])
+        built = replay.state.tables.read("features", [FIRST_WEEK])
         assert built["miles_per_seat_over_20"].is_not_null().any()
 
 
@@ -215,18 +216,18 @@ def test_labels_that_never_come_are_a_state_with_a_name_and_not_a_score_of_zero(
     labelled = never.tick("labels")
 
     assert [result.success for result in (*arrived, *labelled)] == [True, True]
-    reading = never.home.documents.load("flight_delay", "performance", NEXT_WEEK, PerformanceRecord).reading
+    reading = never.state.records.load(PerformanceRecord, NEXT_WEEK).reading
     assert (reading.state, reading.value, reading.labelled) == ("no_labels", None, 0)
-    decision = never.home.documents.load("flight_delay", "drift_decision", NEXT_WEEK, Decision)
+    decision = never.state.records.load(DriftDecision, NEXT_WEEK)
     assert decision.model_loss is None
     assert decision.action is not Action.RETRAIN
-    rows = pl.read_parquet(never.home.offline.path("flight_delay/labels", NEXT_WEEK))
+    rows = pl.read_parquet(file_of(never.state, "labels", NEXT_WEEK))
     assert rows["label"].null_count() == rows.height > 0
 
 
 def test_a_training_set_with_a_period_missing_names_it(replay: Replay):
     for week in ("2013-01-14", "2013-02-04"):
-        replay.home.offline.path("flight_delay/labels", week).unlink()
+        file_of(replay.state, "labels", week).unlink()
 
     result = materialize(replay, "training_set", "model", key=FIRST_KEY)
 
@@ -238,8 +239,8 @@ def test_a_training_set_with_a_period_missing_names_it(replay: Replay):
 
 
 def test_a_model_needs_a_recipe(replay: Replay):
-    for recipe in (replay.home.root / "documents" / "flight_delay" / "recipe").iterdir():
-        recipe.unlink()
+    for version in replay.state.records.keys(Recipe):
+        replay.state.records.remove(Recipe, version)
 
     result = materialize(replay, "model", key=FIRST_KEY)
 
@@ -251,7 +252,7 @@ def test_a_model_needs_a_recipe(replay: Replay):
 
 def test_a_failed_gate_stops_staging_acceptance_and_deployment(replay: Replay):
     strict = replay_with(replay, gates=(at_least("roc_auc", 0.99),))
-    before = strict.home.ledger.history("flight_delay")
+    before = strict.state.ledger.history()
 
     result = materialize(strict, *TESTS, key=FIRST_KEY)
 
@@ -259,12 +260,12 @@ def test_a_failed_gate_stops_staging_acceptance_and_deployment(replay: Replay):
     assert list(failed_checks(result)) == ["test_report.roc_auc_at_least_0_99"]
     assert failed_checks(result)["test_report.roc_auc_at_least_0_99"].endswith(" < 0.99")
     assert materialized(result) == {"test_report"}
-    assert strict.home.ledger.history("flight_delay") == before
+    assert strict.state.ledger.history() == before
 
 
 def test_a_run_of_the_deployment_alone_reads_the_gates_again(replay: Replay):
     strict = replay_with(replay, gates=(at_least("roc_auc", 0.99),))
-    before = strict.home.ledger.history("flight_delay")
+    before = strict.state.ledger.history()
 
     result = materialize(strict, "deployment", key=FIRST_KEY)
 
@@ -272,11 +273,11 @@ def test_a_run_of_the_deployment_alone_reads_the_gates_again(replay: Replay):
         "mlops_assets.errors.GateFailed: version 1 of flight_delay is not accepted: failed: roc_auc 0."
     )
     assert failure_of(result).endswith(" < 0.99. The champion stays.")
-    assert strict.home.ledger.history("flight_delay") == before
+    assert strict.state.ledger.history() == before
 
 
 def test_a_deployment_is_refused_when_a_report_changed_since_it_was_accepted(replay: Replay):
-    report = replay.home.root / "documents" / "flight_delay" / "test_report" / f"{FIRST_KEY}.json"
+    report = replay.state.workspace.home / "records" / "flight_delay" / "test_report" / f"{FIRST_KEY}.json"
     # the same facts, other bytes
     report.write_bytes(report.read_bytes() + b" ")
 
@@ -289,15 +290,15 @@ def test_a_deployment_is_refused_when_a_report_changed_since_it_was_accepted(rep
 
 
 def test_a_deployment_is_refused_when_its_bundle_was_tampered_with(replay: Replay):
-    model = replay.home.bundle("flight_delay", 1) / "model.onnx"
+    model = replay.state.workspace.home / "bundles" / "flight_delay" / "1" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\0")
-    before = replay.home.ledger.history("flight_delay")
+    before = replay.state.ledger.history()
 
     result = materialize(replay, "deployment", key=FIRST_KEY)
 
     assert failure_of(result).startswith("mlops_assets.errors.BundleError: ")
     assert "model.onnx" in failure_of(result)
-    assert replay.home.ledger.history("flight_delay") == before
+    assert replay.state.ledger.history() == before
 
 
 def test_predictions_before_any_champion_say_that_nothing_is_deployed(stored: Path):
@@ -311,5 +312,5 @@ def test_predictions_before_any_champion_say_that_nothing_is_deployed(stored: Pa
 def replay_with(copied: Replay, **changes: object) -> Replay:
     """The same home and instance, with another declaration of the product."""
     product = replace(copied.product, **changes)  # type: ignore[arg-type]
-    environment = an_environment(Home(copied.home.root))
-    return replace(copied, product=product, definitions=a_location(product, environment))
+    workspace = copied.state.workspace
+    return replace(copied, state=workspace.of(product), definitions=a_location(product, an_environment(workspace)))

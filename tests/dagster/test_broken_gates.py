@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from mlops_assets.demo.replay import Replay, failure_of
@@ -20,6 +21,8 @@ from mlops_assets.products.gates import (
     slice_gap,
 )
 from mlops_assets.products.policy import automatic
+from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState
+from mlops_assets.records.testing import StagingReport
 from tests.dagster.builders import NEXT_WEEK, a_replay, failed_checks, materialize, materialized
 
 NAME = "flight_delay"
@@ -46,7 +49,7 @@ def test_a_version_that_keeps_its_gates_is_deployed(waiting: Path, trained: Repl
         result = materialize(replay, "acceptance", "deployment", key=NEXT_WEEK)
 
     assert result.success, failure_of(result)
-    assert replay.home.ledger.champion(NAME).version == 2
+    assert replay.state.ledger.champion().version == 2
 
 
 @pytest.mark.parametrize("gate", BROKEN, ids=lambda gate: type(gate).__name__)
@@ -61,4 +64,32 @@ def test_a_version_that_breaks_one_gate_is_not_deployed_whatever_is_asked_for(
     assert list(failed_checks(whole)) == ["acceptance.accepted"]
     assert "deployment" not in materialized(whole)
     assert f"GateFailed: version 2 of {NAME} is not accepted: failed: " in failure_of(alone)
-    assert replay.home.ledger.champion(NAME).version == 1
+    assert replay.state.ledger.champion().version == 1
+
+
+def test_what_a_busy_machine_left_open_is_staged_again_and_neither_deployed_nor_refused(
+    waiting: Path, trained: Replay, tmp_path: Path
+):
+    shutil.copytree(waiting, tmp_path / "home")
+    product = replace(trained.product, acceptance=automatic(), gates=(latency_p99(milliseconds=2_000),))
+    with a_replay(product, tmp_path / "home") as replay:
+        records = replay.state.records
+        staged = records.load(StagingReport, NEXT_WEEK)
+        assert staged.latency is not None
+        assert staged.latency.witness == "champion 1"
+        both = msgspec.structs.replace(staged.latency, p99=3_000.0, witness_p99=3_100.0, others_share=0.9)
+        busy = msgspec.structs.replace(staged, p99_milliseconds=3_000.0, latency=both)
+        records.save(NEXT_WEEK, busy)
+
+        undecided = materialize(replay, "acceptance", "deployment", key=NEXT_WEEK)
+        state = records.load(AcceptanceRecord, NEXT_WEEK).state
+        again = materialize(replay, "staging_report", "acceptance", "deployment", key=NEXT_WEEK)
+
+    assert state is AcceptanceState.INCONCLUSIVE
+    assert failed_checks(undecided) == {}
+    assert failure_of(undecided).startswith(
+        "mlops_assets.errors.Inconclusive: version 2 of flight_delay: not conclusive: latency_p99: 99 of 100 requests within "
+        "3000.0 ms > 2000 ms, champion 1 within 3100.0 ms under the same load"
+    )
+    assert again.success, failure_of(again)
+    assert replay.state.ledger.champion().version == 2

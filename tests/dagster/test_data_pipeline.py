@@ -1,6 +1,7 @@
-"""The data pipeline in Dagster: quarantine, late rows, and guards, on a real week of flights."""
+"""The data pipeline in Dagster: quarantine, late rows, and checks, on a real week of flights."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -12,8 +13,17 @@ from dagster._core.loader import LoadingContextForTest
 from mlops_assets.data.ingest import quarantined
 from mlops_assets.demo.replay import Replay
 from mlops_assets.products.nyc_flights import FLIGHTS
+from mlops_assets.state.label_log import ToldLabel
 from resources.asset_parts import key_of
-from tests.dagster.builders import FIRST_WEEK, DamagedFlights, a_replay, a_small_product, materialize
+from tests.dagster.builders import (
+    FIRST_WEEK,
+    DamagedFlights,
+    a_replay,
+    a_small_product,
+    materialize,
+    newest_metadata,
+)
+from tests.unit.state.logged_rows import answers
 
 DATA = ("raw", "weather", "features")
 TOLERANT = replace(FLIGHTS, max_quarantined_share=0.01)
@@ -72,11 +82,11 @@ def test_bad_rows_up_to_the_share_are_quarantined_and_every_row_is_accounted_for
     assert passed
     assert "3 of 5,025 rows (0.06%, limit 1.00%) are quarantined: distance: 3 rows break 'is at least 1 mi'" in said
     assert checks["raw.rows_accounted_for"] == (True, "5,025 rows in, 5,022 stored, 3 quarantined")
-    apart = quarantined("flight_delay", "raw", replay.home.offline, FIRST_WEEK)
+    apart = quarantined(replay.state.tables, "raw", FIRST_WEEK)
     assert apart["reason"].to_list() == ["distance: is at least 1 mi"] * 3
     assert checks["features.online_path_agrees"][0]
     assert checks["features.no_leak_from_the_future"][0]
-    assert replay.home.offline.contents("flight_delay/features", FIRST_WEEK).rows == 5_022
+    assert replay.state.tables.contents("features", FIRST_WEEK).rows == 5_022
 
 
 def test_late_rows_are_another_version_and_what_lies_downstream_is_stale(home: Path):
@@ -99,3 +109,26 @@ def test_late_rows_are_another_version_and_what_lies_downstream_is_stale(home: P
     assert (again, stale_again) == (first, False)
     assert late != first
     assert (stale_late, stale_after) == (True, False)
+
+
+def test_a_told_label_meets_what_was_asked_up_to_a_week_before_its_event(home: Path):
+    with a_replay(a_small_product(), home) as replay:
+        product, state = replay.product, replay.state
+        week = product.period.at(FIRST_WEEK)
+        replay.at(week.end + product.label.delay)
+        materialize(replay, "raw", key=FIRST_WEEK)
+        cancelled = state.tables.read("raw", [FIRST_WEEK]).filter(pl.col("arr_delay").is_null())
+        first, *_, last = cancelled.sort("scheduled_departure").select(product.entity_key).to_dicts()
+        log, labels = state.predictions, state.labels
+        log.append(product, answers("in time", day=week.start - timedelta(days=7), **last))
+        log.append(product, answers("too early", day=week.start - timedelta(days=7, minutes=1), **first))
+        log.close()
+        told = [ToldLabel(name, "true", None, None, state.clock.now()) for name in ("in time", "too early")]
+        labels.append(product.name, told)
+        labels.close()
+
+        materialize(replay, "labels", key=FIRST_WEEK)
+
+        stored = state.tables.read("labels", [FIRST_WEEK]).join(cancelled, on=list(product.entity_key))
+        assert newest_metadata(replay, "labels")["labels told to the API"] == 1
+        assert stored.drop_nulls("label").select("flight", "label").rows() == [(last["flight"], 1.0)]

@@ -5,19 +5,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import msgspec
 import polars as pl
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mlops_assets.demo.replay import Replay, failure_of
-from mlops_assets.monitoring.decision import Decision
 from mlops_assets.products.policy import Action
-from mlops_assets.stores.model_bundle import read_manifest
-from mlops_assets.stores.model_registry import CHALLENGER, CHAMPION, NEEDS_REWORK
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
+from mlops_assets.state.model_registry import CHALLENGER, CHAMPION, NEEDS_REWORK
 from mlops_assets.training.recipe import current_recipe
+from mlops_assets.training.reproduce import reproduce
 from resources.asset_parts import key_of
-from sensors.selections import CAUSE
+from sensors.runs import CAUSE
 from tests.dagster.builders import (
     FIRST_KEY,
     NEXT_WEEK,
@@ -27,6 +29,7 @@ from tests.dagster.builders import (
     a_replay,
     decide,
     evaluate,
+    file_of,
     materialize,
     newest_metadata,
 )
@@ -36,7 +39,9 @@ VERSION_TAG = "dagster/data_version"
 
 
 def mlflow_of(replay: Replay) -> MlflowClient:
-    return MlflowClient(tracking_uri=replay.home.mlflow_store, registry_uri=replay.home.mlflow_store)
+    return MlflowClient(
+        tracking_uri=replay.state.workspace.mlflow_store, registry_uri=replay.state.workspace.mlflow_store
+    )
 
 
 def runs_of(replay: Replay, experiment: str, tags: dict[str, str]) -> list[Run]:
@@ -64,13 +69,13 @@ def test_a_partition_that_is_materialised_again_is_the_same_to_the_byte(replay: 
     names = ("raw", "weather", "features", "predictions", "data_drift")
     tables = ("raw", "weather", "features", "predictions")
     first = data_versions(materialize(replay, *names, key=SERVED_WEEK))
-    files = {table: replay.home.offline.path(f"{NAME}/{table}", SERVED_WEEK).read_bytes() for table in tables}
+    files = {table: file_of(replay.state, table, SERVED_WEEK).read_bytes() for table in tables}
 
     second = data_versions(materialize(replay, *names, key=SERVED_WEEK))
 
     assert first == second
     assert set(first) == set(names)
-    assert files == {table: replay.home.offline.path(f"{NAME}/{table}", SERVED_WEEK).read_bytes() for table in tables}
+    assert files == {table: file_of(replay.state, table, SERVED_WEEK).read_bytes() for table in tables}
 
 
 def test_the_data_version_in_dagster_is_that_of_the_stored_partition(trained: Replay):
@@ -78,14 +83,12 @@ def test_the_data_version_in_dagster_is_that_of_the_stored_partition(trained: Re
 
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.tags[VERSION_TAG] == trained.home.offline.version(
-        f"{NAME}/features", SERVED_WEEK
-    )
+    assert event.asset_materialization.tags[VERSION_TAG] == trained.state.tables.version("features", SERVED_WEEK)
 
 
 def test_other_content_has_another_data_version(replay: Replay):
     before = data_versions(materialize(replay, "labels", key=SERVED_WEEK))
-    path = replay.home.offline.path(f"{NAME}/raw", SERVED_WEEK)
+    path = file_of(replay.state, "raw", SERVED_WEEK)
     pl.read_parquet(path).head(100).write_parquet(path)
 
     after = data_versions(materialize(replay, "labels", key=SERVED_WEEK))
@@ -94,7 +97,7 @@ def test_other_content_has_another_data_version(replay: Replay):
 
 
 def test_a_training_set_holds_only_what_was_known_when_its_period_began(trained: Replay):
-    rows = pl.read_parquet(trained.home.offline.path(f"{NAME}/training_set", FIRST_KEY))
+    rows = pl.read_parquet(file_of(trained.state, "training_set", FIRST_KEY))
 
     # the first departure of 2013 was at 5:15 in New York; a departure at midnight UTC two days before the cutoff is the
     # last whose label is known by then
@@ -126,7 +129,7 @@ def test_the_run_of_a_model_says_what_went_in_and_what_came_out(trained: Replay)
         "n_estimators": "30",
         "recipe_version": "1",
         "partition": FIRST_KEY,
-        "data_version": trained.home.offline.version(f"{NAME}/training_set", FIRST_KEY),
+        "data_version": trained.state.tables.version("training_set", FIRST_KEY),
         "dagster_run_id": run_that_trained_first(trained).run_id,
         "seed": "7",
     }
@@ -146,9 +149,10 @@ def test_the_registered_version_has_both_aliases_and_the_bundle_that_serves(trai
     assert registry.version_with(NAME, CHALLENGER) == registry.version_with(NAME, CHAMPION) == 1
     assert (version.run_id, version.tags["partition"]) == (run.info.run_id, FIRST_KEY)
     logged = {item.path for item in mlflow_of(trained).list_artifacts(run.info.run_id, "bundle")}
-    served = {f"bundle/{path.name}" for path in trained.home.bundle(NAME, 1).iterdir()}
+    with trained.state.bundles.folder(1) as bundle:
+        served = {f"bundle/{path.name}" for path in bundle.iterdir()}
     assert logged == served
-    assert read_manifest(trained.home.bundle(NAME, 1)).mlflow_run_id == run.info.run_id
+    assert trained.state.bundles.manifest(1).mlflow_run_id == run.info.run_id
 
 
 def test_an_experiment_logs_every_setting_it_tried_as_a_run_below_its_own(trained: Replay):
@@ -168,7 +172,7 @@ def test_an_experiment_logs_every_setting_it_tried_as_a_run_below_its_own(traine
 
 
 def test_a_training_that_fails_leaves_its_mlflow_run_failed(replay: Replay):
-    replay.home.offline.path(f"{NAME}/training_set", FIRST_KEY).unlink()
+    file_of(replay.state, "training_set", FIRST_KEY).unlink()
 
     result = materialize(replay, "model", key=FIRST_KEY)
 
@@ -184,7 +188,7 @@ def test_a_training_that_fails_leaves_its_mlflow_run_failed(replay: Replay):
 @pytest.mark.parametrize("asset", ["raw", "weather", "labels", "features", "training_set", "predictions"])
 def test_a_table_shows_its_row_count_its_columns_and_its_first_rows(trained: Replay, asset: str):
     key = FIRST_KEY if asset == "training_set" else SERVED_WEEK
-    stored = pl.read_parquet(trained.home.offline.path(f"{NAME}/{asset}", key))
+    stored = pl.read_parquet(file_of(trained.state, asset, key))
 
     shown = newest_metadata(trained, asset)
 
@@ -230,12 +234,12 @@ def test_a_deployment_says_since_when_and_why(trained: Replay):
     # labels of the last week of history are known two days after it, then the first model is developed
     assert (shown["version"], shown["former champion"]) == (1, "none")
     assert shown["serves since"] == "2013-02-27T00:00:00+00:00"
-    assert shown["reason"] == "all 4 gates passed"
+    assert shown["reason"] == "all 5 gates passed"
 
 
 def test_predictions_are_those_of_the_champion_from_its_deployment_on(trained: Replay):
-    rows = pl.read_parquet(trained.home.offline.path(f"{NAME}/predictions", SERVED_WEEK))
-    raw = pl.read_parquet(trained.home.offline.path(f"{NAME}/raw", SERVED_WEEK))
+    rows = pl.read_parquet(file_of(trained.state, "predictions", SERVED_WEEK))
+    raw = pl.read_parquet(file_of(trained.state, "raw", SERVED_WEEK))
 
     shown = newest_metadata(trained, "predictions")
 
@@ -251,12 +255,12 @@ def test_predictions_are_those_of_the_champion_from_its_deployment_on(trained: R
 def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Replay, webhook: Webhook):
     reason = "12.0 % of rows moved in distance (11.0 to 13.0), above 10, confirmed by 2 periods"
     decision = _rework(reason)
-    replay.home.documents.save(NAME, "drift_decision", SERVED_WEEK, decision)
-    with a_replay(replay.product, replay.home.root, webhook.url) as notifying:
+    replay.state.records.save(SERVED_WEEK, decision)
+    with a_replay(replay.product, replay.state.workspace.home, webhook.url) as notifying:
         briefed = materialize(notifying, "rework_brief", key=SERVED_WEEK)
 
     assert briefed.success, failure_of(briefed)
-    flag = replay.home.ledger.open_flag(NAME)
+    flag = replay.state.ledger.open_flag()
     assert flag is not None
     assert (flag.version, flag.reason) == (1, reason)
     assert mlflow_of(replay).get_model_version(NAME, "1").tags[NEEDS_REWORK] == reason
@@ -269,24 +273,24 @@ def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Rep
     same = materialize(replay, "recipe", key=None)
 
     assert same.success, failure_of(same)
-    assert replay.home.ledger.open_flag(NAME) is not None  # out of the experiment that made the last recipe
+    assert replay.state.ledger.open_flag() is not None  # out of the experiment that made the last recipe
 
     development = {"experiment": {"as_of": FIRST_KEY}, "recipe": {"by": "ann@example.org"}}
     answered = materialize(replay, "experiment", "recipe", key=None, **development)
 
     assert answered.success, failure_of(answered)
-    recipe = current_recipe(replay.home.documents, replay.product)
+    recipe = current_recipe(replay.state)
     assert recipe is not None
     assert (recipe.version, recipe.by) == (3, "ann@example.org")
-    assert replay.home.ledger.open_flag(NAME) is None
+    assert replay.state.ledger.open_flag() is None
     assert NEEDS_REWORK not in mlflow_of(replay).get_model_version(NAME, "1").tags
-    assert [item.cleared_at is None for item in replay.home.ledger.flags(NAME)] == [False]
+    assert [item.cleared_at is None for item in replay.state.ledger.flags()] == [False]
 
 
 def test_a_webhook_that_is_dead_is_reported_and_stops_nothing(replay: Replay):
-    replay.home.documents.save(NAME, "drift_decision", SERVED_WEEK, _rework("12.0 % of rows moved"))
+    replay.state.records.save(SERVED_WEEK, _rework("12.0 % of rows moved"))
     # nobody listens on port 1
-    with a_replay(replay.product, replay.home.root, "http://127.0.0.1:1/hook") as notifying:
+    with a_replay(replay.product, replay.state.workspace.home, "http://127.0.0.1:1/hook") as notifying:
         briefed = materialize(notifying, "rework_brief", key=SERVED_WEEK)
 
     assert briefed.success
@@ -294,33 +298,44 @@ def test_a_webhook_that_is_dead_is_reported_and_stops_nothing(replay: Replay):
 
 
 def test_a_retrain_decision_becomes_the_next_champion_with_the_same_recipe(replay: Replay):
-    decide(replay.product, replay.home, replay.instance, a_decision(SERVED_WEEK, Action.RETRAIN))
+    decision = msgspec.structs.replace(a_decision(SERVED_WEEK, Action.RETRAIN), since="2013-02-18")
+    decide(replay.state, replay.instance, decision)
 
     (retrained,) = replay.tick("drift")
 
     assert retrained.success, failure_of(retrained)
-    first, second = replay.home.ledger.history(NAME)
+    first, second = replay.state.ledger.history()
     assert (first.version, second.version, second.partition) == (1, 2, NEXT_WEEK)
     # the clock stands where the labels of the served week became known
     assert second.deployed_at.isoformat() == "2013-03-06T00:00:00+00:00"
-    assert read_manifest(replay.home.bundle(NAME, 2)).recipe_version == 1
+    assert replay.state.bundles.manifest(2).recipe_version == 1
     registry = replay.definitions.resources["tracking"].registry()
     assert (registry.version_with(NAME, CHALLENGER), registry.version_with(NAME, CHAMPION)) == (2, 2)
     assert re.match(r"version 1: [+-]0\.\d{4} roc_auc", newest_metadata(replay, "test_report")["against champion"])
     assert replay.tick("drift") == []
 
+    # it learned the first of the two weeks that were found to be others, less the days whose labels were not known when the
+    # second began, and was tested on that; and it can be built again
+    manifest = replay.state.bundles.manifest(2)
+    assert manifest.fitted_until is not None
+    assert manifest.tested_from is not None
+    days = [f"{moment:%Y-%m-%d}" for moment in (manifest.fitted_until, manifest.tested_from)]
+    assert (manifest.shift_since, *days) == ("2013-02-18", "2013-02-23", "2013-02-25")
+    assert newest_metadata(replay, "training_set")["shift since"] == "2013-02-18"
+    assert reproduce(replay.state, 2).is_identical
+
 
 def test_the_decision_of_the_served_week_rests_on_its_stored_readings(trained: Replay):
-    documents = trained.home.documents
+    records = trained.state.records
     shown = newest_metadata(trained, "drift_decision")
 
-    decision = documents.load(NAME, "drift_decision", SERVED_WEEK, Decision)
+    decision = records.load(DriftDecision, SERVED_WEEK)
 
     assert (decision.period, decision.model_version) == (SERVED_WEEK, 1)
     assert shown["action"] == decision.action
     read: dict[str, Any] = shown["read from"]
     assert read == {
-        name: documents.version(NAME, name, SERVED_WEEK) for name in ("data_drift", "performance", "staleness")
+        kind.asset: records.version(kind, SERVED_WEEK) for kind in (DriftRecord, PerformanceRecord, StalenessRecord)
     }
 
 
@@ -330,8 +345,8 @@ def test_sensors_ask_for_nothing_on_a_home_where_everything_is_done(trained: Rep
         assert not evaluate(trained, f"{NAME}_{sensor}", None).run_requests
 
 
-def _rework(reason: str) -> Decision:
-    return Decision(
+def _rework(reason: str) -> DriftDecision:
+    return DriftDecision(
         period=SERVED_WEEK,
         action=Action.REWORK,
         percent=12.0,

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from mlops_assets.cli import app
+from mlops_assets.cli.app import app
 from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.search import Whole
-from mlops_assets.stores.model_bundle import Manifest, read_manifest
+from mlops_assets.records.training import Recipe
+from mlops_assets.state.manifest import Manifest
 from mlops_assets.training.provenance import NEW, SAME
-from mlops_assets.training.recipe import Recipe, current_recipe
+from mlops_assets.training.recipe import current_recipe
 from tests.dagster.builders import FIRST_KEY, a_replay, materialize, newest_metadata
 
 NAME = "flight_delay"
@@ -35,9 +36,12 @@ print(run.info.run_id)
 
 def promote(replay: Replay, run_id: str, *more: str) -> Recipe:
     """`mlops recipe promote` as ann types it."""
-    asked = ["recipe", "promote", run_id, "--by", "ann", "--why", "ranks better", "--home", str(replay.home.root)]
-    app([*asked, *more], result_action="return_value")
-    made = current_recipe(replay.home.documents, replay.product)
+    place = ["--home", str(replay.state.workspace.home)]
+    app(
+        ["recipe", "promote", run_id, "--by", "ann", "--why", "ranks better", *place, *more],
+        result_action="return_value",
+    )
+    made = current_recipe(replay.state)
     assert made is not None
     return made
 
@@ -45,7 +49,7 @@ def promote(replay: Replay, run_id: str, *more: str) -> Recipe:
 def trained_anew(replay: Replay) -> Manifest:
     result = materialize(replay, "model", key=FIRST_KEY)
     assert result.success, failure_of(result)
-    return read_manifest(replay.home.bundle(NAME, 2))
+    return replay.state.bundles.manifest(2)
 
 
 def test_a_run_that_a_data_scientist_logged_becomes_the_recipe_the_next_model_is_trained_by(
@@ -54,7 +58,7 @@ def test_a_run_that_a_data_scientist_logged_becomes_the_recipe_the_next_model_is
     notebook = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCIENTIST],
         cwd=tmp_path,  # where autologging puts its pictures
-        env={**os.environ, "MLFLOW_TRACKING_URI": replay.home.mlflow_store},
+        env={**os.environ, "MLFLOW_TRACKING_URI": replay.state.workspace.mlflow_store},
         capture_output=True,
         text=True,
         timeout=120,
@@ -75,7 +79,7 @@ def test_a_run_that_a_data_scientist_logged_becomes_the_recipe_the_next_model_is
 
 
 def test_a_trial_of_an_experiment_knows_its_product_and_becomes_the_recipe(replay: Replay):
-    client = MlflowClient(tracking_uri=replay.home.mlflow_store)
+    client = MlflowClient(tracking_uri=replay.state.workspace.mlflow_store)
     experiment = client.get_experiment_by_name(f"{NAME}/experiment")
     assert experiment is not None
     (trial,) = client.search_runs([experiment.experiment_id], "tags.trial = '1'")
@@ -95,17 +99,17 @@ def test_a_retraining_that_searches_trains_by_the_recipe_it_found_and_says_wheth
     # version 1 has 30 trees and LightGBM's own number of leaves
     space = {"num_leaves": Whole(2, 3)} if search == SAME else {}  # what the search may try besides is hopeless
     candidate = replace(lightgbm(learning_rate=0.1, n_estimators=trees), space=space)
-    with a_replay(replace(replay.product, candidates=(candidate,)), replay.home.root) as searching:
+    with a_replay(replace(replay.product, candidates=(candidate,)), replay.state.workspace.home) as searching:
         result = materialize(searching, "model", key=FIRST_KEY, model={"search": True})
 
     assert result.success, failure_of(result)
-    recipe, manifest = current_recipe(replay.home.documents, replay.product), read_manifest(replay.home.bundle(NAME, 2))
+    recipe, manifest = current_recipe(replay.state), replay.state.bundles.manifest(2)
     assert recipe is not None
     assert (recipe.version, recipe.by) == (2, "retraining")
     assert recipe.hyperparameters == {"learning_rate": 0.1, "n_estimators": trees} == manifest.hyperparameters
     assert (manifest.recipe_version, manifest.search) == (2, search)
     assert newest_metadata(replay, "model")["search"] == search
-    client = MlflowClient(tracking_uri=replay.home.mlflow_store)
+    client = MlflowClient(tracking_uri=replay.state.workspace.mlflow_store)
     assert recipe.mlflow_run_id == manifest.mlflow_run_id
     run = client.get_run(recipe.mlflow_run_id)
     assert (run.info.status, run.data.tags["recipe_version"]) == ("FINISHED", "2")

@@ -14,10 +14,10 @@ from mlops_assets.products.flight_delay import flight_delay
 from resources.asset_parts import key_of, partitions_of
 from resources.environments import read_environment
 from resources.platform import Platform
+from tests.dagster.builders import file_of
 from tests.servers.spark_cluster import needs_java, spark_program
 
 WEEK = "2012-12-31"  # the first: nothing lies before it
-FEATURES = f"{flight_delay.name}/features"
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def test_a_cluster_by_configuration_stores_the_very_partition_that_polars_stores
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_ENGINE", raising=False)
     by_polars = materialize("raw", "weather", "features")
-    store = read_environment().home.offline
-    version, frame = store.version(FEATURES, WEEK), store.read(FEATURES, [WEEK])
+    state = read_environment().workspace.of(flight_delay)
+    version, frame = state.tables.version("features", WEEK), state.tables.read("features", [WEEK])
 
-    store.path(FEATURES, WEEK).unlink()
+    file_of(state, "features", WEEK).unlink()
     monkeypatch.setenv("MLOPS_ENGINE", "spark")
     monkeypatch.setenv("MLOPS_SPARK_MASTER", spark_cluster)
     by_spark = materialize("features")
 
     assert (features_engine(by_polars), features_engine(by_spark)) == ("polars", "spark")
-    assert store.read(FEATURES, [WEEK]).equals(frame)
+    assert state.tables.read("features", [WEEK]).equals(frame)
     # nothing downstream becomes stale when the engine is changed
-    assert store.version(FEATURES, WEEK) == version
+    assert state.tables.version("features", WEEK) == version
 
 
 def features_by_spark_submit(master: str) -> dg.AssetsDefinition:
@@ -75,11 +75,10 @@ def features_by_spark_submit(master: str) -> dg.AssetsDefinition:
         key=key_of(flight_delay, "features"),
         partitions_def=partitions_of(flight_delay.period),
         deps=[key_of(flight_delay, name) for name in ("raw", "weather")],
-        code_version=flight_delay.fingerprint(),
     )
     def features(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, platform: Platform):
         job = [str(files("mlops_assets.jobs") / "features_on_spark.py"), "--product", flight_delay.name]
-        place = ["--offline-store", str(platform.open().offline.root), "--partition", context.partition_key]
+        place = ["--state", platform.state_url, "--partition", context.partition_key]
         command = [spark_program("spark-submit"), "--master", master, "--executor-memory", "1g", *job, *place]
         return pipes.run(
             command=command,
@@ -102,9 +101,9 @@ def test_a_driver_outside_of_dagster_stores_the_same_partition_and_reports_it(
 ):
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     materialize("raw", "weather", "features")
-    store = read_environment().home.offline
-    version = store.version(FEATURES, WEEK)
-    store.path(FEATURES, WEEK).unlink()
+    state = read_environment().workspace.of(flight_delay)
+    version = state.tables.version("features", WEEK)
+    file_of(state, "features", WEEK).unlink()
     environment = read_environment()
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -119,7 +118,7 @@ def test_a_driver_outside_of_dagster_stores_the_same_partition_and_reports_it(
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.tags["dagster/data_version"] == version
     assert event.materialization.metadata["engine"].value == "spark"
-    assert store.version(FEATURES, WEEK) == version
+    assert state.tables.version("features", WEEK) == version
 
 
 def test_an_engine_that_does_not_exist_is_named_with_the_choices(monkeypatch):

@@ -9,15 +9,16 @@ from mlflow import MlflowClient
 
 from mlops_assets.demo.replay import Replay
 from mlops_assets.errors import DataError
-from mlops_assets.inference.probation import ProbationRecord, ProbationState
 from mlops_assets.inference.why import Places, Step, explain
-from mlops_assets.stores.model_bundle import MANIFEST, read_manifest
-from mlops_assets.stores.model_registry import ModelRegistry
+from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.records.inference import ProbationRecord, ProbationState
+from mlops_assets.state.manifest import MANIFEST
+from mlops_assets.state.model_registry import ModelRegistry
 from mlops_assets.training.from_run import settings_of_run
 from mlops_assets.training.provenance import NEW
 from mlops_assets.training.reproduce import reproduce
 from resources.event_log import EventLog
-from tests.dagster.builders import FIRST_KEY, SERVED_WEEK
+from tests.dagster.builders import FIRST_KEY, SERVED_WEEK, file_of
 
 NAME = "flight_delay"
 PLACES = Places("http://dagster", "http://mlflow", "http://api")
@@ -25,11 +26,11 @@ PLACES = Places("http://dagster", "http://mlflow", "http://api")
 
 def chain(replay: Replay, version: int | None = None) -> dict[str, Step]:
     log = EventLog(replay.instance, replay.product)
-    return {step.name: step for step in explain(replay.product, replay.home, version, log.newest, PLACES)}
+    return {step.name: step for step in explain(replay.state, version, log.newest, PLACES)}
 
 
 def registry_of(replay: Replay) -> ModelRegistry:
-    return ModelRegistry(replay.home.mlflow_store, replay.home.mlflow_artifacts)
+    return ModelRegistry(replay.state.workspace.mlflow_store, replay.state.workspace.mlflow_artifacts)
 
 
 def test_why_leads_from_the_deployment_back_to_the_raw_partitions(trained: Replay):
@@ -48,21 +49,21 @@ def test_why_leads_from_the_deployment_back_to_the_raw_partitions(trained: Repla
         "labels",
         "raw",
     ]
-    assert steps["deployment"].facts[0] == "2013-02-27 00:00 to now, by automatic: all 4 gates passed"
+    assert steps["deployment"].facts[0] == "2013-02-27 00:00 to now, by automatic: all 5 gates passed"
     assert steps["model version 1"].link == "http://mlflow/#/models/flight_delay/versions/1"
-    version = trained.home.offline.version(f"{NAME}/training_set", FIRST_KEY)
+    version = trained.state.tables.version("training_set", FIRST_KEY)
     assert steps[f"training_set {FIRST_KEY}"].facts == (f"data version {version}, as it is stored",)
     assert steps["features"].facts[0].startswith("8 partitions, 2012-12-31 (")
     assert steps["features"].facts[1] == "all as they are stored"
     assert steps["asked for by"].facts == (
         f"first-training of {FIRST_KEY} (run tag {NAME}:{FIRST_KEY}:first-training)",
     )
-    raw = trained.home.offline.version(f"{NAME}/raw", "2012-12-31")
+    raw = trained.state.tables.version("raw", "2012-12-31")
     assert steps["raw"].facts[0].startswith(f"2012-12-31: data version {raw}, Dagster run ")
 
 
 def test_why_names_the_runs_that_dagster_recorded(trained: Replay):
-    (run_id,) = {record.run_id for record in trained.home.ledger.history(NAME)}
+    (run_id,) = {record.run_id for record in trained.state.ledger.history()}
 
     steps = chain(trained)
 
@@ -71,9 +72,9 @@ def test_why_names_the_runs_that_dagster_recorded(trained: Replay):
 
 
 def test_why_says_what_changed_since_and_what_was_never_recorded(replay: Replay):
-    path = replay.home.offline.path(f"{NAME}/features", "2013-01-07")
+    path = file_of(replay.state, "features", "2013-01-07")
     pl.read_parquet(path).head(10).write_parquet(path)
-    replay.home.documents.path(NAME, "acceptance", FIRST_KEY).unlink()
+    replay.state.records.remove(AcceptanceRecord, FIRST_KEY)
 
     steps = chain(replay)
 
@@ -82,16 +83,16 @@ def test_why_says_what_changed_since_and_what_was_never_recorded(replay: Replay)
 
 
 def test_a_version_is_built_again_to_the_last_bit(trained: Replay):
-    found = reproduce(trained.product, trained.home, 1)
+    found = reproduce(trained.state, 1)
 
-    assert found.files == {"estimator.skops": True, "model.onnx": True, "reference.json": True}
+    assert found.files == dict.fromkeys(("estimator.skops", "golden.zip", "model.onnx", "reference.json"), True)
     assert (found.data_is_same, found.largest_difference, found.changed) == (True, 0.0, ())
     assert found.is_identical
     assert found.rows > 5_000
 
 
 def test_a_bundle_says_what_it_was_made_from(trained: Replay):
-    manifest = read_manifest(trained.home.bundle(NAME, 1))
+    manifest = trained.state.bundles.manifest(1)
 
     assert (manifest.seed, manifest.search) == (7, NEW)
     assert {key.partition("/")[0] for key in manifest.input_versions} == {"features", "labels"}
@@ -100,15 +101,16 @@ def test_a_bundle_says_what_it_was_made_from(trained: Replay):
 
 
 def test_what_keeps_a_version_from_being_built_again_is_named(replay: Replay):
-    path = replay.home.offline.path(f"{NAME}/labels", "2013-01-14")
+    path = file_of(replay.state, "labels", "2013-01-14")
     labels = pl.read_parquet(path)
     turned = (1 - pl.col("label").cast(pl.Int8)).alias("label")
     labels.with_columns(turned).cast(labels.schema).write_parquet(path)  # type: ignore[arg-type]
-    manifest = replay.home.bundle(NAME, 1) / MANIFEST
-    old = msgspec.structs.replace(read_manifest(manifest.parent), packages={"lightgbm": "3.0"}, git_commit="abc")
-    manifest.write_bytes(msgspec.json.encode(old))
+    manifest = replay.state.bundles.manifest(1)
+    old = msgspec.structs.replace(manifest, packages={"lightgbm": "3.0"}, git_commit="abc")
+    workspace = replay.state.workspace
+    workspace.objects.put(f"bundles/{NAME}/1/{MANIFEST}", msgspec.json.encode(old))
 
-    found = reproduce(replace(replay.product, seed=8), replay.home, 1)
+    found = reproduce(workspace.of(replace(replay.product, seed=8)), 1)
 
     assert not found.is_identical
     assert not found.data_is_same
@@ -121,7 +123,7 @@ def test_what_keeps_a_version_from_being_built_again_is_named(replay: Replay):
 
 def test_a_recipe_can_come_of_any_trial_of_an_experiment(trained: Replay):
     registry = registry_of(trained)
-    client = MlflowClient(tracking_uri=trained.home.mlflow_store)
+    client = MlflowClient(tracking_uri=trained.state.workspace.mlflow_store)
     experiment = client.get_experiment_by_name(f"{NAME}/experiment")
     assert experiment is not None
     (run, *_) = client.search_runs([experiment.experiment_id], "tags.trial = '0'")
@@ -139,6 +141,6 @@ def test_a_run_nobody_knows_is_named(trained: Replay):
 
 
 def test_a_week_without_a_new_champion_has_nobody_in_probation(trained: Replay):
-    record = trained.home.documents.load(NAME, "probation", SERVED_WEEK, ProbationRecord)
+    record = trained.state.records.load(ProbationRecord, SERVED_WEEK)
 
     assert record.state is ProbationState.NONE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlops_assets.products.air_time import air_time
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.metrics import FAMILIES
 from tests.serving.running_api import a_server, eventually
 from tests.tiny_bundle import deploy_tiny
@@ -19,9 +19,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_page_s_code_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    home = Home(tmp_path)
-    deploy_tiny(home, air_time, 7, weight=1e-2, bias=30, typical=(0.0,) * len(air_time.inputs))
-    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_PRODUCT="air_time") as server:
+    workspace = Workspace(tmp_path)
+    deploy_tiny(workspace.of(air_time), 7, weight=1e-2, bias=30, typical=(0.0,) * len(air_time.inputs))
+    with tempfile.TemporaryFile("w+") as output, a_server(workspace, output, MLOPS_PRODUCT="air_time") as server:
         names: dict[str, Any] = {"ADDRESS": server.address, "HOME": tmp_path}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's client warns when it is imported

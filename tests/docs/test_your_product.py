@@ -18,13 +18,13 @@ import pytest
 
 import mlops_assets.products
 from mlops_assets import definitions
-from mlops_assets.data.features import build_features
 from mlops_assets.definitions import PIPELINES
 from mlops_assets.errors import SourceError
+from mlops_assets.features.build import build_features
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from mlops_assets.training.candidates import make_estimator
 from mlops_assets.training.conversion import to_onnx
 from resources.asset_parts import key_of
@@ -76,9 +76,7 @@ def parcel_late() -> ModelProduct:
 def materialize(
     root: Path, assets: list[dg.AssetsDefinition], product: ModelProduct, names: list[str], key: str
 ) -> Any:
-    home = Home(root / "home")
-    home.clock_file.parent.mkdir(exist_ok=True)
-    home.clock_file.write_text(TODAY.isoformat())
+    Workspace(root / "home").replay_clock.set(TODAY)
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             assets,
@@ -87,6 +85,10 @@ def materialize(
             partition_key=key,
             resources=definitions.build_definitions(read_environment(), [product]).resources or {},
         )
+
+
+def stored_features(root: Path, product: ModelProduct) -> pl.DataFrame:
+    return Workspace(root / "home").of(product).tables.read("features", ["2026-01-05"])
 
 
 def data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -127,7 +129,7 @@ def test_the_product_gets_the_assets_of_all_five_pipelines():
         *("raw", "labels", "features", "online_features"),
         *("experiment", "recipe", "training_set", "model"),
         *("test_report", "staging_report", "acceptance"),
-        *("deployment", "predictions", "probation"),
+        *("deployment", "predictions", "probation", "retention"),
         *("data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"),
     }
 
@@ -139,7 +141,7 @@ def test_a_period_is_materialised_through_the_data_pipeline(tutorial: Path):
     result = materialize(tutorial, data_assets(product), product, names, "2026-01-05")
 
     assert result.success
-    features = Home(tutorial / "home").offline.read("parcel_late/features", ["2026-01-05"])
+    features = stored_features(tutorial, product)
     assert features.columns == ["parcel", "accepted_at", "depot", "weight"]
     assert features.height == 80
 
@@ -175,7 +177,7 @@ def test_the_own_estimator_is_made_by_its_name_and_becomes_onnx():
     draw = np.random.default_rng(7)
     matrix = draw.normal(size=(50, 2)).astype(np.float32)
 
-    tree = make_estimator(Candidate("tree", name[1], {"max_depth": 2}), Task.BINARY, (), seed=1)
+    tree = make_estimator(Candidate("tree", name[1], {"max_depth": 2}), Task.BINARY, (), 1, [name[1]])
     tree.fit(matrix, (matrix[:, 0] > 0).astype(np.float64))
 
     assert tree[-1].get_depth() <= 2  # type: ignore[index]
@@ -192,4 +194,4 @@ def test_a_generated_asset_is_replaced_as_the_page_says(tutorial: Path):
     assets = [own.parcel_features, *(asset for asset in data_assets(product) if asset.key != own.parcel_features.key)]
     result = materialize(tutorial, assets, product, ["raw", "features"], "2026-01-05")
     assert result.success
-    assert Home(tutorial / "home").offline.read("parcel_late/features", ["2026-01-05"])["weight"].max() <= 20
+    assert stored_features(tutorial, product)["weight"].max() <= 20

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from tests.servers.processes import a_server, answers, free_port, unprivileged
@@ -20,6 +21,18 @@ class Server:
     url: str
     process: "subprocess.Popen[bytes]"
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Within the block it takes connections, and says nothing."""
+        parts = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        for part in parts:
+            part.suspend()
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.resume()
+
 
 def _postgres_programs() -> Path | None:
     packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -28,14 +41,14 @@ def _postgres_programs() -> Path | None:
 
 
 @contextmanager
-def a_postgres() -> Iterator[Server]:
+def a_postgres(port: int | None = None) -> Iterator[Server]:
     programs = _postgres_programs()
     if programs is None:
         pytest.skip("Postgres is not on this machine: install it with `apt-get install postgresql`")
     user = unprivileged("postgres")
     # its folder must be reachable for the user it runs as
     with TemporaryDirectory(prefix="postgres-") as folder:
-        data, port = Path(folder) / "data", free_port()
+        data, port = Path(folder) / "data", port or free_port()
         if user:
             shutil.chown(folder, user)
         initialise = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync"]
@@ -52,12 +65,12 @@ def _is_up(programs: Path, port: int) -> bool:
 
 
 @contextmanager
-def a_redis() -> Iterator[Server]:
+def a_redis(port: int | None = None) -> Iterator[Server]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("Redis is not on this machine: install it with `apt-get install redis-server`")
     with TemporaryDirectory(prefix="redis-") as folder:
-        port = free_port()
+        port = port or free_port()
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         with a_server(command, Path(folder) / "log", lambda: answers(port)) as process:
             yield Server(f"redis://127.0.0.1:{port}/0", process)

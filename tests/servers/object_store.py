@@ -1,21 +1,23 @@
-"""S3 on loopback: moto's server, reached by the real clients through the AWS_ variables."""
+"""S3 on loopback: moto's server as a process of its own, reached by the real clients through the AWS_ variables."""
 
+import os
+import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
+
+from tests.servers.processes import a_server, answers, free_port
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port, log = free_port(), tmp_path_factory.mktemp("moto") / "log"
+    command = [sys.executable, str(Path(__file__).with_name("moto_server.py")), str(port)]
+    with a_server(command, Path(log), lambda: answers(port)):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -23,14 +25,19 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """`s3://…` of a new, empty bucket."""
     speak_to(s3_endpoint, monkeypatch)
     name = f"bucket-{uuid4().hex[:12]}"
-    httpx.put(f"{s3_endpoint}/{name}").raise_for_status()
+    connection = HTTPConnection(s3_endpoint.removeprefix("http://"), timeout=30)
+    connection.request("PUT", f"/{name}")
+    assert connection.getresponse().status == 200
+    connection.close()
     return f"s3://{name}"
 
 
 def speak_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that have the value already are left alone: the clients' threads may read them at any time."""
     settings = {
         **{"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"},
         **{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
     }
     for name, value in settings.items():
-        monkeypatch.setenv(name, value)
+        if os.environ.get(name) != value:
+            monkeypatch.setenv(name, value)

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import httpx
+import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
 from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.app import create_app
 from serving.settings import Settings
 
 PATIENCE_SECONDS = 20.0
+everywhere = pytest.mark.parametrize("workspace", ["folder", "bucket"], indirect=True)
 Json = dict[str, Any]
 
 
@@ -32,11 +34,17 @@ def eventually(claim: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def settings_on(workspace: Workspace, **settings: Any) -> Settings:
+    return Settings(home=workspace.home, state=str(workspace.url), **{"poll_seconds": 0.02, **settings})
+
+
 @contextmanager
-def a_client(home: Home, products: Sequence[ModelProduct] = CATALOG, **settings: Any) -> Iterator[TestClient[Litestar]]:
-    """The API on this home, ready."""
-    app = create_app(Settings(home=home.root, **{"poll_seconds": 0.02, **settings}), products)
-    with TestClient(app, raise_server_exceptions=False) as client:
+def a_client(
+    workspace: Workspace, products: Sequence[ModelProduct] = CATALOG, **settings: Any
+) -> Iterator[TestClient[Litestar]]:
+    """The API on this state, ready."""
+    app = create_app(settings_on(workspace, **settings), products)
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
         eventually(lambda: client.get("/health/ready").status_code == 200)
         yield client
 
@@ -54,10 +62,15 @@ class RunningServer:
 
 @contextmanager
 def a_server(
-    home: Home, output: IO[str], command: Sequence[str] = ("-m", "serving"), **environment: str
+    workspace: Workspace,
+    output: IO[str],
+    command: Sequence[str] = ("-m", "serving"),
+    health: str = "/health/ready",
+    **environment: str,
 ) -> Iterator[RunningServer]:
-    """`python -m serving` on a free port, ready; it never outlives the block."""
-    variables = {**os.environ, "MLOPS_HOME": str(home.root), "MLOPS_PORT": "0", "MLOPS_POLL_SECONDS": "0.05"}
+    """`python -m serving` on a free port, once `health` says that it is well; it never outlives the block."""
+    place = {"MLOPS_HOME": str(workspace.home), "MLOPS_STATE": str(workspace.url)}
+    variables = {**os.environ, **place, "MLOPS_PORT": "0", "MLOPS_POLL_SECONDS": "0.05"}
     process = subprocess.Popen(
         [sys.executable, *command],
         env={**variables, **environment},
@@ -72,7 +85,7 @@ def a_server(
         assert found, f"no address in {line!r}"
         # a container listens on every address
         address = found.group().replace("0.0.0.0", "127.0.0.1")
-        eventually(lambda: httpx.get(f"{address}/health/ready").status_code == 200)
+        eventually(lambda: httpx.get(f"{address}{health}").status_code == 200)
         yield RunningServer(address, process)
     finally:
         process.kill()

@@ -14,28 +14,27 @@ from hypothesis import strategies as st
 
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.prediction_log import PredictionLog
+from mlops_assets.state.workspace import Workspace
 from serving.answers import Predictor
 from serving.batching import BATCH_ROWS, INLINE_ROWS, Batcher
 from serving.errors import Overloaded, UnusableScore
 from serving.model_store import ModelStore
 from serving.schemas import body_schema
 from serving.scoring import Scorer
-from tests.serving.test_row_features import rows
+from tests.serving.test_compiled_rows import rows
 from tests.tiny_bundle import deploy_tiny
 
 ROW = body_schema(flight_delay).row
 
 
-def a_predictor(home: Home, *, weight: float = 1e-4, bias: float = 0, **changes: Any) -> Predictor:
+def a_predictor(workspace: Workspace, *, weight: float = 1e-4, bias: float = 0, **changes: Any) -> Predictor:
     """On version 1, with version 2 deployed once before."""
     product = dataclasses.replace(flight_delay, serving=Serving(log_predictions=False))
     for version in (2, 1):
-        deploy_tiny(home, flight_delay, version, weight=weight, bias=bias + version)
-    models = ModelStore([product], home.ledger, lambda *_: None)
+        deploy_tiny(workspace.of(flight_delay), version, weight=weight, bias=bias + version)
+    models = ModelStore([workspace.of(product)], lambda *_: None)
     models.poll()
-    scorer, log = Scorer(product, home.online), PredictionLog(home.prediction_log)
+    scorer, log = Scorer(product, workspace.online), workspace.predictions()
     return Predictor(product, scorer, models, log, lambda: time.time_ns() // 1_000, **changes)
 
 
@@ -90,12 +89,12 @@ def test_each_request_of_a_batch_is_answered_as_it_is_alone(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return a_predictor(Home(tmp_path_factory.mktemp("shared")))
+    return a_predictor(Workspace(tmp_path_factory.mktemp("shared")))
 
 
-def test_a_row_without_a_score_fails_its_request_and_no_other(home: Home) -> None:
+def test_a_row_without_a_score_fails_its_request_and_no_other(workspace: Workspace) -> None:
     # the sum of the inputs times 1e36, minus infinity: no number where that overflows float32, else a score of 0
-    predictor = a_predictor(home, weight=1e36, bias=-math.inf)
+    predictor = a_predictor(workspace, weight=1e36, bias=-math.inf)
 
     async def three() -> Any:
         asked = (predictor.predict([a_row(temperature=warm)], str(warm)) for warm in (-300, 9_000, -200))
@@ -107,8 +106,8 @@ def test_a_row_without_a_score_fails_its_request_and_no_other(home: Home) -> Non
     assert isinstance(bad, UnusableScore)
 
 
-def test_a_full_queue_refuses_and_an_empty_one_takes_a_request_of_any_size(home: Home) -> None:
-    predictor = a_predictor(home, most_waiting_rows=3)
+def test_a_full_queue_refuses_and_an_empty_one_takes_a_request_of_any_size(workspace: Workspace) -> None:
+    predictor = a_predictor(workspace, most_waiting_rows=3)
 
     async def three() -> Any:
         asked = (predictor.predict([a_row()] * count, str(count)) for count in (2, 1, 1))

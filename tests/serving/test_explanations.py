@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.explaining import contributions
 from tests.serving.running_api import Json, a_client
 from tests.tiny_bundle import deploy_tiny
@@ -66,12 +66,12 @@ def test_contributions_add_up_to_score_less_baseline_for_any_model(row: list[flo
     assert baselines[0] + parts[0].sum() == pytest.approx(score(matrix(row))[0], abs=1e-5)
 
 
-def test_the_route_explains_a_row_when_asked(home: Home, row: Json) -> None:
+def test_the_route_explains_a_row_when_asked(workspace: Workspace, row: Json) -> None:
     typical = tuple(float(value) for value in range(len(air_time.inputs)))
-    deploy_tiny(home, air_time, weight=1e-2, bias=30, typical=typical)
+    deploy_tiny(workspace.of(air_time), weight=1e-2, bias=30, typical=typical)
     place = air_time.feature_names.index("distance")
 
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         answer = client.post("/v1/models/air_time/predict?explain=true", json={"rows": [row, row]}).json()
         silent = client.post("/v1/models/air_time/predict", json={"rows": [row]}).json()
 
@@ -84,20 +84,20 @@ def test_the_route_explains_a_row_when_asked(home: Home, row: Json) -> None:
     assert "explanation" not in silent["predictions"][0]
 
 
-def test_a_version_without_a_typical_row_says_so(home: Home, row: Json) -> None:
-    deploy_tiny(home, flight_delay)
+def test_a_version_without_a_typical_row_says_so(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay))
 
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         answer = client.post("/v1/models/flight_delay/predict?explain=true", json={"rows": [row]})
 
     assert answer.status_code == 409
     assert "Retrain to have explanations" in answer.json()["detail"]
 
 
-def test_too_many_rows_to_explain_are_refused(home: Home, row: Json) -> None:
-    deploy_tiny(home, air_time, typical=(0.0,) * len(air_time.inputs))
+def test_too_many_rows_to_explain_are_refused(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(air_time), typical=(0.0,) * len(air_time.inputs))
 
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         answer = client.post("/v1/models/air_time/predict?explain=true", json={"rows": [row] * 101})
 
     assert answer.status_code == 413

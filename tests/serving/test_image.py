@@ -9,9 +9,12 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 from mlops_assets.products.flight_delay import flight_delay
+from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
-from tests.tiny_bundle import write_tiny_bundle
+from tests.tiny_bundle import deploy_tiny, write_tiny_folder
 
 ROOT = Path(__file__).parents[2]
 # answers one row in a process that finds only the packages of the image, as if no others were installed
@@ -36,7 +39,7 @@ from serving.settings import from_environment
 app = create_app(from_environment())
 scope = {
     "type": "http", "method": "POST", "path": "/v1/models/flight_delay/predict", "raw_path": b"", "query_string": b"",
-    "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+    "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
     "scheme": "http", "http_version": "1.1", "root_path": "",
 }
 
@@ -62,7 +65,8 @@ def copied() -> list[str]:
     return [source for line in lines for source in line.split()[:-1] if not source.startswith("$")]
 
 
-def test_the_files_of_the_image_and_its_packages_are_enough_to_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["pinned", "bucket"])
+def test_the_files_of_the_image_and_its_packages_are_enough_to_answer(tmp_path: Path, bucket: str, where: str) -> None:
     for source in copied():
         target = tmp_path / source
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +74,15 @@ def test_the_files_of_the_image_and_its_packages_are_enough_to_answer(tmp_path: 
             shutil.copytree(ROOT / source, target)
         else:
             shutil.copy(ROOT / source, target)
-    write_tiny_bundle(tmp_path / "bundle", flight_delay)
+    variables = {"MLOPS_PRODUCT": "flight_delay", "MLOPS_HOME": str(tmp_path / "home")}
+    if where == "pinned":
+        write_tiny_folder(tmp_path / "bundle", flight_delay)
+        variables["MLOPS_BUNDLE"] = str(tmp_path / "bundle")
+    else:
+        deploy_tiny(Workspace(bucket, tmp_path / "elsewhere").of(flight_delay))
+        variables["MLOPS_STATE"] = bucket
 
     body = json.dumps({"rows": [a_row()]})
-    variables = {
-        "MLOPS_PRODUCT": "flight_delay",
-        "MLOPS_BUNDLE": str(tmp_path / "bundle"),
-        "MLOPS_HOME": str(tmp_path / "home"),
-    }
 
     ended = subprocess.run(
         [sys.executable, "-c", ANSWERING, str(ROOT), body, json.dumps(absent())],

@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.logs import JsonFormatter
 from serving.telemetry import NoTracer, tracer_from
 from tests.serving.running_api import Json, a_server
@@ -87,9 +87,9 @@ def collector() -> Iterator[Collector]:
 
 
 def test_a_request_is_a_span_of_the_caller_s_trace_and_a_line_in_the_log(
-    home: Home, row: Json, collector: Collector
+    workspace: Workspace, row: Json, collector: Collector
 ) -> None:
-    deploy_tiny(home, flight_delay)
+    deploy_tiny(workspace.of(flight_delay))
     trace = "0af7651916cd43dd8448eb211c80319c"
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
@@ -97,7 +97,7 @@ def test_a_request_is_a_span_of_the_caller_s_trace_and_a_line_in_the_log(
         "MLOPS_LOG_REQUESTS": "1",
     }
     with tempfile.TemporaryFile("w+") as output:
-        with a_server(home, output, **variables) as server:
+        with a_server(workspace, output, **variables) as server:
             httpx.post(
                 f"{server.address}/v1/models/flight_delay/predict",
                 json={"rows": [row]},

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.exposition import exposition
 from serving.metrics import BUCKETS, FAMILIES, Metrics
 from tests.serving.running_api import Json, RunningServer, a_client, a_server, eventually
@@ -38,9 +38,9 @@ def value(text: str, name: str, **labels: str) -> float:
     )
 
 
-def test_requests_rows_stages_and_doubtful_features_are_counted(home: Home, row: Json) -> None:
-    deploy_tiny(home, flight_delay, 3)
-    with a_client(home) as client:
+def test_requests_rows_stages_and_doubtful_features_are_counted(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay), 3)
+    with a_client(workspace) as client:
         client.post("/v1/models/flight_delay/predict", json={"rows": [row, {**row, "dest": "XXX"}]})
         client.post("/v1/models/flight_delay/predict", json={"rows": []})
         client.get("/nothing/of/this/name")
@@ -60,8 +60,8 @@ def test_requests_rows_stages_and_doubtful_features_are_counted(home: Home, row:
         assert value(text, "mlops_stage_seconds_count", stage=stage) >= 1
 
 
-def test_what_is_refused_at_the_edge_is_counted_by_reason(home: Home) -> None:
-    with a_client(home) as client:
+def test_what_is_refused_at_the_edge_is_counted_by_reason(workspace: Workspace) -> None:
+    with a_client(workspace) as client:
         client.post("/v1/models/flight_delay/predict", content=b"", headers={"content-length": str(10**12)})
         text = client.get("/metrics").text
 
@@ -115,9 +115,11 @@ def test_a_histogram_counts_what_lies_at_or_below_each_bound(seconds: list[float
     assert value(text, "mlops_request_seconds_count") == len(seconds)
 
 
-def test_what_requests_are_counted_by_is_counted_while_nobody_asks(home: Home, row: Json, tmp_path: Path) -> None:
-    deploy_tiny(home, flight_delay)
-    with a_client(home, metrics=tmp_path) as client:
+def test_what_requests_are_counted_by_is_counted_while_nobody_asks(
+    workspace: Workspace, row: Json, tmp_path: Path
+) -> None:
+    deploy_tiny(workspace.of(flight_delay))
+    with a_client(workspace, metrics=tmp_path) as client:
         client.post("/v1/models/flight_delay/predict", json={"rows": [row]}).raise_for_status()
 
         # of the files, which other workers read; this one's route would count first
@@ -131,9 +133,9 @@ def test_labels_are_escaped(tmp_path: Path) -> None:
     assert value(metrics.exposition().decode(), "mlops_labels_total", product='a"b\\c\nd') == 1
 
 
-def test_workers_of_one_server_are_read_from_any_of_them(home: Home, row: Json) -> None:
-    deploy_tiny(home, flight_delay)
-    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_WORKERS="2") as server:
+def test_workers_of_one_server_are_read_from_any_of_them(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay))
+    with tempfile.TemporaryFile("w+") as output, a_server(workspace, output, MLOPS_WORKERS="2") as server:
         predict = f"{server.address}/v1/models/flight_delay/predict"
         told: list[int] = []
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mlops_assets.products.air_time import air_time
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.protocols.mlflow import PROTOCOL_VERSION
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer, a_server
@@ -25,9 +25,9 @@ ROWS = [{**a_row(), "flight": number, "seats": 20 * number} for number in (1, 2,
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    home = Home(tmp_path_factory.mktemp("mlflow"))
-    deploy_tiny(home, air_time, weight=1e-2, bias=30)
-    with tempfile.TemporaryFile("w+") as output, a_server(home, output, MLOPS_PRODUCT="air_time") as server:
+    workspace = Workspace(tmp_path_factory.mktemp("mlflow"))
+    deploy_tiny(workspace.of(air_time), weight=1e-2, bias=30)
+    with tempfile.TemporaryFile("w+") as output, a_server(workspace, output, MLOPS_PRODUCT="air_time") as server:
         yield server
 
 

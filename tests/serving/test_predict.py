@@ -18,7 +18,7 @@ from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.flight_features import origin_lately, weather_at_departure
 from mlops_assets.products.nyc_flights import CARRIERS, ORIGINS
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from tests.serving.running_api import Json, a_client
 from tests.tiny_bundle import deploy_tiny
 
@@ -27,10 +27,10 @@ PREDICT = "/v1/models/flight_delay/predict"
 
 
 @pytest.fixture
-def client(home: Home) -> Iterator[TestClient[Litestar]]:
-    deploy_tiny(home, flight_delay, weight=1e-4)
-    deploy_tiny(home, air_time, weight=1e-2, bias=30)
-    with a_client(home) as client:
+def client(workspace: Workspace) -> Iterator[TestClient[Litestar]]:
+    deploy_tiny(workspace.of(flight_delay), weight=1e-4)
+    deploy_tiny(workspace.of(air_time), weight=1e-2, bias=30)
+    with a_client(workspace) as client:
         yield client
 
 
@@ -40,10 +40,10 @@ def predict(client: TestClient[Litestar], *rows: Json, query: str = "", product:
     return answer.json()
 
 
-def observe(home: Home, at: datetime, temperature: float = 70.0, origin: str = "EWR") -> None:
+def observe(workspace: Workspace, at: datetime, temperature: float = 70.0, origin: str = "EWR") -> None:
     values: dict[str, Any] = dict.fromkeys(weather_at_departure.names, 1.0) | {"temperature": temperature}
     row = {"origin": origin, EVENT_TIME: at, CREATED_TIME: at + timedelta(hours=1), **values}
-    home.online.write("flight_delay", weather_at_departure, pl.DataFrame([row]))
+    workspace.online.write("flight_delay", weather_at_departure, pl.DataFrame([row]))
 
 
 def test_a_binary_answer_has_probability_label_version_and_an_id_per_row(
@@ -98,8 +98,10 @@ def test_a_category_the_model_never_saw_is_answered_with_a_warning(client: TestC
     assert "'XXX'" in warning["message"]
 
 
-def test_a_looked_up_value_that_holds_at_the_event_is_used(client: TestClient[Litestar], home: Home, row: Json) -> None:
-    observe(home, DEPARTURE - timedelta(hours=2), temperature=81.5)
+def test_a_looked_up_value_that_holds_at_the_event_is_used(
+    client: TestClient[Litestar], workspace: Workspace, row: Json
+) -> None:
+    observe(workspace, DEPARTURE - timedelta(hours=2), temperature=81.5)
 
     (prediction,) = predict(client, row, query="?features=true")["predictions"]
 
@@ -116,10 +118,10 @@ def test_a_looked_up_value_that_holds_at_the_event_is_used(client: TestClient[Li
     ],
 )
 def test_a_looked_up_value_that_does_not_hold_is_null_with_a_warning(
-    client: TestClient[Litestar], home: Home, row: Json, observed: datetime | None, reason: str
+    client: TestClient[Litestar], workspace: Workspace, row: Json, observed: datetime | None, reason: str
 ) -> None:
     if observed is not None:
-        observe(home, observed)
+        observe(workspace, observed)
 
     (prediction,) = predict(client, row, query="?features=true")["predictions"]
 
@@ -129,8 +131,10 @@ def test_a_looked_up_value_that_does_not_hold_is_null_with_a_warning(
     assert prediction["features"]["temperature"] is None
 
 
-def test_a_looked_up_value_in_the_request_is_used_as_it_is(client: TestClient[Litestar], home: Home, row: Json) -> None:
-    observe(home, DEPARTURE - timedelta(hours=2), temperature=81.5)
+def test_a_looked_up_value_in_the_request_is_used_as_it_is(
+    client: TestClient[Litestar], workspace: Workspace, row: Json
+) -> None:
+    observe(workspace, DEPARTURE - timedelta(hours=2), temperature=81.5)
 
     given, null = predict(client, {**row, "temperature": 20}, {**row, "temperature": None}, query="?features=true")[
         "predictions"
@@ -141,7 +145,9 @@ def test_a_looked_up_value_in_the_request_is_used_as_it_is(client: TestClient[Li
     assert null["features"]["temperature"] is None
 
 
-def test_a_view_keyed_by_a_request_feature_is_found(client: TestClient[Litestar], home: Home, row: Json) -> None:
+def test_a_view_keyed_by_a_request_feature_is_found(
+    client: TestClient[Litestar], workspace: Workspace, row: Json
+) -> None:
     congestion = next(view for view in flight_delay.lookups if view.name == "congestion")
     week_before = DEPARTURE.replace(minute=0) - timedelta(days=7)
     newest = {
@@ -151,18 +157,18 @@ def test_a_view_keyed_by_a_request_feature_is_found(client: TestClient[Litestar]
         CREATED_TIME: week_before + timedelta(hours=1),
         "departures_week_before": 21,
     }
-    home.online.write("flight_delay", congestion, pl.DataFrame([newest]))
+    workspace.online.write("flight_delay", congestion, pl.DataFrame([newest]))
 
     (prediction,) = predict(client, row, query="?features=true")["predictions"]
 
     assert prediction["features"]["departures_week_before"] == 21
 
 
-def test_an_online_store_that_cannot_be_read_costs_features_not_answers(home: Home, row: Json) -> None:
-    deploy_tiny(home, flight_delay)
-    (home.root / "online.sqlite").write_bytes(b"this is no database, and long enough to be told apart" * 100)
+def test_an_online_store_that_cannot_be_read_costs_features_not_answers(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay))
+    (workspace.home / "online.sqlite").write_bytes(b"this is no database, and long enough to be told apart" * 100)
 
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         (prediction,) = predict(client, row)["predictions"]
 
     assert prediction["probability"] == 0.5
@@ -188,10 +194,10 @@ rows = st.fixed_dictionaries(
 
 @pytest.fixture(scope="module")
 def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient[Litestar]]:
-    home = Home(tmp_path_factory.mktemp("shared"))
-    deploy_tiny(home, flight_delay, weight=1e-4)
-    observe(home, datetime(2013, 7, 4, tzinfo=UTC))
-    home.online.write(
+    workspace = Workspace(tmp_path_factory.mktemp("shared"))
+    deploy_tiny(workspace.of(flight_delay), weight=1e-4)
+    observe(workspace, datetime(2013, 7, 4, tzinfo=UTC))
+    workspace.online.write(
         "flight_delay",
         origin_lately,
         pl.DataFrame(
@@ -206,7 +212,7 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClie
             ]
         ),
     )
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         yield client
 
 
@@ -232,10 +238,10 @@ def test_a_batch_beyond_the_inline_size_answers_the_same(shared_client: TestClie
     assert np.isfinite(together).all()
 
 
-def test_a_constant_model_answers_its_sigmoid(home: Home, row: Json) -> None:
-    deploy_tiny(home, flight_delay, bias=2.0)
+def test_a_constant_model_answers_its_sigmoid(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay), bias=2.0)
 
-    with a_client(home) as client:
+    with a_client(workspace) as client:
         (prediction,) = predict(client, row)["predictions"]
 
     assert prediction["probability"] == pytest.approx(1 / (1 + math.exp(-2)), rel=1e-6)

@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.decoding import BodyDecoder
 from serving.errors import Refused
 from serving.schemas import body_schema
@@ -23,9 +23,9 @@ PREDICT = "/v1/models/flight_delay/predict"
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient[Litestar]]:
-    home = Home(tmp_path_factory.mktemp("refusals"))
-    deploy_tiny(home, flight_delay)
-    with a_client(home) as client:
+    workspace = Workspace(tmp_path_factory.mktemp("refusals"))
+    deploy_tiny(workspace.of(flight_delay))
+    with a_client(workspace) as client:
         yield client
 
 

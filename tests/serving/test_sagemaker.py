@@ -16,10 +16,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer, a_server
-from tests.tiny_bundle import write_tiny_bundle
+from tests.tiny_bundle import write_tiny_folder
 
 ROWS = [{**a_row(), "flight": number, "seats": 20 * number} for number in (1, 2)]
 
@@ -95,11 +95,11 @@ def test_refusals_are_validation_errors_to_boto3(runtime: Any, endpoint: str, bo
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """`docker run <image> serve`, with the model folder mounted and nothing else told."""
     folder = tmp_path_factory.mktemp("sagemaker")
-    write_tiny_bundle(folder / "model" / "3", flight_delay, 3, weight=1e-4)
+    write_tiny_folder(folder / "model" / "3", flight_delay, 3, weight=1e-4)
     variables = {"SM_MODEL_DIR": str(folder / "model"), "SAGEMAKER_BIND_TO_PORT": "0", "MLOPS_PORT": ""}
     with (
         tempfile.TemporaryFile("w+") as output,
-        a_server(Home(folder / "home"), output, ("-m", "serving", "serve"), **variables) as server,
+        a_server(Workspace(folder / "home"), output, ("-m", "serving", "serve"), **variables) as server,
     ):
         yield server
 

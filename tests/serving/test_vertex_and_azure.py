@@ -3,6 +3,9 @@
 Their client libraries talk to the platform, never to a container, so the contract that they document is HTTP.
 """
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +16,11 @@ import pytest
 from mlops_assets.errors import BundleError, DeclarationError
 from mlops_assets.products.air_time import air_time
 from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from serving.platforms import platform_of
 from tests.serving.conftest import a_row
 from tests.serving.running_api import RunningServer, a_server
-from tests.tiny_bundle import write_tiny_bundle
+from tests.tiny_bundle import write_tiny_folder
 
 ROWS = [{**a_row(), "flight": number} for number in (1, 2)]
 
@@ -25,14 +28,14 @@ ROWS = [{**a_row(), "flight": number} for number in (1, 2)]
 @pytest.fixture(scope="module")
 def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("vertex")
-    write_tiny_bundle(folder / "bundle", air_time, 5, bias=120)
+    write_tiny_folder(folder / "bundle", air_time, 5, bias=120)
     variables = {
         "AIP_HTTP_PORT": "0",
         "AIP_HEALTH_ROUTE": "/healthz",
         "AIP_PREDICT_ROUTE": "/v1/endpoints/1/deployedModels/2:predict",
         "AIP_STORAGE_URI": f"file://{folder / 'bundle'}",
     }
-    with tempfile.TemporaryFile("w+") as output, a_server(Home(folder / "home"), output, **variables) as server:
+    with tempfile.TemporaryFile("w+") as output, a_server(Workspace(folder / "home"), output, **variables) as server:
         yield server
 
 
@@ -58,6 +61,24 @@ def test_vertex_is_refused_as_google_s_apis_refuse(vertex: RunningServer) -> Non
     assert "instances" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("route", ["/v1/models/air_time/labels", "/{model}"])
+def test_a_route_that_cannot_be_vertex_s_is_said_in_one_sentence(tmp_path: Path, route: str) -> None:
+    write_tiny_folder(tmp_path / "bundle", air_time)
+    variables = {
+        "MLOPS_HOME": str(tmp_path / "home"),
+        "AIP_HTTP_PORT": "0",
+        "AIP_PREDICT_ROUTE": route,
+        "AIP_STORAGE_URI": f"file://{tmp_path / 'bundle'}",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "serving"], env={**os.environ, **variables}, capture_output=True, text=True, timeout=90
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("DeclarationError: the routes cannot be made")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_beyond_vertex_s_routes_a_key_is_needed(vertex: RunningServer) -> None:
     assert httpx.post(f"{vertex.address}/v1/models/air_time/predict", json={"rows": ROWS}).status_code == 401
 
@@ -65,9 +86,9 @@ def test_beyond_vertex_s_routes_a_key_is_needed(vertex: RunningServer) -> None:
 @pytest.fixture(scope="module")
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("azure")
-    write_tiny_bundle(folder / "model" / "flight_delay", flight_delay, 2)
+    write_tiny_folder(folder / "model" / "flight_delay", flight_delay, 2)
     variables = {"AZUREML_MODEL_DIR": str(folder / "model"), "MLOPS_PORT": "0"}
-    with tempfile.TemporaryFile("w+") as output, a_server(Home(folder / "home"), output, **variables) as server:
+    with tempfile.TemporaryFile("w+") as output, a_server(Workspace(folder / "home"), output, **variables) as server:
         yield server
 
 
@@ -108,7 +129,7 @@ def test_a_bucket_s_address_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 def test_several_bundles_in_one_folder_are_refused(tmp_path: Path) -> None:
     for version in (1, 2):
-        write_tiny_bundle(tmp_path / str(version), air_time, version)
+        write_tiny_folder(tmp_path / str(version), air_time, version)
 
     with pytest.raises(BundleError, match="holds 2 bundles"):
         platform_of({"AZUREML_MODEL_DIR": str(tmp_path)})

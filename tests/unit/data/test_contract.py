@@ -1,7 +1,8 @@
 """The data contract: every rule names its rows and columns, and a table of the wrong shape is refused whole."""
 
 import math
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -207,3 +208,13 @@ def test_every_missing_column_and_every_wrong_type_is_named_at_once():
 
 def test_a_period_without_rows_has_the_right_shape():
     assert conform(RIDES, rides().lazy()).equals(rides())
+
+
+def test_a_row_is_known_the_declared_wait_after_its_event_where_the_source_does_not_say():
+    table = replace(RIDES, known_after=timedelta(minutes=30))
+    delivered = rides(a_ride(asked_at=july(2, 8))).drop("told_at")
+
+    conformed = conform(table, delivered.lazy())
+
+    assert conformed["told_at"].to_list() == [july(2, 8) + timedelta(minutes=30)]
+    assert check_contract(table, PERIOD, pl.concat([conformed] * 2).with_columns(ride=pl.Series([1, 2]))).kept

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,11 +12,12 @@ from mlops_assets.data.ingest import quarantined, read_period, store_period
 from mlops_assets.errors import DeclarationError, PartitionMissing
 from mlops_assets.products.periods import Period, days
 from mlops_assets.products.source import Reference, Table
-from mlops_assets.stores.offline_store import OfflineStore
+from mlops_assets.state.tables import Tables
+from mlops_assets.state.workspace import ProductState, Workspace
 from tests.unit.data.test_contract import PERIOD, RIDES, a_ride, july, rides
 
 TOLERANT = replace(RIDES, max_quarantined_share=0.25)
-RAW = "taxi/raw"
+RAW = "raw"
 
 
 def good(count: int, first: int = 100) -> list[dict[str, Any]]:
@@ -25,19 +25,19 @@ def good(count: int, first: int = 100) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> OfflineStore:
-    return OfflineStore(tmp_path)
+def tables(workspace: Workspace) -> Tables:
+    return Tables(workspace.objects, "taxi")
 
 
-def test_bad_rows_are_set_apart_with_every_rule_they_break(store: OfflineStore):
+def test_bad_rows_are_set_apart_with_every_rule_they_break(tables: Tables):
     bad = [a_ride(ride=1, distance=99.0, origin="LGA"), a_ride(ride=2, told_at=july(1))]
 
     result = check_contract(TOLERANT, PERIOD, rides(*good(6), *bad))
-    _, counted = store_period(result, PERIOD, store, RAW)
+    _, counted = store_period(tables, RAW, result, PERIOD)
 
     assert result.kept
     assert result.reason.startswith("rides: 2 of 8 rows (25.00%, limit 25.00%) are quarantined: ")
-    assert quarantined("taxi", "raw", store, PERIOD.key).select("ride", "reason").sort("ride").rows() == [
+    assert quarantined(tables, RAW, PERIOD.key).select("ride", "reason").sort("ride").rows() == [
         (1, "origin: is one of EWR, JFK; distance: is at most 50 mi"),
         (2, "told_at: is not before asked_at"),
     ]
@@ -53,7 +53,7 @@ def test_above_the_share_the_period_fails():
     assert "2 of 7 rows (28.57%, limit 25.00%) would be quarantined, so nothing is stored" in beyond.reason
 
 
-def test_rows_with_the_same_key_are_all_quarantined_as_none_is_known_to_be_right(store: OfflineStore):
+def test_rows_with_the_same_key_are_all_quarantined_as_none_is_known_to_be_right(tables: Tables):
     result = check_contract(TOLERANT, PERIOD, rides(*good(6), a_ride(ride=1), a_ride(ride=1, distance=9.0)))
 
     assert result.quarantined.select("ride", "distance", "reason").rows() == [
@@ -62,24 +62,24 @@ def test_rows_with_the_same_key_are_all_quarantined_as_none_is_known_to_be_right
     ]
 
 
-def test_a_delivery_without_bad_rows_clears_what_was_quarantined_before(store: OfflineStore):
-    store_period(check_contract(TOLERANT, PERIOD, rides(*good(6), a_ride(ride=0))), PERIOD, store, RAW)
+def test_a_delivery_without_bad_rows_clears_what_was_quarantined_before(tables: Tables):
+    store_period(tables, RAW, check_contract(TOLERANT, PERIOD, rides(*good(6), a_ride(ride=0))), PERIOD)
 
-    store_period(check_contract(TOLERANT, PERIOD, rides(*good(6))), PERIOD, store, RAW)
+    store_period(tables, RAW, check_contract(TOLERANT, PERIOD, rides(*good(6))), PERIOD)
 
-    assert quarantined("taxi", "raw", store, PERIOD.key).height == 0
+    assert quarantined(tables, RAW, PERIOD.key).height == 0
 
 
-def test_a_table_that_quarantines_nothing_has_no_quarantine(store: OfflineStore):
-    store_period(check_contract(RIDES, PERIOD, rides(*good(2))), PERIOD, store, RAW)
+def test_a_table_that_quarantines_nothing_has_no_quarantine(tables: Tables):
+    store_period(tables, RAW, check_contract(RIDES, PERIOD, rides(*good(2))), PERIOD)
 
     with pytest.raises(PartitionMissing):
-        quarantined("taxi", "raw", store, PERIOD.key)
+        quarantined(tables, RAW, PERIOD.key)
 
 
-def test_the_version_changes_with_late_rows_and_not_with_the_order_of_the_same_ones(store: OfflineStore):
+def test_the_version_changes_with_late_rows_and_not_with_the_order_of_the_same_ones(tables: Tables):
     def ingested(*rows: dict[str, Any]) -> str:
-        return store_period(check_contract(RIDES, PERIOD, rides(*rows)), PERIOD, store, RAW)[0]
+        return store_period(tables, RAW, check_contract(RIDES, PERIOD, rides(*rows)), PERIOD)[0]
 
     first = ingested(*good(5))
 
@@ -167,17 +167,19 @@ class Rides:
 @dataclass(frozen=True)
 class Taxi:
     source: Rides
+    name: str = "taxi"
 
 
-def test_a_period_is_held_against_its_history_and_against_what_it_refers_to(store: OfflineStore):
+def test_a_period_is_held_against_its_history_and_against_what_it_refers_to(workspace: Workspace):
     main = replace(REFERRING, rows_within=(0.5, 2.0))
     zones = rides(a_ride(origin="EWR")).select(column.name for column in ZONES.columns)
+    source = Rides(rides(*good(3), a_ride(ride=1, origin="JFK")), zones, main)
+    state = ProductState(workspace, Taxi(source))  # type: ignore[arg-type]
     for week in (1, 2, 3):
         earlier = Period(PERIOD.start - timedelta(weeks=week), PERIOD.end - timedelta(weeks=week))
-        store.write(RAW, earlier.key, rides(*good(10)))
-    source = Rides(rides(*good(3), a_ride(ride=1, origin="JFK")), zones, main)
+        state.tables.write(RAW, earlier.key, rides(*good(10)))
 
-    result = read_period(Taxi(source), main, PERIOD, store, RAW)  # type: ignore[arg-type]
+    result = read_period(state, RAW, main, PERIOD)
 
     assert [violation.column for violation in result.violations] == ["rows", "origin"]
     assert "between 5 and 20, as the median of 3 periods is 10" in result.reason

@@ -107,7 +107,7 @@ def told(*labels: tuple[str, str, int]) -> pl.DataFrame:
 def filled(answered: pl.DataFrame, labels: pl.DataFrame, **changes: Any) -> tuple[list[tuple[Any, ...]], int]:
     product = dataclasses.replace(a_product(), **changes)
     known = known_labels(product, RAW.lazy(), NOW)
-    found, count = with_told_labels(product, known, RAW, answered, labels)
+    found, count, _ = with_told_labels(product, known, RAW, answered, labels)
     assert found.schema == known.schema
     return found.select("ride", "label", "known_at").rows(), count
 
@@ -142,3 +142,30 @@ def test_numbers_and_names_of_classes_can_be_told():
     where = Label("where", nw.when(nw.col("waited") > 0).then(nw.col("origin")), delay=DELAY)
     rows, _ = filled(logged(a=2), told(("a", "JFK", 4)), label=where, task=Task.MULTICLASS, metric="accuracy", gates=())
     assert (2, "JFK", january(9, 4)) in rows
+
+
+def test_of_several_outcomes_for_a_row_the_one_that_arrived_last_counts_whatever_the_clock_said():
+    rows, _ = filled(logged(a=2, b=2), told(("a", "true", 6), ("b", "false", 5)))  # the clock went back between them
+
+    assert rows[1] == (2, 0.0, january(9, 5))
+
+
+def test_an_id_that_was_given_to_several_rows_tells_nothing_of_any():
+    answered = pl.concat([logged(a=2, b=3), logged(a=3)])
+
+    found = with_told_labels(
+        a_product(),
+        known_labels(a_product(), RAW.lazy(), NOW),
+        RAW,
+        answered,
+        told(("a", "true", 4), ("b", "true", 5)),
+    )
+
+    assert found.labels.select("ride", "label").rows() == [(1, 1.0), (2, None), (3, 1.0)]
+    assert (found.taken, found.ambiguous) == (1, 1)
+
+
+def test_an_id_that_was_asked_twice_for_one_row_tells_of_it():
+    rows, count = filled(pl.concat([logged(a=2), logged(a=2)]), told(("a", "true", 4)))
+
+    assert (rows[1][1], count) == (1.0, 1)

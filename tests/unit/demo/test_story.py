@@ -6,13 +6,13 @@ import pytest
 from rich.console import Console
 
 from mlops_assets.demo.story import Week, actions_in_words, one_line, year_table
-from mlops_assets.monitoring.decision import Decision
 from mlops_assets.products.policy import Action
+from mlops_assets.records.decisions import DriftDecision
 from tests.unit.training.builders import a_product
 
 
 def a_week(action: str = "watch", period: str = "2013-04-29", **changes) -> Week:
-    decision = Decision(period, Action(action), 3.1, 2.6, 3.6, (), "", Action(action), 3.1, (), 1)
+    decision = DriftDecision(period, Action(action), 3.1, 2.6, 3.6, (), "", Action(action), 3.1, (), 1)
     usual = {"rows": 6_412, "drift": 3.1, "performance": 0.7, "never_retrained": 0.6}
     return Week(period=period, decision=decision, **{**usual, **changes})
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mlops_assets.inference.promotion import promote
-from mlops_assets.stores.home import Home
+from mlops_assets.state.workspace import Workspace
 from tests.unit.testing.builders import KEY, a_tested_version
 from tests.unit.training.builders import a_product, january
 
@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_killed_at_any_line_the_old_champion_or_the_new_one_serves_whole_and_a_rerun_goes_on(tmp_path: Path):
-    home = Home(tmp_path / "template")
-    a_tested_version(home, a_product(), january(8), version=1)
-    promote(a_product(), home, KEY, "run 1")
-    a_tested_version(home, a_product(), january(9), version=2)
+    state = Workspace(tmp_path / "template").of(a_product())
+    a_tested_version(state, january(8), version=1)
+    promote(state, KEY, "run 1")
+    a_tested_version(state, january(9), version=2)
 
     # a process of its own: it forks, which one with threads must not do
     finished = subprocess.run(
@@ -29,14 +29,14 @@ def test_killed_at_any_line_the_old_champion_or_the_new_one_serves_whole_and_a_r
             "ignore",
             "-m",
             "tests.unit.inference.killing",
-            str(home.root),
+            str(tmp_path / "template"),
             str(tmp_path / "copies"),
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=True,
     )
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from mlops_assets.inference.live import LIVE_SCORE, LIVE_SERVED_AT, LIVE_VERSION, with_live_answers
 from mlops_assets.products.source import Kind
-from mlops_assets.stores.dtypes import DTYPES
+from mlops_assets.state.dtypes import DTYPES
 from tests.unit.training.builders import a_multiclass, a_product, january
 
 SCORED = pl.DataFrame({"ride": [1, 2, 3], "asked_at": [january(5)] * 3, "score": [0.1, 0.2, 0.3], "model_version": 1})

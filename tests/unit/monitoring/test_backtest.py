@@ -1,16 +1,15 @@
 """Specification of the policies a backtest replays."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from mlops_assets.errors import DataError, DeclarationError
-from mlops_assets.monitoring.backtest import Backtest, BacktestPeriod, compare, equal_budget, run_backtest
+from mlops_assets.monitoring.backtest import compare, equal_budget, run_backtest
 from mlops_assets.monitoring.plans import Plan, calendar, parse_policy, plans_of
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action, DriftPolicy
-from mlops_assets.stores.home import Home
+from mlops_assets.records.decisions import Backtest, BacktestPeriod
 
 
 def test_a_policy_is_written_as_changes_to_the_shipped_one():
@@ -60,9 +59,17 @@ def test_every_comparison_has_the_shipped_policy_and_the_two_ends():
     assert plans[1].policy.retrain == 4
 
 
-def test_a_home_without_history_has_nothing_to_replay(tmp_path: Path):
-    with pytest.raises(DataError, match=r"0 deployments, 0 decisions.*--home \(the demo's is var/demo\)"):
-        run_backtest(flight_delay, Home(tmp_path), Plan("shipped", flight_delay.drift))
+def test_every_plan_that_sends_back_is_answered_after_the_same_time():
+    plans = plans_of(flight_delay, ["retrain=4"], answer_after=None)
+
+    assert [plan.answer_after for plan in plans[:2]] == [None, None]
+    with pytest.raises(DeclarationError, match="answer_after 0: development answers after 1 period or more, or never"):
+        Plan("shipped", flight_delay.drift, answer_after=0)
+
+
+def test_a_state_without_history_has_nothing_to_replay(workspace):
+    with pytest.raises(DataError, match=r"0 deployments, 0 decisions.*--home or --state \(the demo's is var/demo\)"):
+        run_backtest(workspace.of(flight_delay), Plan("shipped", flight_delay.drift))
 
 
 def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_there_are():
@@ -72,7 +79,11 @@ def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_ther
     periods = (period(Action.RETRAIN, 0.7), period(Action.WATCH, None), period(Action.RETRAIN, 0.6))
 
     (row,) = compare(
-        [Backtest("shipped", "roc_auc", periods, trained=3, deployed=2, fit_seconds=1.5, watch_seconds=0.5)]
+        [
+            Backtest(
+                "shipped", "roc_auc", periods, trained=3, deployed=2, fit_seconds=1.5, watch_seconds=0.5, rolled_back=1
+            )
+        ]
     )
 
     assert row == {
@@ -80,6 +91,7 @@ def test_the_comparison_counts_what_was_carried_out_and_averages_the_scores_ther
         "roc_auc": pytest.approx(0.65),
         "trained": 3,
         "deployed": 2,
+        "rolled back": 1,
         "watch": 1,
         "retrain": 2,
         "rework": 0,

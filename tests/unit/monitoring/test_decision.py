@@ -5,12 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlops_assets.monitoring.decision import Decision, band_of, decide
-from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
-from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
-from mlops_assets.monitoring.staleness import StalenessReading, StalenessState
+from mlops_assets.monitoring.decision import band_of, decide, onset, whole_since
 from mlops_assets.products.policy import Action, DriftPolicy
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import (
+    DriftReading,
+    DriftState,
+    FeatureReading,
+    PerformanceReading,
+    PerformanceState,
+    StalenessReading,
+    StalenessState,
+)
 
 NOW = datetime(2013, 7, 15, tzinfo=UTC)
 POLICY = DriftPolicy(watch=2, retrain=5, rework=10, agreeing_periods=2, cooldown=timedelta(weeks=3), min_rows=1_000)
@@ -19,7 +28,9 @@ POLICY = DriftPolicy(watch=2, retrain=5, rework=10, agreeing_periods=2, cooldown
 def a_reading(width: float = 0.4, **percents: float) -> DriftReading:
     """`a_reading(dest=6.1)`: features that act, with intervals of `width` to both sides."""
     features = tuple(
-        FeatureReading(name, percent, max(0.0, percent - width), percent + width, 2.0, "input", True)
+        FeatureReading(
+            name, percent, max(0.0, percent - width), percent + width, 2.0, "input", True, "", "values", percent
+        )
         for name, percent in percents.items()
     )
     top = max(features, key=lambda feature: feature.percent)
@@ -57,7 +68,7 @@ def a_gain(percent: float, low: float, high: float, acts: bool = True) -> Stalen
     return StalenessReading(StalenessState.CONCLUSIVE, "roc_auc", percent, low, high, acts, reason)
 
 
-def decide_on(drift: DriftReading, *history: Decision, **changed) -> Decision:
+def decide_on(drift: DriftReading, *history: DriftDecision, **changed) -> DriftDecision:
     usual = {
         "period": "2013-07-08",
         "performance": None,
@@ -70,7 +81,7 @@ def decide_on(drift: DriftReading, *history: Decision, **changed) -> Decision:
     return decide(drift=drift, history=history, **{**usual, **changed})
 
 
-def before(drift: DriftReading, model_version: int = 1) -> Decision:
+def before(drift: DriftReading, model_version: int = 1) -> DriftDecision:
     """The decision of the period before."""
     return decide_on(drift, period="2013-07-01", model_version=model_version)
 
@@ -78,7 +89,7 @@ def before(drift: DriftReading, model_version: int = 1) -> Decision:
 def test_a_reading_confirmed_by_the_period_before_is_acted_on_with_its_reason():
     decision = decide_on(a_reading(width=0.55, dest=6.14), before(a_reading(dest=7.0)))
 
-    assert decision == Decision(
+    assert decision == DriftDecision(
         period="2013-07-08",
         action=Action.RETRAIN,
         percent=6.14,
@@ -90,6 +101,7 @@ def test_a_reading_confirmed_by_the_period_before_is_acted_on_with_its_reason():
         reading=6.14,
         by_feature=(("dest", 6.14),),
         model_version=1,
+        since="2013-07-01",
     )
 
 
@@ -363,9 +375,9 @@ def test_an_aged_champion_is_retrained_though_nothing_could_be_read_and_goes_bac
     assert flagged.action is Action.WATCH
 
 
-def week_by_week(policy: DriftPolicy, *percents: float) -> Decision:
+def week_by_week(policy: DriftPolicy, *percents: float) -> DriftDecision:
     """The last decision of these weeks of one feature."""
-    history: list[Decision] = []
+    history: list[DriftDecision] = []
     for week, percent in enumerate(percents):
         history.append(decide_on(a_reading(dest=percent), *history, policy=policy, period=f"week {week}"))
     return history[-1]
@@ -412,7 +424,126 @@ def test_a_decision_keeps_the_data_versions_of_what_it_rests_on():
 
 def test_deciding_twice_gives_the_same_decision_also_from_stored_history():
     first = before(a_reading(dest=8.0))
-    stored = msgspec.json.decode(msgspec.json.encode(first), type=Decision)
+    stored = msgspec.json.decode(msgspec.json.encode(first), type=DriftDecision)
 
     assert stored == first
     assert decide_on(a_reading(dest=9.0), stored) == decide_on(a_reading(dest=9.0), first)
+
+
+# --- since when
+
+
+def weeks_of(*percents: float) -> list[tuple[str, float]]:
+    return [(f"2013-07-{1 + number:02d}", percent) for number, percent in enumerate(percents)]
+
+
+@pytest.mark.parametrize(
+    ("readings", "percent", "since"),
+    [
+        ((0, 0, 6, 6), 6, "2013-07-03"),
+        ((0, 6, 2, 6), 6, "2013-07-02"),  # 6 - 3 outweighs 2 - 3
+        ((0, 6, 0, 0, 6), 6, "2013-07-05"),  # 6 - 3 does not outweigh twice 0 - 3
+        (
+            (0, 6, 0, 6),
+            6,
+            "2013-07-04",
+        ),  # where both are as likely, the later one: it holds fewer rows that did not move
+        ((0, 3, 6), 6, "2013-07-03"),  # exactly half tells nothing
+        ((6, 6, 2), 6, "2013-07-01"),  # one low reading is noise
+        ((6, 2, 0), 6, ""),  # it has gone
+        ((), 6, ""),
+    ],
+)
+def test_a_shift_began_where_the_stretch_begins_that_exceeds_half_of_it_most(readings, percent, since):
+    assert onset(weeks_of(*readings), percent) == since
+
+
+@given(
+    before=st.lists(st.floats(0, 2.9), max_size=8),
+    after=st.lists(st.floats(6.1, 20), min_size=1, max_size=8),
+)
+def test_a_clean_step_is_found_where_it_is(before, after):
+    readings = weeks_of(*before, *after)
+
+    assert onset(readings, 6) == readings[len(before)][0]
+
+
+def test_a_confirmed_shift_is_dated_by_the_feature_that_is_acted_on():
+    older = decide_on(a_reading(dest=0.0, origin=9.0), period="2013-06-24")
+    newer = decide_on(a_reading(dest=7.0, origin=0.0), older, period="2013-07-01")
+
+    assert decide_on(a_reading(dest=6.1, origin=9.0), older, newer).since == "2013-07-01"
+
+
+def test_what_another_version_read_dates_nothing():
+    former = before(a_reading(dest=7.0), model_version=1)
+    own = [decide_on(a_reading(dest=7.0), former, period="2013-07-08", model_version=2)]
+
+    decision = decide_on(a_reading(dest=7.0), former, *own, period="2013-07-15", model_version=2)
+
+    assert (decision.action, decision.since) == (Action.RETRAIN, "2013-07-08")
+
+
+def test_a_loss_is_dated_by_the_scores_of_the_single_periods():
+    def lost(percent: float, period: str, *history: DriftDecision) -> DriftDecision:
+        # of an expected 0.7, the period alone lost so much; pooled over both, 6 % are lost
+        loss = msgspec.structs.replace(a_loss(6.0, 5.5, 6.5), alone=0.7 * (1 - percent / 100))
+        return decide_on(NOTHING, *history, period=period, performance=loss)
+
+    usual = lost(0.0, "2013-06-24")
+    first = lost(7.0, "2013-07-01", usual)
+
+    assert first.alone_loss == pytest.approx(7.0)
+    assert lost(5.0, "2013-07-08", usual, first).since == "2013-07-01"
+
+
+@pytest.mark.parametrize(
+    ("readings", "low", "since"),
+    [
+        ((0, 5.6, 7.9), 7.0, 3),  # less than moves now: it began within the second
+        ((0, 7.0, 7.9), 7.0, 2),  # exactly the lower end: it may have moved whole
+        ((0, 6.9, 7.9), 7.0, 3),
+        ((0, 0, 7.9), 7.0, 3),  # the newest is never moved past
+        ((0, 5.0, 6.0, 7.9), 7.0, 3),  # only the period of the onset is one that it began in
+        ((0, 0, 0), 0.0, None),
+    ],
+)
+def test_a_shift_lasts_since_the_first_period_that_lies_wholly_after_its_onset(readings, low, since):
+    weeks = weeks_of(*readings)
+
+    assert whole_since(weeks, 6, low) == (weeks[since - 1][0] if since else "")
+
+
+def test_a_shift_that_began_within_a_week_is_learned_from_the_next_week_on():
+    """8.0 (7.6 to 8.4) percent move now, and 5.5 did in the week before."""
+    half_a_week = before(a_reading(dest=5.5))
+
+    waits = decide_on(a_reading(dest=8.0), half_a_week, newest_learnable=half_a_week.period)
+
+    assert (waits.action, waits.percent) == (Action.WATCH, 5.5)
+    assert waits.since == waits.period > half_a_week.period
+
+
+def test_what_asks_for_no_retraining_has_no_onset_and_what_is_held_back_keeps_its_own():
+    assert decide_on(a_reading(dest=3.0), before(a_reading(dest=3.0))).since == ""
+    stale = decide_on(NOTHING, staleness=a_gain(2.0, 1.0, 3.0))
+    assert (stale.action, stale.since) == (Action.RETRAIN, "")
+    held = decide_on(a_reading(dest=7.0), before(a_reading(dest=7.0)), retrained_at=[NOW - timedelta(days=1)])
+    assert (held.action, held.since) == (Action.WATCH, "2013-07-01")
+
+
+@pytest.mark.parametrize(("newest_learnable", "action"), [("2013-07-01", Action.RETRAIN), ("2013-06-24", Action.WATCH)])
+def test_a_retraining_waits_until_it_can_hold_the_shift(newest_learnable, action):
+    """The shift began on 1 July."""
+    decision = decide_on(a_reading(dest=7.0), before(a_reading(dest=7.0)), newest_learnable=newest_learnable)
+
+    assert (decision.action, decision.since) == (action, "2013-07-01")
+    waits = "waits until more of the shift since 2013-07-01 is known: a version could not learn it yet"
+    assert decision.reason.endswith(waits) is (action is Action.WATCH)
+
+
+def test_a_rework_and_a_retraining_without_a_shift_wait_for_nothing():
+    moved = a_reading(dest=20.0)
+    assert decide_on(moved, before(moved), newest_learnable="2013-06-24").action is Action.REWORK
+    stale = decide_on(NOTHING, staleness=a_gain(2.0, 1.0, 3.0), newest_learnable="2013-06-24")
+    assert stale.action is Action.RETRAIN

@@ -7,13 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.monitoring.performance import (
-    PerformanceReading,
-    PerformanceState,
-    measure_performance,
-    periods_to_pool,
-)
+from mlops_assets.monitoring.performance import measure_performance, periods_to_pool
 from mlops_assets.products.task import Task
+from mlops_assets.records.readings import PerformanceReading, PerformanceState
 
 MONDAY = date(2013, 7, 1)
 

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.data.reference import build_reference
-from mlops_assets.monitoring.drift import measure_drift
+from mlops_assets.drift.reading import measure_drift
+from mlops_assets.drift.reference import build_reference
 from mlops_assets.monitoring.performance import measure_performance
 from mlops_assets.monitoring.reports import render_drift_report, render_performance_report
 from mlops_assets.products.catalog import product_named
@@ -58,7 +58,7 @@ def test_the_drift_report_shows_the_reading_of_the_sensor_names_its_sample_and_d
     )
     profile = build_reference(reference, PRODUCT.inputs, pl.Series([str(row % 3) for row in range(6_000)]))
     reading = measure_drift(profile, current, min_rows=1_000)
-    path = tmp_path / "reports" / "drift.html"
+    path = tmp_path / "drift.html"
 
     render_drift_report(reference, current, PRODUCT, reading, str(path))
 

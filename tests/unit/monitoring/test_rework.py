@@ -3,21 +3,29 @@
 import msgspec
 import pytest
 
-from mlops_assets.monitoring.decision import Decision
-from mlops_assets.monitoring.drift import DriftReading, DriftState, FeatureReading
-from mlops_assets.monitoring.performance import PerformanceReading, PerformanceState
-from mlops_assets.monitoring.rework import ReworkBrief, SliceFall, write_brief
-from mlops_assets.monitoring.staleness import StalenessReading, StalenessState
+from mlops_assets.monitoring.rework import as_markdown, write_brief
 from mlops_assets.products.policy import Action
+from mlops_assets.records.decisions import DriftDecision, ReworkBrief, SliceFall
+from mlops_assets.records.readings import (
+    DriftReading,
+    DriftState,
+    FeatureReading,
+    PerformanceReading,
+    PerformanceState,
+    StalenessReading,
+    StalenessState,
+)
 from tests.unit.training.builders import january
 
 
-def a_decision(period: str, band: Action, action: Action = Action.REWORK) -> Decision:
-    return Decision(period, action, 12.0, 11.0, 13.0, ("seats",), "12.0 % of rows moved in seats", band, 12.0, (), 4)
+def a_decision(period: str, band: Action, action: Action = Action.REWORK) -> DriftDecision:
+    return DriftDecision(
+        period, action, 12.0, 11.0, 13.0, ("seats",), "12.0 % of rows moved in seats", band, 12.0, (), 4
+    )
 
 
 def a_feature(name: str, percent: float) -> FeatureReading:
-    return FeatureReading(name, percent, percent - 0.5, percent + 0.5, 2.0, "input", True)
+    return FeatureReading(name, percent, percent - 0.5, percent + 0.5, 2.0, "input", True, "", "values", percent)
 
 
 DRIFT = DriftReading(
@@ -68,7 +76,7 @@ def test_a_brief_names_what_moved_the_most_first_and_leaves_out_what_did_not_mov
 
 
 def test_a_brief_reads_as_a_page_that_says_how_to_clear_the_flag():
-    page = brief_of("retrain", "rework").as_markdown()
+    page = as_markdown(brief_of("retrain", "rework"))
 
     assert page == (
         "## Rework taxi, version 4\n\n"
@@ -89,7 +97,7 @@ def test_a_brief_reads_as_a_page_that_says_how_to_clear_the_flag():
 def test_a_brief_of_lost_performance_alone_says_that_no_feature_moved():
     still = msgspec.structs.replace(DRIFT, features=(a_feature("carrier", 0.0),))
 
-    assert "| none | | |" in brief_of("none", drift=still).as_markdown()
+    assert "| none | | |" in as_markdown(brief_of("none", drift=still))
 
 
 def test_a_brief_says_what_to_try_from_what_was_read_and_where_to_look():
@@ -116,7 +124,7 @@ def test_a_brief_says_what_to_try_from_what_was_read_and_where_to_look():
         "a fresh model gains 2.0 % of mae, so newer rows help, whatever else is changed."
     )
     assert brief.experiments[-1] == "Compare `linear`, which serves now, with `lightgbm` anew on the newest folds."
-    page = brief.as_markdown()
+    page = as_markdown(brief)
     assert "| origin = airport 6 | 500 | 0.7 | 0.6 | 16.0 |" in page
     assert page.endswith("[drift report](http://127.0.0.1:8000/reports/taxi)")
 

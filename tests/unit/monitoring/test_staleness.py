@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.monitoring.staleness import PeriodScores, StalenessState, measure_staleness
+from mlops_assets.monitoring.staleness import PeriodScores, measure_staleness
 from mlops_assets.products.task import Task
+from mlops_assets.records.readings import StalenessState
 
 MONDAY = date(2013, 7, 1)
 

@@ -1,6 +1,5 @@
-"""Feature views: a request view computes, a lookup view looks up, and the fingerprint follows the definition."""
+"""Feature views: a request view computes and a lookup view looks up."""
 
-import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ import narwhals as nw
 import pytest
 
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView, Role, Tables
+from mlops_assets.products.feature_view import Feature, FeatureView, Tables
 
 DISTANCE = Feature("distance", nw.col("distance"))
 
@@ -56,35 +55,3 @@ def test_a_lookup_needs_a_key_and_a_positive_time_to_live(changes):
 def test_only_a_view_with_a_lookup_looks_up():
     assert a_lookup().is_lookup
     assert not FeatureView("plain", (DISTANCE,)).is_lookup
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        a_lookup(key=("origin", "hour")),
-        a_lookup(time_to_live=timedelta(hours=7)),
-        a_lookup(lookback=timedelta(days=1)),
-        a_lookup(lookup=another_table),
-        dataclasses.replace(a_lookup(), name="sky"),
-        dataclasses.replace(a_lookup(), features=(Feature("gust"),)),
-        dataclasses.replace(a_lookup(), features=(Feature("wind", kind=FeatureKind.CATEGORICAL),)),
-    ],
-    ids=["key", "time to live", "lookback", "lookup", "view name", "feature name", "kind"],
-)
-def test_the_fingerprint_changes_when_the_definition_does(changed):
-    assert changed.fingerprint() != a_lookup().fingerprint()
-
-
-def test_the_fingerprint_changes_with_an_expression():
-    views = [
-        FeatureView("v", (Feature("x", expression),)) for expression in (nw.col("a"), nw.col("b"), nw.col("a") + 1)
-    ]
-
-    assert len({view.fingerprint() for view in views}) == 3
-
-
-def test_the_fingerprint_does_not_change_with_words():
-    words = Feature("wind", unit="mph", description="at ten metres", role=Role.SEASONAL)
-    described = dataclasses.replace(a_lookup(), features=(words,), description="of the airport")
-
-    assert described.fingerprint() == a_lookup().fingerprint()

@@ -10,7 +10,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mlops_assets.data.contract import conform
-from mlops_assets.errors import DeclarationError, SourceError
+from mlops_assets.data.ingest import require_found
+from mlops_assets.errors import DeclarationError, NotArrived, SourceError
 from mlops_assets.products.file_source import Files
 from mlops_assets.products.periods import hours, weekly
 from mlops_assets.products.source import Column, Kind, Source, Table
@@ -83,6 +84,35 @@ def test_the_rows_of_the_period_come_from_every_file_of_a_glob(tmp_path: Path, e
     assert_frame_equal(read(tmp_path / f"*.{ending}"), ROWS)
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_is_read_by_its_declared_separator(tmp_path: Path, separator: str):
+    quoted = ROWS.with_columns(origin=pl.col("origin") + f"{separator}north")
+    quoted.with_columns(AS_TEXT).write_csv(tmp_path / "a.csv", separator=separator)
+
+    assert_frame_equal(read(tmp_path / "a.csv", separator=separator), quoted)
+
+
+def test_a_csv_of_another_separator_is_refused_with_the_one_to_declare(tmp_path: Path):
+    (tmp_path / "a.csv").write_text((HEADER + GOOD).replace(",", ";"))
+
+    with pytest.raises(
+        SourceError, match=r"a\.csv is separated by semicolons, and commas are declared\. .*separator=';'\)\.$"
+    ):
+        read(tmp_path / "a.csv")
+
+
+def test_a_line_of_too_few_fields_is_found_whatever_the_separator(tmp_path: Path):
+    (tmp_path / "a.csv").write_text((HEADER + GOOD).replace(",", ";") + "2;JFK\n")
+
+    with pytest.raises(SourceError, match="line 3 has 2 fields, the header has 6"):
+        read(tmp_path / "a.csv", separator=";")
+
+
+def test_a_separator_that_is_not_known_is_refused_at_once():
+    with pytest.raises(DeclarationError, match=r"separator ', ' is not known\. Give one of ',', ';'"):
+        files("a.csv", separator=", ")
+
+
 def test_a_file_per_period_is_found_by_its_key(tmp_path: Path):
     write(ROWS, tmp_path / "2013-07-01.csv")
     write(LATER, tmp_path / "2013-07-08.csv")
@@ -148,7 +178,7 @@ def test_a_parquet_file_with_a_wall_clock_is_read_in_the_declared_zone(tmp_path:
     assert read(tmp_path / "a.parquet", zone="UTC").equals(ROWS)
 
 
-NO_FILE = "no file matches .*a.csv. Deliver it"
+NO_FILE = r"no file matches /.*a\.csv; /.* holds .*\. Deliver it"
 
 
 @pytest.mark.parametrize(
@@ -235,6 +265,22 @@ def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path: Path):
 def test_a_file_that_is_not_there_is_said(tmp_path: Path):
     with pytest.raises(SourceError, match=NO_FILE):
         read(tmp_path / "a.csv")
+
+
+def test_a_path_that_matches_nothing_is_said_whole_with_what_lies_in_the_nearest_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "data" / "old").mkdir(parents=True)
+    (tmp_path / "data" / "rides.csv").touch()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(NotArrived) as refused:
+        require_found(files("data/2013/*/{period}.csv"), RIDES, WEEK)
+
+    assert str(refused.value) == (
+        "the period 2013-07-01 is over and nothing of it was delivered: rides: no file matches "
+        f"{tmp_path}/data/2013/*/2013-07-01.csv; {tmp_path}/data holds old/, rides.csv. Deliver it, or correct `paths`."
+    )
 
 
 def test_a_table_without_path_and_a_format_nobody_knows_are_refused():

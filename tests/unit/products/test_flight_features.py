@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlops_assets.data.features import build_features, newest_per_key
+from mlops_assets.features.build import build_features, newest_per_key
 from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.flight_features import origin_lately
 from mlops_assets.products.nyc_flights import FLIGHTS, WEATHER

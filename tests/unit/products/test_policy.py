@@ -52,3 +52,8 @@ def test_patience_that_means_nothing_is_refused(wrong):
 def test_a_route_that_lets_no_row_in_is_refused():
     with pytest.raises(DeclarationError, match=r"max_rows 0 lets no request in. Give at least 1"):
         Serving(max_rows=0)
+
+
+def test_rows_cannot_be_asked_after_their_event_only():
+    with pytest.raises(DeclarationError, match=r"asked_ahead -1 day, 0:00:00 is negative. Give a time from 0"):
+        Serving(asked_ahead=timedelta(days=-1))

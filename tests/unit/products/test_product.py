@@ -16,12 +16,12 @@ from mlops_assets.products.gates import (
     at_least,
     at_most,
     latency_p99,
+    leakage_probe,
     not_worse_than_champion,
     onnx_parity,
     slice_gap,
 )
 from mlops_assets.products.periods import days, hours, weeks
-from mlops_assets.products.policy import DriftPolicy
 from mlops_assets.products.product import Label, ModelProduct
 from mlops_assets.products.task import METRICS, Task, metrics_of
 
@@ -77,22 +77,6 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ({"features": (schedule, a_view("origin"))}, "two features are named origin. Rename one"),
         ({"features": (schedule, a_view("late"))}, "the label 'late' is also a feature: the model would copy it"),
         ({"features": (a_view("one"), a_view("other"))}, "two feature views are named extra. Rename one"),
-        (
-            {"features": (a_view("miles", nw.col("distnce")),)},
-            "'miles' of .*'distnce', which no request.*mean 'distance'",
-        ),
-        (
-            {"features": (schedule, a_view("later", nw.col("hour") + 1))},
-            "feature 'later' of view 'extra' is made of 'hour', which no request carries",
-        ),
-        (
-            {"features": (a_view("delay", nw.max_horizontal("distance", "dep_delay")),)},
-            "is made of 'dep_delay', which no request carries",
-        ),
-        (
-            {"features": (a_step("v", "x", nw.col("arr_delay")),)},
-            "step 'x' of view 'v' is made of 'arr_delay', which no",
-        ),
         (
             {"features": (a_step("v", "seats"),)},
             "view 'v' has a step named 'seats', as a column of the request is. Rename",
@@ -191,8 +175,25 @@ def test_every_gate_is_decided_by_exactly_one_report():
 
     product = declared_with(gates=gates)
 
-    assert product.report_gates == (gates[0], gates[2])
+    assert product.report_gates == (gates[0], gates[2], leakage_probe(0.9))
     assert product.staging_gates == (gates[1],)
+
+
+def test_parity_and_the_leakage_probe_are_gates_whether_they_are_declared_or_not():
+    assert declared_with(gates=()).report_gates == (onnx_parity(1e-5), leakage_probe(0.9))
+    own = (leakage_probe(0.99), onnx_parity(1e-4))
+    assert declared_with(gates=own).report_gates == own
+
+
+def test_a_lookup_on_rows_that_are_known_when_they_happen_is_refused_with_what_to_declare():
+    told_at_once = {"created_timestamp": "scheduled_departure"}
+
+    with pytest.raises(DeclarationError) as refused:
+        declared_with(features=(schedule, origin_lately), gates=(), **told_at_once)
+
+    assert "would give a row its own outcome" in str(refused.value)
+    assert "known_after=minutes(30)" in str(refused.value)
+    assert declared_with(features=(schedule,), gates=(), **told_at_once).lookups == ()
 
 
 def test_gate_names_can_be_part_of_a_key():
@@ -210,19 +211,6 @@ def test_gate_names_can_be_part_of_a_key():
 def test_the_lookback_is_that_of_the_view_that_looks_back_furthest():
     assert declared_with(features=(schedule, congestion, origin_lately)).lookback == days(9)  # 9 and 2 days
     assert declared_with(features=(schedule,)).lookback == timedelta(0)
-
-
-def test_the_fingerprint_is_the_same_whenever_the_same_features_are_declared():
-    assert declared_with().fingerprint() == flight_delay.fingerprint()
-    assert declared_with(drift=DriftPolicy(watch=1), gates=(), seed=8).fingerprint() == flight_delay.fingerprint()
-
-
-def test_the_fingerprint_changes_with_a_features_definition_and_with_their_order():
-    first = declared_with(features=(schedule, a_view("miles")))
-    other = declared_with(features=(schedule, a_view("miles", DISTANCE * 2)))
-    turned = declared_with(features=(a_view("miles"), schedule))
-
-    assert len({first.fingerprint(), other.fingerprint(), turned.fingerprint()}) == 3
 
 
 def test_request_columns_come_in_the_order_of_the_request():

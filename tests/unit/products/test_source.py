@@ -1,5 +1,7 @@
 """Tables of a source: a declaration that contradicts itself is refused."""
 
+from datetime import timedelta
+
 import pytest
 
 from mlops_assets.errors import DeclarationError
@@ -51,3 +53,18 @@ def test_a_table_knows_its_columns():
     assert a_table().column("told_at").kind is Kind.TIMESTAMP
     assert a_table().has("ride")
     assert not a_table().has("driver")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"known_after": timedelta(0)}, {"known_after": timedelta(minutes=30), "created_timestamp": "asked_at"}]
+)
+def test_a_wait_that_fills_no_column_of_its_own_is_refused(changes):
+    with pytest.raises(
+        DeclarationError, match=r"Give a positive wait, and a created_timestamp other than the event_timestamp"
+    ):
+        a_table(**changes)
+
+
+def test_what_the_platform_fills_is_not_asked_of_the_source():
+    assert [column.name for column in a_table().delivered] == ["ride", "asked_at", "told_at"]
+    assert [column.name for column in a_table(known_after=timedelta(minutes=30)).delivered] == ["ride", "asked_at"]

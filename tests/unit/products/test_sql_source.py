@@ -128,7 +128,9 @@ def test_a_database_that_is_killed_in_mid_read_is_said_and_a_rerun_works(monkeyp
 def test_a_database_that_is_down_is_said_without_its_password(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, f"postgresql://tester:secret@127.0.0.1:{free_port()}/postgres")
 
-    with pytest.raises(SourceError, match=r"the database 127\.0\.0\.1:\d+/postgres stopped: .*refused") as caught:
+    with pytest.raises(
+        SourceError, match=r"the database postgresql://127\.0\.0\.1:\d+/postgres stopped: .*refused"
+    ) as caught:
         database().read("rides", WEEK)
 
     assert "secret" not in str(caught.value)

@@ -1,15 +1,14 @@
 """Trailing views: what was learned about a key lately, declared in one call and refused where it makes no sense."""
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import narwhals as nw
 import polars as pl
 import pytest
 
-from mlops_assets.data.features import lookup_table
 from mlops_assets.errors import DeclarationError
+from mlops_assets.features.views import lookup_table
 from mlops_assets.products.feature_view import CREATED_TIME, Feature, FeatureView, Tables
 from mlops_assets.products.periods import days, hours
 from mlops_assets.products.trailing import COUNT, trailing_view
@@ -93,35 +92,9 @@ def test_a_lookback_that_misses_a_part_of_the_window_is_refused():
         a_view(window=days(2))
 
 
-def test_rows_whose_source_nobody_can_read_are_refused():
-    with pytest.raises(DeclarationError, match=r"rows that are no plain function, so nobody can see when they change"):
-        a_view(rows=partial(told_rides))
-
-
 def test_a_feature_that_says_nothing_is_named():
     with pytest.raises(DeclarationError, match=r"does not say what last_wait is. .* the sums waited and COUNT"):
         a_view(MEAN_WAIT, Feature("last_wait"))
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        nw.len(),
-        nw.col("waited") - nw.col("waited").mean(),
-        nw.col("waited").shift(1),
-        nw.when(nw.col("waited") > nw.col("waited").max()).then(nw.lit(1.0)),
-        nw.col("waited").sum().over(COUNT),
-    ],
-    ids=["number of rows", "mean", "row before", "in a condition", "over"],
-)
-def test_a_feature_of_other_rows_is_refused_because_rows_are_others_on_every_engine(expression):
-    with pytest.raises(DeclarationError, match=r"makes odd of other rows too. Sum them"):
-        a_view(Feature("odd", expression))
-
-
-def test_a_feature_of_what_is_not_summed_is_refused_with_what_is():
-    with pytest.raises(DeclarationError, match=r"makes far of distance, which it does not sum. It has the sums waited"):
-        a_view(Feature("far", nw.when(nw.col(COUNT) > 1).then(nw.col("distance"))))
 
 
 @pytest.mark.parametrize(
@@ -135,34 +108,3 @@ def test_a_feature_of_what_is_not_summed_is_refused_with_what_is():
 def test_names_that_the_table_needs_itself_are_refused(features, changes, name):
     with pytest.raises(DeclarationError, match=rf"has a sum or a feature called {name}"):
         a_view(*features, **changes)
-
-
-def rides_longer_than(miles: float) -> Any:
-    def far_rides(tables: Tables) -> Any:
-        return told_rides(tables).filter(nw.col("distance") > miles)
-
-    return far_rides
-
-
-def test_the_fingerprint_changes_with_what_the_rows_were_made_with():
-    first, other, again = (a_view(rows=rides_longer_than(miles)).fingerprint() for miles in (1, 2, 1))
-
-    assert first == again != other
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"rows": long_rides}, {"window": hours(3)}, {"sums": ("waited", "distance")}, {"step": "1m"}, {"key": ("ride",)}],
-    ids=["rows", "window", "sums", "step", "key"],
-)
-def test_the_fingerprint_changes_with_what_is_summed(changes):
-    assert a_view(**changes).fingerprint() != a_view().fingerprint()
-    assert a_view().fingerprint() == a_view().fingerprint()
-
-
-def test_the_fingerprint_changes_with_what_is_made_of_the_sums_and_not_with_words():
-    other = Feature("mean_wait", nw.col("waited"), unit="min")
-    worded = Feature("mean_wait", nw.col("waited") / nw.col(COUNT), unit="minutes", description="of the last hours")
-
-    assert a_view(other).fingerprint() != a_view().fingerprint()
-    assert a_view(worded, description="in words").fingerprint() == a_view().fingerprint()

@@ -14,9 +14,11 @@ from mlops_assets.products.gates import (
     onnx_parity,
     slice_gap,
 )
-from mlops_assets.testing import report as reports
-from mlops_assets.testing.gates import GateResult, judge_latency, judge_report
-from mlops_assets.testing.leakage import Leakage
+from mlops_assets.records import testing as reports
+from mlops_assets.records.acceptance import GateResult
+from mlops_assets.records.testing import Leakage
+from mlops_assets.testing.gates import judge_latency, judge_report
+from tests.unit.testing.builders import a_staging_report
 from tests.unit.training.builders import a_product
 
 REPORT = reports.TestReport(
@@ -30,7 +32,14 @@ REPORT = reports.TestReport(
     importance={},
     onnx_difference=1e-5,
     comparisons=(),
+    calibration_error=None,
+    confusion=None,
+    worst_slices=(),
+    slices_examined=0,
+    leakage=None,
+    bundle_bytes=None,
     parity_rows=1_230,
+    flipped_labels=0,
 )
 
 
@@ -87,6 +96,7 @@ def test_an_input_that_tells_the_label_by_itself_is_a_leak(skill, passed):
 
     assert (result.passed, result.value) == (passed, skill)
     assert "most telling input alone, distance, has skill 0.9" in result.reason
+    assert ("If it is fair, declare gates.leakage_probe(at_most=…) above 0.9" in result.reason) is not passed
 
 
 def test_a_test_row_that_was_fitted_on_is_a_leak_whatever_the_inputs_tell():
@@ -111,10 +121,18 @@ def test_a_skill_lies_between_nothing_and_everything():
 
 @pytest.mark.parametrize(("milliseconds", "passed"), [(50.0, True), (50.1, False)])
 def test_latency_exactly_on_the_limit_passes(milliseconds, passed):
-    result = judge_latency(latency_p99(50), milliseconds)
+    result = judge_latency(latency_p99(50), a_staging_report(p99_milliseconds=milliseconds))
 
     assert (result.gate, result.passed, result.value, result.limit) == ("latency_p99", passed, milliseconds, 50)
     assert result.reason == f"99 of 100 requests within {milliseconds} ms {'<=' if passed else '>'} 50 ms"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"milliseconds": 0}, {"milliseconds": float("nan")}, {"milliseconds": 50, "rounds": 0}]
+)
+def test_a_latency_that_cannot_be_kept_or_measured_is_refused(wrong):
+    with pytest.raises(DeclarationError, match=r"latency_p99: milliseconds .* must be above 0, rounds .* at least 1"):
+        latency_p99(**wrong)
 
 
 def test_without_a_champion_there_is_nothing_to_be_worse_than():
@@ -169,3 +187,11 @@ def test_the_report_judges_every_gate_but_the_latency_in_the_declared_order():
     product = a_product()
 
     assert [result.gate for result in judge_report(product, REPORT)] == [gate.name for gate in product.report_gates]
+
+
+def test_a_product_that_declares_no_gate_is_still_refused_for_a_leak():
+    report = msgspec.structs.replace(REPORT, leakage=Leakage({"outcome": 1.0}, 0))
+
+    failed = [result.gate for result in judge_report(a_product(gates=()), report) if not result.passed]
+
+    assert failed == ["leakage_probe"]

@@ -1,6 +1,6 @@
 """Parity is measured on the whole window and on the rows where converters go wrong."""
 
-from pathlib import Path
+import dataclasses
 
 import msgspec
 import numpy as np
@@ -9,8 +9,9 @@ import pytest
 
 from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
 from mlops_assets.products.task import Task
-from mlops_assets.stores.home import Home
-from mlops_assets.stores.model_bundle import MODEL, REFERENCE, Bundle, write_bundle
+from mlops_assets.state.bundle import Bundle
+from mlops_assets.state.manifest import MODEL, REFERENCE
+from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.testing.parity import EXTREMES, STRANGERS, edge_rows, measure_parity
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
@@ -19,6 +20,11 @@ from tests.unit.testing.builders import a_bundle
 from tests.unit.training.builders import a_multiclass, a_product, a_regression, a_training_set
 
 EDGES = len(STRANGERS) + len(EXTREMES) + max(len(STRANGERS), len(EXTREMES))  # of one category and one number
+
+
+@pytest.fixture
+def state(workspace: Workspace) -> ProductState:
+    return workspace.of(a_product())
 
 
 def rides(distances: list[float]) -> pl.DataFrame:
@@ -30,16 +36,16 @@ def sigmoid(bundle: Bundle):
     return lambda matrix: bundle.score(matrix).astype(np.float64)
 
 
-def test_every_row_of_the_window_and_every_edge_is_compared(tmp_path: Path):
-    bundle = a_bundle(Home(tmp_path), a_product(), weight=1.0)
+def test_every_row_of_the_window_and_every_edge_is_compared(state):
+    bundle = a_bundle(state, weight=1.0)
 
     parity = measure_parity(bundle, sigmoid(bundle), rides([1.0] * 12_000))
 
     assert (parity.rows, parity.difference, parity.flipped) == (12_000 + EDGES, 0, 0)
 
 
-def test_one_row_that_differs_is_found_and_its_flipped_label_counted(tmp_path: Path):
-    bundle = a_bundle(Home(tmp_path), a_product(), weight=1.0)  # origin EWR is 0: the sigmoid of the distance
+def test_one_row_that_differs_is_found_and_its_flipped_label_counted(state):
+    bundle = a_bundle(state, weight=1.0)  # origin EWR is 0: the sigmoid of the distance
 
     def wrong_at_two(matrix):
         return np.where(matrix[:, 1] == 2, 0.25, sigmoid(bundle)(matrix))
@@ -50,8 +56,8 @@ def test_one_row_that_differs_is_found_and_its_flipped_label_counted(tmp_path: P
     assert parity.flipped == 1
 
 
-def test_a_difference_at_an_edge_alone_is_found(tmp_path: Path):
-    bundle = a_bundle(Home(tmp_path), a_product(), weight=1e-12)
+def test_a_difference_at_an_edge_alone_is_found(state):
+    bundle = a_bundle(state, weight=1e-12)
 
     def wrong_for_strangers(matrix):
         return sigmoid(bundle)(matrix) - 0.125 * (matrix[:, 0] == -1)
@@ -59,16 +65,16 @@ def test_a_difference_at_an_edge_alone_is_found(tmp_path: Path):
     assert measure_parity(bundle, wrong_for_strangers, rides([1.0])).difference == pytest.approx(0.125)
 
 
-def test_a_score_that_is_no_number_is_a_difference(tmp_path: Path):
-    bundle = a_bundle(Home(tmp_path), a_product(), weight=1.0)
+def test_a_score_that_is_no_number_is_a_difference(state):
+    bundle = a_bundle(state, weight=1.0)
 
     parity = measure_parity(bundle, lambda matrix: np.full(len(matrix), np.nan), rides([1.0]))
 
     assert np.isnan(parity.difference)
 
 
-def test_edges_are_null_nan_empty_unknown_and_extreme(tmp_path: Path):
-    bundle = a_bundle(Home(tmp_path), a_product())
+def test_edges_are_null_nan_empty_unknown_and_extreme(state):
+    bundle = a_bundle(state)
 
     edges = edge_rows(bundle.manifest.inputs, rides([3.0, 5.0]))
 
@@ -79,6 +85,16 @@ def test_edges_are_null_nan_empty_unknown_and_extreme(tmp_path: Path):
     assert 4.0 in edges["distance"]  # the usual row has the middle of the window
 
 
+@pytest.mark.parametrize("value", [1e-3, 1.0, 300.0, 1e6])
+@pytest.mark.parametrize("wrong_by", [1e-7, 1e-2])
+def test_predictions_are_compared_relative_to_their_size(workspace, value, wrong_by):
+    bundle = a_bundle(workspace.of(a_regression()), bias=value)
+
+    parity = measure_parity(bundle, lambda matrix: sigmoid(bundle)(matrix) * (1 + wrong_by), rides([1.0, 2.0]))
+
+    assert parity.difference == pytest.approx(wrong_by, rel=0.02)
+
+
 FOREST = Candidate("forest", "tests.unit.training.builders:small_forest")
 
 
@@ -86,15 +102,17 @@ FOREST = Candidate("forest", "tests.unit.training.builders:small_forest")
     "candidate", [linear(), gradient_boosting(max_iter=8), lightgbm(n_estimators=20), FOREST], ids=lambda c: c.name
 )
 @pytest.mark.parametrize("product", [a_product(), a_multiclass(), a_regression()], ids=lambda p: str(p.task))
-def test_every_family_keeps_parity_on_a_long_window_and_at_the_edges(tmp_path: Path, product, candidate):
+def test_every_family_keeps_parity_on_a_long_window_and_at_the_edges(workspace, product, candidate):
+    product = dataclasses.replace(product, candidates=(candidate,))
     rows = a_training_set(product, rows=1_300)  # 10,400 rides
     fitted = fit(product, candidate, rows.head(2_000))
     manifest = msgspec.structs.replace(tiny_manifest(product), inputs=fitted.inputs, classes=fitted.classes)
     files = {MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)), REFERENCE: b"{}"}
-    write_bundle(tmp_path / "1", manifest, files)
+    state = workspace.of(product)
+    state.bundles.write(manifest, files)
 
     parity = measure_parity(
-        Bundle.open(tmp_path / "1"), lambda matrix: estimator_scores(fitted.estimator, product.task, matrix), rows
+        state.bundles.open(1), lambda matrix: estimator_scores(fitted.estimator, product.task, matrix), rows
     )
 
     assert parity.rows > 10_000

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,24 +10,24 @@ import polars as pl
 import pytest
 
 from mlops_assets.data.labels import LABEL
-from mlops_assets.data.reference import ReferenceProfile
+from mlops_assets.drift.reference import ReferenceProfile
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.candidates import Candidate, lightgbm, linear
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import metrics_of
-from mlops_assets.stores.model_bundle import ESTIMATOR, MODEL, REFERENCE, Bundle, Input, write_bundle
+from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE, Input
 from mlops_assets.training.build import score_later_periods, train, typical_row
 from mlops_assets.training.fit import estimator_scores, label_codes
 from mlops_assets.training.metrics import score
 from mlops_assets.training.split import FIT, SPLIT, TEST
 from tests.tiny_bundle import tiny_manifest
-from tests.unit.training.builders import a_multiclass, a_product, a_regression, a_training_set
+from tests.unit.training.builders import a_multiclass, a_product, a_regression, a_training_set, january
 
 BLIND = Candidate("blind", "tests.unit.training.builders:always_the_same")
 
 
 @pytest.mark.parametrize("product", [a_product(), a_multiclass(), a_regression()], ids=lambda product: product.task)
-def test_a_trained_version_is_a_bundle_that_scores_like_its_estimator(product, tmp_path: Path):
+def test_a_trained_version_is_a_bundle_that_scores_like_its_estimator(product, workspace):
     rows = a_training_set(product)
     test = rows.filter(pl.col(SPLIT) == TEST)
 
@@ -38,8 +37,9 @@ def test_a_trained_version_is_a_bundle_that_scores_like_its_estimator(product, t
     manifest = msgspec.structs.replace(
         tiny_manifest(a_product()), task=product.task, inputs=trained.fitted.inputs, classes=trained.fitted.classes
     )
-    write_bundle(tmp_path / "1", manifest, trained.files)
-    scores = Bundle.open(tmp_path / "1").predict(test)
+    state = workspace.of(product)
+    state.bundles.write(manifest, trained.files)
+    scores = state.bundles.open(1).predict(test)
     np.testing.assert_allclose(scores, trained.fitted.scores(test), atol=1e-5)
     labels = label_codes(product.task, test[LABEL], trained.fitted.classes)
     assert trained.metrics[product.metric] == score(product.metric, product.task, labels, trained.fitted.scores(test))
@@ -87,7 +87,7 @@ def test_what_is_being_done_is_told():
 
 def test_an_estimator_without_onnx_form_is_not_trained():
     with pytest.raises(NotConvertible, match="AlwaysTheSame cannot become ONNX"):
-        train(a_product(), BLIND, a_training_set(a_product()))
+        train(a_product(candidates=(BLIND,)), BLIND, a_training_set(a_product()))
 
 
 def of_days(*minutes: float) -> pl.DataFrame:
@@ -103,11 +103,29 @@ def of_days(*minutes: float) -> pl.DataFrame:
 
 def test_the_natural_spread_is_the_deviation_of_the_later_periods_in_percent_of_their_mean():
     # predicted is always 0, so the error of a day is its wait: 8, 10 and 12 in the later half; mean 10, deviation 2
-    assert score_later_periods(a_regression(), BLIND, of_days(1, 1, 1, 8, 10, 12)).spread_percent == pytest.approx(20)
+    assert score_later_periods(
+        a_regression(candidates=(BLIND,)), BLIND, of_days(1, 1, 1, 8, 10, 12)
+    ).spread_percent == pytest.approx(20)
 
 
 def test_fewer_than_three_later_periods_have_no_spread():
-    assert score_later_periods(a_regression(), BLIND, of_days(1, 1, 8, 12)).spread_percent == 0
+    assert score_later_periods(a_regression(candidates=(BLIND,)), BLIND, of_days(1, 1, 8, 12)).spread_percent == 0
+
+
+def test_what_a_shift_does_to_the_score_is_no_spread():
+    shifted = of_days(1, 1, 1, 1, 8, 10, 12, 90)
+
+    assert score_later_periods(
+        a_regression(candidates=(BLIND,)), BLIND, shifted, "2020-01-08"
+    ).spread_percent == pytest.approx(20)
+
+
+def test_a_version_says_what_it_was_fitted_on_and_tested_on():
+    trained = train(a_product(), linear(), a_training_set(a_product()), shift_since="2020-01-05")
+
+    # six days of rides at seven past midnight to fit, two to test
+    assert trained.shift_since == "2020-01-05"
+    assert (trained.fitted_until, trained.tested_from) == (january(6, 0, 7), january(7, 0, 7))
 
 
 def test_periods_with_one_outcome_only_say_nothing_about_the_spread():

@@ -1,5 +1,6 @@
 """Conversion: the ONNX model answers what the estimator answers, on ordinary rows and at the edges."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import pytest
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NotConvertible
-from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
+from mlops_assets.products.candidates import Candidate, dummy, gradient_boosting, lightgbm, linear
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Input, encode
+from mlops_assets.state.encoding import encode
+from mlops_assets.state.manifest import Input
 from mlops_assets.training.candidates import make_estimator
 from mlops_assets.training.conversion import GROUP, largest_difference, to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
@@ -115,9 +117,10 @@ def test_a_lightgbm_regression_that_found_nothing_to_split_is_convertible():
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_scikit_learn_estimator_of_ones_own_is_convertible(name):
-    product = PRODUCTS[name]
+    tree = Candidate("tree", "tests.unit.training.builders:shallow_tree")
+    product = dataclasses.replace(PRODUCTS[name], candidates=(tree,))
     rows = a_training_set(product)
-    fitted = fit(product, Candidate("tree", "tests.unit.training.builders:shallow_tree"), rows)
+    fitted = fit(product, tree, rows)
 
     assert difference(fitted.estimator, product.task, encode(rows, fitted.inputs)) <= TOLERANCE
 
@@ -205,3 +208,15 @@ def test_probabilities_differ_absolutely_and_predictions_relative_to_the_largest
 
 def test_a_nan_is_no_small_difference():
     assert not largest_difference(np.array([0.5]), np.array([np.nan]), Task.BINARY) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_constant_baseline_answers_the_same_for_every_row_in_both_forms(name):
+    product = PRODUCTS[name]
+    fitted = fit(product, dummy(), a_training_set(product))
+
+    matrix = encode(EDGES, fitted.inputs)
+
+    expected = estimator_scores(fitted.estimator, product.task, matrix)
+    assert len(np.unique(expected, axis=0)) == 1
+    assert difference(fitted.estimator, product.task, matrix) <= 1e-7

@@ -10,7 +10,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import Task
-from mlops_assets.stores.model_bundle import Input
+from mlops_assets.state.manifest import Input
 from mlops_assets.training.candidates import make_estimator
 from mlops_assets.training.fit import class_names, estimator_scores, fit, label_codes, learn_inputs
 from tests.unit.training.builders import AlwaysTheSame, a_multiclass, a_product, a_regression, a_training_set
@@ -81,7 +81,7 @@ def test_an_estimator_of_ones_own_is_made_by_its_factory():
     rows = a_training_set(a_regression())
     own = Candidate("tree", f"{BUILDERS}:shallow_tree", {"depth": 2})
 
-    fitted = fit(a_regression(), own, rows)
+    fitted = fit(a_regression(candidates=(own,)), own, rows)
 
     tree = fitted.estimator[-1]
     assert type(tree).__name__ == "DecisionTreeRegressor"
@@ -102,7 +102,7 @@ def test_an_unknown_family_is_met_with_those_that_exist_and_the_way_to_bring_one
 @pytest.mark.parametrize("factory", ["no_such_package:make", f"{BUILDERS}:no_such_factory"])
 def test_a_factory_that_cannot_be_imported_is_named(factory):
     with pytest.raises(DeclarationError, match=f"candidate 'mine': {factory} cannot be imported"):
-        make_estimator(Candidate("mine", factory), Task.BINARY, INPUTS, seed=7)
+        make_estimator(Candidate("mine", factory), Task.BINARY, INPUTS, 7, [factory])
 
 
 def test_scores_of_an_estimator_do_not_depend_on_its_shape():

@@ -1,25 +1,25 @@
 """Metrics against values worked by hand and against scikit-learn, and intervals that resample whole days."""
 
 from datetime import date, timedelta
-from itertools import chain
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
 
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.task import Task, metrics_of
-from mlops_assets.training.metrics import (
+from mlops_assets.training.bootstrap import (
     RESAMPLES,
-    day_blocks,
-    mean_score,
+    day_codes,
+    draw_days,
     paired_gain,
-    score,
     score_with_interval,
     scores_of_samples,
 )
+from mlops_assets.training.metrics import mean_score, score
 
 MONDAY = date(2020, 1, 6)
 
@@ -127,20 +127,43 @@ def test_no_rows_have_no_score(metric):
         score(metric, Task.BINARY, numbers(), numbers())
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "r2"])
 def test_one_class_has_no_ranking(metric):
     with pytest.raises(NothingToLearnFrom, match=f"{metric} of 2 rows that all have the same label does not exist"):
         score(metric, Task.BINARY, numbers(1, 1), numbers(0.2, 0.7))
 
 
-def test_a_sample_draws_as_many_whole_days_as_there_are():
-    days = pl.Series(["b", "a", "b", "c", "a", "b"])
-    of_day = {"a": {1, 4}, "b": {0, 2, 5}, "c": {3}}
+def by_scikit_learn(metric: str, task: Task, labels: np.ndarray, scores: np.ndarray) -> float:
+    """The same metric, by another program. A class that is NaN among the labels is one more, of probability 0."""
+    if task is Task.MULTICLASS:
+        labels = np.where(np.isnan(labels), scores.shape[1], labels)
+        scores = np.column_stack([scores, np.zeros(len(scores))]).astype(np.float64)
+    classes = range(scores.shape[1]) if task is Task.MULTICLASS else [0, 1]
+    answered = scores.argmax(axis=1) if task is Task.MULTICLASS else scores >= 0.5
+    if metric == "roc_auc":
+        columns = scores.T if task is Task.MULTICLASS else [1 - scores, scores]
+        present = np.unique(labels).astype(int) if task is Task.MULTICLASS else [1]
+        return float(np.mean([sk.roc_auc_score(labels == code, columns[code]) for code in present]))
+    return {
+        "average_precision": lambda: sk.average_precision_score(labels, scores),
+        "brier": lambda: sk.brier_score_loss(labels, scores),
+        "accuracy": lambda: sk.accuracy_score(labels, answered),
+        "log_loss": lambda: sk.log_loss(
+            labels, scores / scores.sum(axis=1, keepdims=True) if scores.ndim > 1 else scores, labels=classes
+        ),
+        "mae": lambda: sk.mean_absolute_error(labels, scores),
+        "rmse": lambda: sk.root_mean_squared_error(labels, scores),
+        "r2": lambda: sk.r2_score(labels, scores),
+    }[metric]()
 
-    for rows in day_blocks(days, seed=1, resamples=50):
-        drawn = [list(of_day[day]) for day in ("a", "b", "c") for _ in range(rows.tolist().count(min(of_day[day])))]
-        assert sorted(rows.tolist()) == sorted(chain.from_iterable(drawn))
-        assert len(drawn) == 3
+
+def test_a_sample_draws_as_many_whole_days_as_there_are():
+    for first, second in draw_days([3, 5], seed=1, resamples=50):
+        assert (len(first), first.sum(), len(second), second.sum()) == (3, 3, 5, 5)
+
+
+def test_days_are_numbered_from_the_oldest():
+    assert day_codes(pl.Series(["b", "a", "b", "c", "a", "b"])).tolist() == [1, 0, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -161,21 +184,25 @@ def test_a_sample_scores_what_its_rows_score(metric, task, dtype, seed, rows, ti
 
     found = scores_of_samples(metric, task, labels, scores, days, seed, resamples=10)
 
-    for value, taken in zip(found, day_blocks(days, seed, resamples=10), strict=True):
+    rows_of = [np.repeat(np.arange(rows), drawn[day_codes(days)].astype(int)) for (drawn,) in draw_days([3], seed, 10)]
+    for value, taken in zip(found, rows_of, strict=True):
         if np.isnan(value):
             assert len(np.unique(labels[taken])) == 1
         else:
-            assert value == pytest.approx(score(metric, task, labels[taken], scores[taken]), rel=1e-5)
+            assert value == pytest.approx(by_scikit_learn(metric, task, labels[taken], scores[taken]), rel=1e-5)
 
 
 def test_samples_are_the_same_for_the_same_seed_and_there_are_none_of_nothing():
-    days = spread_over(7, 50)
+    days, values = spread_over(7, 50), np.linspace(0, 1, 50)
 
-    first, again, other = (np.concatenate(day_blocks(days, seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        scores_of_samples("mae", Task.REGRESSION, values, values**2, days, seed) for seed in (1, 1, 2)
+    )
 
-    assert len(day_blocks(days, 1)) == RESAMPLES
+    assert len(first) == RESAMPLES
     assert first.tolist() == again.tolist() != other.tolist()
-    assert day_blocks(pl.Series([], dtype=pl.Date), seed=1) == []
+    nothing = np.empty(0)
+    assert len(scores_of_samples("mae", Task.REGRESSION, nothing, nothing, pl.Series([], dtype=pl.Date))) == 0
 
 
 def test_identical_scores_gain_nothing_at_any_confidence():
@@ -193,6 +220,39 @@ def test_a_gain_in_error_is_what_the_error_shrank_by():
     gain = paired_gain("mae", Task.REGRESSION, labels, new, old, spread_over(5, 40), confidence=0.95)
 
     assert (gain.value, gain.low, gain.high) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("days", "wider"), [(5, 2.1318 / 1.6449 * (5 / 4) ** 0.5), (12, 1.7959 / 1.6449 * (12 / 11) ** 0.5)]
+)
+def test_an_interval_of_few_days_is_widened_by_students_t(days, wider):
+    """Student's t for 4 and 11 degrees of freedom against the normal quantile, at 95 % to one side."""
+    draw = np.random.default_rng(4)
+    labels, old, new = (draw.normal(0, 1, 600) for _ in range(3))
+    asked = {"confidence": 0.9}
+
+    plain = paired_gain("mae", Task.REGRESSION, labels, new, old, spread_over(days, 600), **asked)
+    few = paired_gain("mae", Task.REGRESSION, labels, new, old, spread_over(days, 600), few_days=True, **asked)
+
+    assert few.value == plain.value
+    assert few.value - few.low == pytest.approx(wider * (plain.value - plain.low), rel=1e-3)
+    assert few.high - few.value == pytest.approx(wider * (plain.high - plain.value), rel=1e-3)
+
+
+def test_of_few_days_no_more_lower_bounds_lie_above_the_truth_than_are_allowed():
+    draw = np.random.default_rng(8)
+    days = spread_over(5, 20)
+    above = {False: 0, True: 0}
+    for _ in range(200):
+        gain_of_day = draw.normal(0, 1, 5)  # nothing is gained on average
+        new, old = numbers(*np.tile(10 - gain_of_day, 4)), np.full(20, 10.0)
+        for few_days in above:
+            gain = paired_gain("mae", Task.REGRESSION, np.zeros(20), new, old, days, confidence=0.9, few_days=few_days)
+            above[few_days] += gain.low > 0
+
+    # 10 of 200 are allowed; more than 19 come in 3 of 1,000 cases. Percentiles alone give about 20
+    assert above[True] <= 19
+    assert above[True] < above[False]
 
 
 def test_a_score_lies_in_its_interval_and_a_wider_confidence_in_a_wider_one():

@@ -1,19 +1,26 @@
 """A recipe leaves development with its reason, and the newest is the current one."""
 
-from pathlib import Path
+import pytest
 
-from mlops_assets.stores.documents import Documents
-from mlops_assets.training.recipe import RECIPE, Recipe, current_recipe, promote_best, recipe_key
-from mlops_assets.training.search import Leaderboard, Trial
+from mlops_assets.records.training import Leaderboard, Recipe, Trial
+from mlops_assets.state.workspace import ProductState, Workspace
+from mlops_assets.training.recipe import current_recipe, promote_best, recipe_key
 from tests.unit.training.builders import a_product, january
 
 
+@pytest.fixture
+def state(workspace: Workspace) -> ProductState:
+    return workspace.of(a_product())
+
+
 def a_trial(name: str, value: float, *, is_tied: bool) -> Trial:
-    return Trial(name, "linear", {"C": 0.5}, value, value - 0.02, value + 0.02, 0.75 - value, 0, 0, is_tied, 0.1, 2.0)
+    return Trial(
+        name, "linear", {"C": 0.5}, value, value - 0.02, value + 0.02, 0.75 - value, 0, 0, is_tied, 0.1, 2.0, 1_000, 1
+    )
 
 
 def promoted(*trials: Trial, version: int = 1) -> Recipe:
-    board = Leaderboard("taxi", "2020-01-09", "roc_auc", ("2020-01-06",), 360, trials)
+    board = Leaderboard("taxi", "2020-01-09", "roc_auc", ("2020-01-06",), 360, trials, (), "")
     return promote_best(a_product(), board, version, "team:rides", january(9), "run 1")
 
 
@@ -45,14 +52,13 @@ def test_a_recipe_becomes_the_candidate_it_was():
     assert (candidate.name, candidate.estimator, dict(candidate.hyperparameters)) == ("first", "linear", {"C": 0.5})
 
 
-def test_before_the_first_recipe_there_is_none(tmp_path: Path):
-    assert current_recipe(Documents(tmp_path), a_product()) is None
+def test_before_the_first_recipe_there_is_none(state):
+    assert current_recipe(state) is None
 
 
-def test_the_current_recipe_is_the_newest_also_after_the_tenth(tmp_path: Path):
-    documents = Documents(tmp_path)
+def test_the_current_recipe_is_the_newest_also_after_the_tenth(state):
     for version in (2, 10, 9):
         recipe = promoted(a_trial("first", 0.75, is_tied=True), version=version)
-        documents.save("taxi", RECIPE, recipe_key(version), recipe)
+        state.records.save(recipe_key(version), recipe)
 
-    assert current_recipe(documents, a_product()) == promoted(a_trial("first", 0.75, is_tied=True), version=10)
+    assert current_recipe(state) == promoted(a_trial("first", 0.75, is_tied=True), version=10)

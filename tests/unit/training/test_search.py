@@ -9,8 +9,9 @@ import pytest
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.candidates import Candidate, linear
+from mlops_assets.records.training import Leaderboard
 from mlops_assets.training import search
-from mlops_assets.training.search import Leaderboard, run_experiment, validation_folds
+from mlops_assets.training.search import run_experiment, validation_folds
 from mlops_assets.training.split import PERIOD, SPLIT, TEST
 from tests.unit.training.builders import a_multiclass, a_product, a_regression, a_training_set
 

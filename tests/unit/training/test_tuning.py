@@ -1,22 +1,29 @@
 """The search: what is declared first and in full, then others within the budget; one that was killed goes on."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mlops_assets.errors import DeclarationError
+from mlops_assets.errors import DeclarationError, StoreError
 from mlops_assets.products.candidates import Candidate, dummy, forest, linear, own
 from mlops_assets.products.search import OneOf, Real, Search, Whole
+from mlops_assets.records.training import Leaderboard
+from mlops_assets.state.trials import Trials
 from mlops_assets.training.fit import fit
-from mlops_assets.training.search import Leaderboard, run_experiment
+from mlops_assets.training.search import run_experiment
 from tests.unit.training.builders import a_product, a_regression, a_training_set
 
 TREE = Candidate("tree", "tests.unit.training.builders:shallow_tree", {"depth": 1}, {"depth": Whole(1, 6)})
 
 
-def searched(product, told: Callable[[str], None] = lambda _: None, folder: Path | None = None) -> Leaderboard:
-    return run_experiment(product, "2020-01-09", a_training_set(product), told, folder=folder)
+def searched(
+    product, told: Callable[[str], None] = lambda _: None, folder: Path | None = None, database: str = ""
+) -> Leaderboard:
+    """folder: of the state and of this machine's journals. database: Optuna's storage instead of a journal."""
+    kept = None if folder is None else Trials("taxi", folder / "journals", database)
+    return run_experiment(product, "2020-01-09", a_training_set(product), told, kept=kept)
 
 
 def tried(board: Leaderboard) -> list[tuple]:
@@ -93,8 +100,7 @@ def test_the_best_setting_is_weighed_as_it_was_fitted_and_not_fitted_again(is_ke
         fits.append(candidate.name)
         return fit(product, candidate, rows)
 
-    for module in ("folds", "search"):
-        monkeypatch.setattr(f"mlops_assets.training.{module}.fit", counted)
+    monkeypatch.setattr("mlops_assets.training.folds.fit", counted)
     board = searched(
         a_product(candidates=(TREE, linear()), search=Search(trials=3)), folder=tmp_path if is_kept else None
     )
@@ -125,6 +131,45 @@ def test_a_search_that_was_killed_goes_on_with_what_it_kept(tmp_path: Path):
     again = searched(product, told.append, tmp_path)
     assert tried(again) == tried(board)
     assert [trial.score for trial in again.trials] == [trial.score for trial in board.trials]
+
+
+def test_a_search_that_was_killed_in_its_first_trial_tries_every_declared_candidate_once(tmp_path: Path):
+    product = a_product(candidates=(TREE, linear()))
+
+    def at_the_first(line: str) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        searched(product, at_the_first, tmp_path)
+    board = searched(product, folder=tmp_path)
+
+    assert [item.candidate for item in board.searched] == ["tree", "linear"]
+
+
+def test_another_machine_goes_on_with_a_search_whose_trials_lie_in_a_database(tmp_path: Path):
+    product = a_product(candidates=(TREE, linear()), search=Search(trials=1))
+    database = f"sqlite:///{tmp_path / 'optuna.sqlite'}"
+
+    def at_the_second(line: str) -> None:
+        if line.startswith("trial 2"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        searched(product, at_the_second, tmp_path, database)
+    shutil.rmtree(tmp_path / "journals", ignore_errors=True)  # which another machine has not
+    told: list[str] = []
+    searched(product, told.append, tmp_path, database)
+
+    assert told[0] == "going on after 2 trials that were kept"
+
+
+def test_a_database_of_trials_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path):
+    database = "postgresql+psycopg://me:secret@127.0.0.1:1/trials"
+
+    with pytest.raises(StoreError, match=r"Optuna's storage at .* cannot be used") as caught:
+        searched(a_product(candidates=(TREE,)), folder=tmp_path, database=database)
+
+    assert "secret" not in str(caught.value)
 
 
 def test_another_question_begins_anew(tmp_path: Path):

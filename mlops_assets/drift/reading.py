@@ -1,0 +1,191 @@
+"""Drift arithmetic: how far the current window moved from the reference window, in percent of probability mass.
+
+A reading of 6 says that 6 % of the rows of the current window lie where the reference has no such rows. The reference
+is kept as bin counts per window, because rows of one day are not independent: a shift has to exceed how much a bin's
+share varies between windows by itself (`natural variance`), not the sampling error of independent rows alone.
+"""
+
+from collections.abc import Collection, Mapping
+
+import polars as pl
+
+from mlops_assets.drift.binning import Counts, count_bins
+from mlops_assets.drift.profile import FeatureProfile, Table, what_is_wrong
+from mlops_assets.drift.reference import ChangeProfile, ReferenceProfile, changes_of
+from mlops_assets.drift.shares import Shares
+from mlops_assets.products.feature_view import Role
+from mlops_assets.records.readings import DriftReading, DriftState, FeatureReading
+
+BLIND_FROM_PERCENT = 5.0  # a feature that cannot see a smaller shift says so
+
+
+def measure_drift(
+    reference: ReferenceProfile,
+    current: Table,
+    *,
+    min_rows: int,
+    unused: Collection[str] = (),
+    season: ReferenceProfile | None = None,
+) -> DriftReading:
+    """Compare the current window with the reference, feature by feature, in one streaming pass over its rows.
+
+    unused: features the champion hardly uses; they are shown and do not act. season: the same season a year before, read
+    in place of the training window for the features it holds. Whatever is wrong with a column is a reading with a note,
+    never an exception."""
+    lazy = current.lazy()
+    rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
+    if rows < max(1, min_rows):
+        return inconclusive(rows, f"{rows} rows, the policy asks for {min_rows}")
+    if reference.windows < 2:
+        return inconclusive(rows, "the reference is a single window, so its natural variation is unknown")
+    of_season = (
+        {profile.name: profile for profile in season.features} if season is not None and season.windows > 1 else {}
+    )
+    readings = _read_features(reference, lazy, unused, of_season)
+    acting = [reading for reading in readings if reading.acts]
+    if not acting:
+        return inconclusive(rows, "no feature acts: all are seasonal, calendar, unused or blind", readings)
+    largest = max(acting, key=lambda reading: reading.percent)
+    if largest.percent == 0:
+        hidden = max(reading.high for reading in acting)
+        return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, hidden, "", readings, rows, "no feature moved")
+    what = "rows moved" if largest.by != "changes" else "rows broke with the row before"
+    reason = f"{largest.percent:.1f} % of {what} in {largest.name} ({largest.low:.1f} to {largest.high:.1f})"
+    return DriftReading(
+        DriftState.CONCLUSIVE, largest.percent, largest.low, largest.high, largest.name, readings, rows, reason
+    )
+
+
+def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: int) -> FeatureReading | None:
+    """Percent of rows that moved in the values of one column that is shown and does not act: scores, labels.
+
+    None where it cannot be read: too few rows with a value, or a reference of fewer than two windows."""
+    known = current.lazy().select(profile.name).drop_nulls()
+    rows = int(known.select(pl.len()).collect(engine="streaming").item())
+    if rows < max(1, min_rows) or len(profile.counts) < 2:
+        return None
+    (counts,) = count_bins([profile], known)
+    shares = Shares(profile.counts, profile.alone, counts, 1)
+    percent, low, high = shares.reading()
+    smallest = shares.smallest_detectable()
+    note = f"blind below {smallest:.0f} %" if smallest > BLIND_FROM_PERCENT else ""
+    return FeatureReading(profile.name, percent, low, high, smallest, profile.name, False, note, "values", percent)
+
+
+def inconclusive(rows: int, reason: str, features: tuple[FeatureReading, ...] = ()) -> DriftReading:
+    return DriftReading(DriftState.INCONCLUSIVE, None, None, None, "", features, rows, reason)
+
+
+def _read_features(
+    reference: ReferenceProfile, current: pl.LazyFrame, unused: Collection[str], of_season: Mapping[str, FeatureProfile]
+) -> tuple[FeatureReading, ...]:
+    schema = current.collect_schema()
+    broken = {
+        profile.name: wrong
+        for profile in reference.features
+        if (wrong := what_is_wrong(schema, profile.name, profile.kind)) is not None
+    }
+    read_against = [of_season.get(profile.name, profile) for profile in reference.features]
+    sound = [profile for profile in read_against if profile.name not in broken]
+    tests = len(reference.features) + len(reference.changes)
+    counted = dict(zip([profile.name for profile in sound], count_bins(sound, current), strict=True)) if sound else {}
+    moved = _count_changes(reference, current, counted)
+    readings = []
+    for profile in read_against:
+        if profile.name in broken:  # no season does that: it acts in every role
+            note = f"column {broken[profile.name]}"
+            gone = FeatureReading(
+                profile.name, 100.0, 100.0, 100.0, 0.0, profile.role.value, True, note, "column", 100.0
+            )
+            readings.append(gone)
+            continue
+        values = Shares(profile.counts, profile.alone, counted[profile.name], tests)
+        changes = None
+        if profile.name in moved:
+            change, counts = moved[profile.name]
+            changes = Shares(change.counts, change.alone, counts, tests, is_change=True)
+        notes = _notes(profile, values, current)
+        if profile.name in of_season:
+            notes.append("against the same season a year before")
+        readings.append(_read_feature(profile, values, changes, notes, profile.name in unused))
+    return tuple(readings)
+
+
+def _count_changes(
+    reference: ReferenceProfile, current: pl.LazyFrame, sound: Collection[str]
+) -> dict[str, tuple[FeatureProfile, Counts]]:
+    """Profile and counts of the changes of every feature that can be followed in the current window."""
+    schema = current.collect_schema()
+    by_key: dict[tuple[str, ...], dict[str, ChangeProfile]] = {}
+    for change in reference.changes:
+        name = change.profile.name
+        if name in sound and all(column in schema for column in (*change.key, *reference.order)):
+            by_key.setdefault(change.key, {})[name] = change
+    found: dict[str, tuple[FeatureProfile, Counts]] = {}
+    for key, followed in by_key.items():
+        kinds = {name: change.is_category for name, change in followed.items()}
+        moved = changes_of(current, key, kinds, reference.order).collect().lazy()
+        profiles = [change.profile for change in followed.values()]
+        for profile, counts in zip(profiles, count_bins(profiles, moved), strict=True):
+            known = counts.copy()
+            known[-1] = 0  # the first row of a key follows nothing; values that turn null are read in the values
+            if known.sum():
+                found[profile.name] = (profile, known)
+    return found
+
+
+def _read_feature(
+    profile: FeatureProfile, values: "Shares", changes: "Shares | None", notes: list[str], is_unused: bool
+) -> FeatureReading:
+    name, role = profile.name, profile.role.value
+    smallest, whole = values.smallest_detectable(), values.reading()
+    if values.current[-1] == 1 and not (values.counts[:, -1] == values.window_rows).any():
+        lost = 100 * (1 - float(values.reference[-1]))
+        return FeatureReading(name, lost, lost, lost, smallest, role, True, "; ".join(notes), "values", lost)
+    if is_unused:
+        notes.append("hardly used by the champion: shown, not acted on")
+        return FeatureReading(name, *whole, smallest, role, False, "; ".join(notes), "values", whole[0])
+    is_input, is_blind = profile.role is Role.INPUT, smallest > BLIND_FROM_PERCENT
+    # no season or calendar turns values null; a blind feature still sees what it never held
+    among = True if is_input and not is_blind else values.outside if is_input else values.null
+    acted, by = values.reading(among), "values"
+    acts = acted[0] > 0 or (is_input and not is_blind)
+    steps = changes.smallest_detectable() if changes is not None else 100.0
+    if changes is not None and steps <= BLIND_FROM_PERCENT:
+        step = changes.reading()
+        if not acts or step[0] > acted[0]:
+            acted, by = step, "changes"
+        acts, smallest = True, min(smallest, steps)
+    notes += _limits(profile, is_blind, values.smallest_detectable(), steps, acts)
+    shown = acted if acts else whole
+    return FeatureReading(name, *shown, smallest, role, acts, "; ".join(notes), by, whole[0])
+
+
+def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: float, acts: bool) -> list[str]:
+    """What is not acted on, and from where on a shift is seen."""
+    sees_changes = steps <= BLIND_FROM_PERCENT
+    seen = [f"changes from row to row, from {steps:.1f} %"] if sees_changes else []
+    if profile.role is not Role.INPUT:
+        kept = f"; {' and '.join(['nulls', *seen])} act" if seen else ""
+        return [f"{profile.role.value}: shown, not acted on{kept}"]
+    if not is_blind:
+        return []
+    only = ["nulls", "values new to it", *seen] if acts else []
+    return [f"blind below {smallest:.0f} %" + (f": only {', '.join(only[:-1])} and {only[-1]} act" if only else "")]
+
+
+def _notes(profile: FeatureProfile, shares: "Shares", current: pl.LazyFrame) -> list[str]:
+    notes = []
+    if shares.reference[-1] == 1:
+        notes.append("null throughout the reference")
+    elif shares.reference.max() == 1 and profile.minimum == profile.maximum:
+        notes.append("constant in the reference")
+    if shares.current[-1] == 1:
+        notes.append("null throughout the current window")
+    elif shares.current.max() == 1 > shares.reference.max() and _is_constant(current, profile.name):
+        notes.append("constant in the current window")
+    return notes
+
+
+def _is_constant(rows: pl.LazyFrame, name: str) -> bool:
+    return bool(rows.select(pl.col(name).n_unique() == 1).collect(engine="streaming").item())

@@ -1,0 +1,60 @@
+"""The one definition of features, applied: offline to a period, online to a request."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import polars as pl
+
+from mlops_assets.errors import FeatureNotFinite
+from mlops_assets.features.point_in_time import join_point_in_time, newest_known
+from mlops_assets.features.validation import validate_features
+from mlops_assets.features.views import lookup_table, model_inputs, request_features
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
+from mlops_assets.products.product import ModelProduct
+
+
+def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """Entity key, event timestamp and every model input, one row per row of `rows`, ordered by event and entity key.
+
+    rows: the product's request columns. tables: every source table for the period and its lookback.
+    Raises DeclarationError: a feature view does not fit the columns there are.
+    """
+    validate_features(product)
+    return features_of(product, rows, tables)
+
+
+def features_of(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """`build_features` of views that are validated already."""
+    clock = product.event_timestamp
+    # a lookup may have a feature of the request for its key
+    featured = request_features(product, rows.select(product.request).sort(clock, *product.entity_key))
+    for view in product.lookups:
+        featured = join_point_in_time(featured, lookup_table(view, tables), view, clock, in_order=True)
+    return model_inputs(product, featured).collect()
+
+
+def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
+    """The features as they are. Raises FeatureNotFinite: an infinite one, or NaN, would be learned from."""
+    for item in product.inputs:
+        if built[item.name].dtype.is_float() and not built[item.name].is_finite().all():  # nulls aside
+            broken = built.filter(~pl.col(item.name).is_finite())
+            row = broken.select(*product.entity_key, item.name).row(0, named=True)
+            example = ", ".join(f"{name} {value}" for name, value in row.items())
+            raise FeatureNotFinite(f"{product.name}.{item.name}", broken.height, example)
+    return built
+
+
+def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
+    """What the online store holds at `now`: of every key the newest row that was known by then."""
+    return newest_by(view, lookup_table(view, tables), now)
+
+
+def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
+    """Of every key in the view's values the newest that was known at `now`."""
+    known = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
+    return (
+        known.group_by(list(view.key))
+        .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())
+        .sort(list(view.key))
+        .collect()
+    )

@@ -1,0 +1,141 @@
+"""Checks of stored features: the online path gives the same values, and another future changes none of them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from mlops_assets.features.build import features_of, newest_by
+from mlops_assets.features.equality import unequal
+from mlops_assets.features.online_path import OnlineFeatures, Value, as_request
+from mlops_assets.features.views import lookup_table
+from mlops_assets.products.feature_view import CREATED_TIME
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import Table, tables_by_name
+from mlops_assets.state.dtypes import input_schema
+from mlops_assets.state.online_store import OnlineStore
+
+SAMPLE_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A feature that is not what was stored: in how many rows, and one of them."""
+
+    feature: str
+    rows: int
+    stored: object
+    found: object
+
+    def __str__(self) -> str:
+        return f"{self.feature} differs in {self.rows:,} rows, such as {self.stored!r} stored and {self.found!r} found"
+
+
+@dataclass(frozen=True)
+class FeatureCheck:
+    what: str
+    rows: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences
+
+    @property
+    def reason(self) -> str:
+        if self.holds:
+            return f"{self.what}: every feature of {self.rows:,} rows is equal"
+        return f"{self.what}: " + "; ".join(map(str, self.differences))
+
+
+def check_online_path(
+    product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
+) -> FeatureCheck:
+    """A sample of the rows, oldest first, through the API's own code, each when its event happened.
+
+    rows: request columns; tables: the source tables that `stored` was built from. The online store is filled as it
+    would have been: before each row come the values that were created since the row before."""
+    if rows.is_empty():
+        return FeatureCheck("the online path", 0, ())
+    identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
+    sample = rows.sample(min(SAMPLE_ROWS, rows.height), seed=product.seed).sort(product.event_timestamp)
+    lookups = [(view, lookup_table(view, tables).collect()) for view in product.lookups]
+    found: list[tuple[Value, ...]] = []
+    before = None
+    with closing(OnlineStore(":memory:")) as online:
+        path = OnlineFeatures(product, online)
+        for row in sample.iter_rows(named=True):
+            now: datetime = row[product.event_timestamp]
+            since = pl.lit(True) if before is None else pl.col(CREATED_TIME) > before
+            for view, lookup in lookups:
+                online.write(product.name, view, newest_by(view, lookup.lazy().filter(since), now))
+            found += path.of([as_request(product, row)]).inputs
+            before = now
+    values = pl.DataFrame(found, schema=input_schema(product), orient="row")
+    expected = sample.select(identity).join(
+        stored, on=identity, how="left", maintain_order="left", nulls_equal=True, coalesce=True
+    )
+    return FeatureCheck("the online path", sample.height, _differences(product.feature_names, expected, values))
+
+
+def check_another_future(
+    product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
+) -> FeatureCheck:
+    """Features up to the middle of the period, built again with another future: what was learned later is shuffled, and
+    half of what happened later is gone.
+
+    rows: request columns; tables: the source tables that `stored` was built from."""
+    if rows.is_empty():
+        return FeatureCheck("another future", 0, ())
+    clock = product.event_timestamp
+    now = rows[clock].sort()[rows.height // 2]
+    declared = tables_by_name(product.source)
+    known = {name: product.request if name == product.source.main.name else declared[name].key for name in tables}
+    altered = {
+        name: with_another_future(declared[name], table.collect(), now, known[name], product.seed).lazy()
+        for name, table in tables.items()
+    }
+    past = pl.col(clock) <= now
+    found = features_of(product, rows.lazy().filter(past), altered)
+    expected = stored.filter(past)
+    names = [name for name in product.feature_names if name in found.columns]
+    return FeatureCheck(
+        f"another future after {now:%Y-%m-%d %H:%M}", found.height, _differences(names, expected, found)
+    )
+
+
+def with_another_future(
+    table: Table, rows: pl.DataFrame, now: datetime, known: Sequence[str], seed: int
+) -> pl.DataFrame:
+    """known: columns that are known when the event happens; the others only from the created timestamp on."""
+    event, created = pl.col(table.event_timestamp), pl.col(table.created_timestamp)
+    clocks = (table.event_timestamp, table.created_timestamp)
+    rows = rows.sort(*clocks)
+    is_later, is_told_later = rows.select(event > now).to_series(), rows.select(created > now).to_series()
+    outcomes = [name for name in rows.columns if name not in (*known, *clocks)]
+    carried = [name for name in known if name not in clocks]
+    rows = _shuffled(_shuffled(rows, outcomes, is_told_later, seed), carried, is_later, seed)
+    return rows.filter(~is_later | (pl.int_range(pl.len()) % 2 == 0)).sample(fraction=1, shuffle=True, seed=seed)
+
+
+def _shuffled(rows: pl.DataFrame, names: Sequence[str], where: pl.Series, seed: int) -> pl.DataFrame:
+    """The values of each column among these rows in an order of its own."""
+    chosen = rows.filter(where)
+    order = where.arg_true()
+    other = [
+        rows[name].scatter(order, chosen[name].shuffle(seed + number)).alias(name) for number, name in enumerate(names)
+    ]
+    return rows.with_columns(other) if other and order.len() else rows
+
+
+def _differences(names: Sequence[str], expected: pl.DataFrame, found: pl.DataFrame) -> tuple[Difference, ...]:
+    differences = []
+    for name in names:
+        stored, again = expected[name], found[name]
+        differ = unequal(stored, again)
+        if differ.any():
+            first = int(differ.arg_true()[0])
+            differences.append(Difference(name, int(differ.sum()), stored[first], again[first]))
+    return tuple(differences)

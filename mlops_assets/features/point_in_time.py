@@ -1,0 +1,66 @@
+"""Point-in-time join: the newest value that was already known, and still alive, when the row's event happened."""
+
+import polars as pl
+import polars.selectors as cs
+
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
+
+# the rows may have columns of their own called event_time and created_time
+_VALUE_EVENT, _VALUE_CREATED = "_value_event_time", "_value_created_time"
+# a key may be a category on one side and a text on the other
+_TEXTS = (cs.categorical() | cs.enum()).cast(pl.String)
+
+
+def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
+    """Drop what a late report of an old event would overwrite: per key, event times rise with created times.
+
+    The rows come by their created time.
+    lookup: view's key, event_time, created_time (UTC) and one column per feature.
+    """
+    key = list(view.key)
+
+    def ordered(values: pl.DataFrame) -> pl.DataFrame:
+        known = values.sort(CREATED_TIME)
+        events = known[EVENT_TIME]
+        if events.is_sorted() and not events.has_nulls():  # over all keys, hence in each: both clocks agree
+            return known
+        known = values.sort(CREATED_TIME, EVENT_TIME)
+        return known.filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
+
+    return lookup.select(*key, EVENT_TIME, CREATED_TIME, *view.names).map_batches(ordered)
+
+
+def join_point_in_time(
+    rows: pl.LazyFrame,
+    lookup: pl.LazyFrame,
+    view: FeatureView,
+    event_timestamp: str,
+    *,
+    in_order: bool = False,
+) -> pl.LazyFrame:
+    """Add the view's features to `rows`, bounded by both clocks.
+
+    A row at event time t gets, for its key, the values with the newest event among those created at or before t;
+    values whose event is older than t - time_to_live are null. Rows keep their number; their order may change.
+    in_order: the rows already come by their event, and leave so; a build with many views sorts them once.
+    Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
+    """
+    clocks = {EVENT_TIME: _VALUE_EVENT, CREATED_TIME: _VALUE_CREATED}
+    known = newest_known(lookup, view).rename(clocks).with_columns(_TEXTS)
+    joined = (
+        (rows if in_order else rows.sort(event_timestamp))
+        .with_columns(_TEXTS)
+        .join_asof(
+            known,
+            left_on=event_timestamp,
+            right_on=_VALUE_CREATED,
+            by=list(view.key),
+            strategy="backward",
+            coalesce=False,
+            check_sortedness=False,
+        )
+    )
+    is_alive = pl.col(event_timestamp) - pl.col(_VALUE_EVENT) <= view.time_to_live
+    return joined.with_columns(pl.when(is_alive).then(pl.col(name)).alias(name) for name in view.names).drop(
+        *clocks.values()
+    )

@@ -1,0 +1,91 @@
+"""A product's feature views are tried on empty and on made-up rows, so that a wrong one is named before real rows come."""
+
+from collections.abc import Mapping
+
+import narwhals as nw
+import polars as pl
+from narwhals.exceptions import NarwhalsError
+from polars.exceptions import PolarsError
+
+from mlops_assets.errors import DeclarationError
+from mlops_assets.features.edge_rows import edge_rows
+from mlops_assets.features.views import Expressions, lookup_table, request_expressions, with_expressions
+from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView, Trailing
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import tables_by_name
+from mlops_assets.products.trailing import COUNT
+from mlops_assets.state.dtypes import column_schema
+
+MADE_UP_ROWS = 3
+
+
+def validate_features(product: ModelProduct) -> None:
+    """Raises DeclarationError: a feature does not fit the request's columns or the source's tables, or needs other rows."""
+    schema = column_schema(product.request_columns())
+    rows = pl.DataFrame(edge_rows(product, MADE_UP_ROWS)[:MADE_UP_ROWS], schema)
+    steps, features = request_expressions(product)
+    remedy = "Make it of columns that the request carries, or let request carry the column."
+    _require_columns(product.name, steps, rows, remedy)
+    _require_columns(product.name, features, _computed(rows.clear(), steps), remedy)
+    _require_own_row(product.name, (steps, features), rows, "Sum other rows in a trailing view.")
+    tables = {
+        name: pl.LazyFrame(schema=column_schema(table.columns))
+        for name, table in tables_by_name(product.source).items()
+    }
+    for view in product.lookups:
+        place = f"{product.name}: view {view.name!r}"
+        if isinstance(view.lookup, Trailing):
+            _validate_sums(place, view, view.lookup)
+        _validate_lookup(place, view, tables)
+
+
+def _validate_sums(place: str, view: FeatureView, trailing: Trailing) -> None:
+    """The features of a trailing view are made of the sums in one row of its table."""
+    rows = pl.DataFrame({COUNT: [1.0, 2.0, 2.0, 5.0], **{name: [3.0, 1.0, 4.0, 2.0] for name in trailing.sums}})
+    features = {item.name: item.expression for item in view.features if item.expression is not None}
+    _require_columns(place, features, rows, "Name the column in sums.")
+    _require_own_row(place, (features,), rows, "Sum them, and let the expression be of one row's sums.")
+
+
+def _validate_lookup(place: str, view: FeatureView, tables: Mapping[str, pl.LazyFrame]) -> None:
+    try:
+        columns = lookup_table(view, tables).collect_schema().names()
+    except (KeyError, NarwhalsError, PolarsError) as error:
+        raise DeclarationError(
+            f"{place} cannot look up anything in the tables {', '.join(tables)}: {_first_line(error)}. "
+            "Change lookup to fit the columns that the source declares."
+        ) from error
+    if missing := [name for name in (*view.key, EVENT_TIME, CREATED_TIME, *view.names) if name not in columns]:
+        raise DeclarationError(
+            f"{place} looks up a table without {', '.join(missing)}. It has {', '.join(columns)}. Let lookup make the "
+            "key, both clocks and every feature."
+        )
+
+
+def _require_columns(place: str, expressions: Expressions, rows: pl.DataFrame, remedy: str) -> None:
+    for name, expression in expressions.items():
+        try:
+            _computed(rows.clear(), {name: expression})
+        except NarwhalsError as error:
+            raise DeclarationError(f"{place} cannot make {name!r}: {_first_line(error)}. {remedy}") from error
+
+
+def _require_own_row(place: str, layers: tuple[Expressions, ...], rows: pl.DataFrame, remedy: str) -> None:
+    """A request is one row: what a feature takes from others there would be another value than in training."""
+    try:
+        together = _computed(rows, *layers)
+        alone = pl.concat([_computed(rows[number : number + 1], *layers) for number in range(rows.height)])
+    except (NarwhalsError, PolarsError):
+        return  # what is made up may be what no source delivers, such as a text that is no number
+    for name in layers[-1]:
+        if not together[name].equals(alone[name]):
+            raise DeclarationError(f"{place} makes {name!r} of other rows too, which a request does not have. {remedy}")
+
+
+def _computed(rows: pl.DataFrame, *layers: Expressions) -> pl.DataFrame:
+    made: pl.DataFrame = with_expressions(nw.from_native(rows), *layers).to_native()
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).partition("\n")[0].rstrip(".")

@@ -1,0 +1,27 @@
+"""Records of the data pipeline: periods that the loop goes on without, and periods that a person asked for again."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from mlops_assets.records.record import Record
+
+
+class SkippedPeriod(Record, frozen=True):
+    """A period that could not be had. at: wall clock."""
+
+    asset: ClassVar[str] = "skipped"
+
+    period: str
+    reason: str
+    by: str
+    at: datetime
+
+
+class AskedAgain(Record, frozen=True):
+    """at: wall clock; runs that were launched before do not count as attempts."""
+
+    asset: ClassVar[str] = "asked_again"
+
+    period: str
+    by: str
+    at: datetime

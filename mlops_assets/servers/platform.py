@@ -1,0 +1,207 @@
+"""Runs the platform on one machine: its servers, their environment, their folder, their end."""
+
+import hashlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from mlops_assets.addresses import shown
+from mlops_assets.errors import PlatformError
+from mlops_assets.servers.processes import HOST, Server, Servers, free_port
+from mlops_assets.servers.supervisor import CODE_SERVER, Supervisor, end_what_was_left, only_one, remember
+from mlops_assets.state.workspace import Workspace
+from mlops_assets.variables import whole_number
+
+LOCATION = "mlops_assets"  # also in workspace.yaml: sensors and runs are known by it
+WORKSPACE = """load_from:
+  - grpc_server:
+      socket: {socket}
+      location_name: mlops_assets
+"""
+
+START_SECONDS = 900.0  # on a busy machine; one that ends is not waited for
+
+
+@dataclass(frozen=True)
+class Ports:
+    dagster: int
+    mlflow: int
+    api: int
+
+
+def free_ports(console: Console) -> Ports:
+    """The usual ports, or free ones above them. The API's is MLOPS_PORT where that is set."""
+    api = whole_number(os.environ, "MLOPS_PORT", 8000) or 8000  # 0 asks for any
+    return Ports(*(free_port(port, console.print) for port in (3000, 5000, api)))
+
+
+def run_platform(workspace: Workspace, sensors: str, console: Console) -> None:
+    """Start everything on this home and keep it running until Ctrl-C; what the home holds is kept.
+
+    Raises StillRunning: another one runs on this home."""
+    with interruptible(), only_one(workspace.home):
+        prepare(workspace)
+        _make_dagsters_tables(workspace)
+        left = workspace.home / "servers.json"
+        end_what_was_left(left, console.print)
+        ports = free_ports(console)
+        with Servers(workspace.home / "logs", server_environment(workspace, ports, sensors)) as servers:
+            launch_servers(servers, ports, workspace)
+            remember(servers.running, left)
+            console.print(f"Dagster  http://{HOST}:{ports.dagster}")
+            console.print(f"MLflow   {shown(servers.environment['MLOPS_MLFLOW_URL'])}")
+            console.print(f"API      http://{HOST}:{ports.api}/schema")
+            console.print(f"state {workspace.url}; sensors of {sensors or 'no product'} run. Ctrl-C ends everything.")
+
+            def told(sentence: str) -> None:
+                console.print(f"{datetime.now():%H:%M:%S} {sentence}", soft_wrap=True, markup=False)
+                try:
+                    remember(servers.running, left)
+                except OSError as error:  # a full disk ends no server
+                    console.print(f"which servers run could not be written to {left}: {error.strerror}", soft_wrap=True)
+
+            with suppress(KeyboardInterrupt):
+                Supervisor(servers, told).watch()
+        left.unlink(missing_ok=True)
+    console.print("every process has ended")
+
+
+def prepare(workspace: Workspace) -> None:
+    """Make the folders and, where there are none, Dagster's instance settings."""
+    folder = workspace.dagster_home
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text((files("mlops_assets.servers") / "dagster.yaml").read_text())
+
+
+def _make_dagsters_tables(workspace: Workspace) -> None:
+    """Once, before the daemon and the webserver open them: of two that make them at the same time, one would fail."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(workspace.dagster_home)) as instance:
+        instance.get_runs_count()
+        instance.get_asset_keys()
+        instance.all_instigator_state()
+
+
+def start_servers(servers: Servers, ports: Ports, workspace: Workspace, console: Console) -> None:
+    """Start every server and wait until each answers. Raises PlatformError: one ended, or stays silent."""
+    started = launch_servers(servers, ports, workspace)
+    servers.wait_for(started["api"], "/health/ready", START_SECONDS, console.print)
+    servers.wait_for(started["webserver"], "/server_info", START_SECONDS, console.print)
+    if "mlflow" in started:
+        servers.wait_for(started["mlflow"], "/health", START_SECONDS, console.print)
+
+
+def launch_servers(servers: Servers, ports: Ports, workspace: Workspace) -> dict[str, Server]:
+    """The code server, the daemon and the webserver of Dagster, the MLflow UI and the prediction API.
+
+    Dagster's three are started one by one and not by `dagster dev`, which ends with the first of them that ends."""
+    location = workspace.dagster_home / "workspace.yaml"
+    socket = code_socket(workspace)
+    location.write_text(WORKSPACE.format(socket=socket))
+    host, on = ["--host", HOST], ["-w", str(location)]
+    module = ["-m", "mlops_assets.definitions", "--location-name", LOCATION]
+    commands: list[tuple[str, list[str], int]] = [
+        ("api", ["serving"], ports.api),
+        (CODE_SERVER, ["dagster", "api", "grpc", "--socket", str(socket), *module], 0),
+        ("daemon", ["dagster._daemon", "run", *on], 0),
+        ("webserver", ["dagster_webserver", *host, "--port", str(ports.dagster), *on], ports.dagster),
+    ]
+    if not is_served_elsewhere(tracking_address(workspace)):
+        mlflow = ["mlflow", "server", *host, "--port", str(ports.mlflow), "--workers", "1"]
+        commands.insert(0, ("mlflow", mlflow, ports.mlflow))
+    return {name: servers.start(name, command, port, signal.SIGTERM) for name, command, port in commands}
+
+
+def tracking_address(workspace: Workspace) -> str:
+    """Where runs and versions are tracked: MLOPS_MLFLOW_TRACKING, else SQLite in the home."""
+    return os.environ.get("MLOPS_MLFLOW_TRACKING") or workspace.mlflow_store
+
+
+def is_served_elsewhere(tracking: str) -> bool:
+    """Is there a tracking server already, with a UI of its own?"""
+    return tracking.startswith(("http", "databricks"))
+
+
+def code_socket(workspace: Workspace) -> Path:
+    """Where the code server of this home listens: a socket that only its owner can reach.
+
+    A port would not do: gRPC shares ports, so a code server that is started again could join that of another home. The
+    system allows some 100 characters, so it does not lie in the home."""
+    name = hashlib.sha256(str(workspace.home).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"mlops-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PlatformError(f"{folder} belongs to another user. Remove it, or set TMPDIR to a folder of your own.")
+    return folder / f"{name}.sock"
+
+
+def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict[str, str]:
+    """What every process of this installation is told. sensors: products by comma, or "all"."""
+    tracking = tracking_address(workspace)
+    mlflow = f"http://{HOST}:{ports.mlflow}"
+    if is_served_elsewhere(tracking):
+        mlflow = os.environ.get("MLOPS_MLFLOW_URL") or tracking
+    return {
+        "DAGSTER_HOME": str(workspace.dagster_home),
+        "MLOPS_HOME": str(workspace.home),
+        "MLOPS_STATE": workspace.objects.url,
+        "MLOPS_HOST": "127.0.0.1",
+        "MLOPS_PORT": str(ports.api),
+        "MLOPS_API_URL": f"http://127.0.0.1:{ports.api}",
+        "MLOPS_MLFLOW_URL": mlflow,
+        # not among its arguments, which everybody on this machine can read
+        "MLFLOW_BACKEND_STORE_URI": tracking,
+        "MLOPS_SENSORS": sensors,
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # seven more processes that nothing here uses
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "PYTHONWARNINGS": "ignore",
+        # OpenMP's threads spin while they wait by default, which on shared cores makes a fit many times slower
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block SIGTERM, SIGINT and a closed terminal end the program alike, so that no process is left behind.
+
+    SIGINT is set as well: a shell starts background jobs with it ignored, and Dagster then ignores SIGTERM too."""
+
+    has_come = False
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        """Once: what was started is being ended after that, and a second Ctrl-C would leave it behind."""
+        nonlocal has_come
+        if not has_come:
+            has_come = True
+            raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def wait_for_interrupt() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return

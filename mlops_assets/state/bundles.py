@@ -1,0 +1,170 @@
+"""Bundles: every version of a product's model, as immutable objects `bundles/<product>/<version>/<file>`.
+
+The manifest is created last, and a bundle exists once its manifest does. No object that another writer may rely on is
+written over: a writer that meets a file of somebody else, who was killed or is at work on the same version, lays its own
+beside it under a second name. So of several writers one is told that the version is its own, and what it wrote is whole.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlops_assets.errors import BundleError, DeclarationError
+from mlops_assets.state.bundle_files import BundleFiles, second_name
+from mlops_assets.state.file_cache import MOST_BYTES, FileCache
+from mlops_assets.state.manifest import MANIFEST, SIGNATURE, Manifest, checksum, decoded, encoded, signature
+from mlops_assets.state.objects import Folder, Objects
+
+# a code location that only lists its assets needs neither Polars nor NumPy
+if TYPE_CHECKING:
+    from mlops_assets.state.bundle import Bundle
+
+_REQUESTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Of one product.
+
+    cache: folder of this machine for files that were fetched; None: they are read where they lie. approval_key: with one,
+    bundles are signed when they are written, and only bundles that were signed with it are opened."""
+
+    objects: Objects
+    product: str
+    cache: Path | None = None
+    approval_key: str = field(default="", repr=False)
+    cache_bytes: int = MOST_BYTES
+
+    def write(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+        """Returns the manifest with checksums.
+
+        Raises BundleError: there is a bundle of that version already, or a file is none of a bundle."""
+        version = manifest.version
+        sealed = msgspec.structs.replace(manifest, checksums={name: checksum(files[name]) for name in sorted(files)})
+        content = encoded(sealed)
+        self._decoded(content, version)  # what could not be read is not written
+        if self.objects.get(self._name(version, MANIFEST)) is not None:
+            raise self._taken(version)
+        for name, file in files.items():
+            self._create(version, name, file)
+        if self.approval_key:
+            self._create(version, SIGNATURE, signature(content, self.approval_key))
+        if not self.objects.create(self._name(version, MANIFEST), content):
+            raise self._taken(version)
+        return sealed
+
+    def manifest(self, version: int) -> Manifest:
+        """Without a look at its signature. Raises BundleError: there is none, or it is not one of this version."""
+        return self._decoded(self._files(version).manifest(), version)
+
+    def manifests(self, after: int = 0) -> list[Manifest]:
+        """Of every bundle newer than version `after`, newest first; a manifest that is damaged is left out."""
+        versions = [version for version in reversed(self.versions()) if version > after]
+        # each is a request of its own to a bucket, which answers many at once as fast as one
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            return [manifest for manifest in threads.map(self._readable, versions) if manifest is not None]
+
+    def versions(self) -> list[int]:
+        """Of every bundle that was written to its end, in order."""
+        ending = f"/{MANIFEST}"
+        names = self.objects.names(self._folder)
+        found = (name.removeprefix(f"{self._folder}/").removesuffix(ending) for name in names if name.endswith(ending))
+        return sorted(int(version) for version in found if version.isdecimal())
+
+    def open(self, version: int, *, threads: int = 1) -> "Bundle":
+        """Check the signature and every checksum, and load the model.
+
+        Raises BundleError: a file is missing, damaged or none of a bundle, or the manifest is not rightly signed."""
+        from mlops_assets.state.bundle import Bundle
+
+        files = self._files(version)
+        return Bundle.load(files, self._decoded(files.manifest(self.approval_key), version), threads)
+
+    def read(self, version: int, name: str) -> bytes:
+        """One file of a bundle, checked. Raises BundleError, as `open` does."""
+        files = self._files(version)
+        return files.content(self._decoded(files.manifest(self.approval_key), version), name)
+
+    @contextmanager
+    def folder(self, version: int) -> Iterator[Path]:
+        """A folder of this machine with a bundle's files, checked, for programs that need one; it goes with the block.
+
+        Raises BundleError, as `open` does."""
+        files = self._files(version)
+        content = files.manifest(self.approval_key)
+        manifest = self._decoded(content, version)
+        with TemporaryDirectory(prefix="bundle-") as name:
+            folder = Folder(Path(name))
+            for file in manifest.checksums:
+                folder.put(file, files.content(manifest, file))
+            if self.approval_key:
+                folder.put(SIGNATURE, signature(content, self.approval_key))
+            folder.put(MANIFEST, content)
+            yield folder.root
+
+    def sign(self, version: int) -> None:
+        """Say, with the key, that this is a bundle of ours. The manifest, which reports and approvals name, stays as it is.
+
+        Raises BundleError: it is damaged. DeclarationError: there is no key."""
+        if not self.approval_key:
+            raise DeclarationError("MLOPS_APPROVAL_KEY is not set. Set it to the key that bundles are signed with.")
+        stored = replace(self._files(version), cache=None)
+        content = stored.manifest()
+        manifest = self._decoded(content, version)
+        for name in manifest.checksums:
+            stored.content(manifest, name)  # what is damaged is not signed
+        self.objects.put(self._name(version, SIGNATURE), signature(content, self.approval_key))
+
+    def evidence(self, version: int) -> str:
+        """SHA-256 of the manifest, which holds the checksum of every other file. Raises BundleError: there is none."""
+        return checksum(self._files(version).manifest())
+
+    def size(self, version: int) -> int:
+        """Bytes of all its files. Raises BundleError, as `open` does."""
+        return sum(len(self.read(version, name)) for name in self.manifest(version).checksums)
+
+    def _readable(self, version: int) -> Manifest | None:
+        with suppress(BundleError):
+            return self.manifest(version)
+        return None
+
+    def _create(self, version: int, name: str, content: bytes) -> None:
+        path = self._name(version, name)
+        if not self.objects.create(path, content) and self.objects.get(path) != content:
+            self.objects.put(second_name(path, checksum(content)), content)
+
+    def _files(self, version: int) -> BundleFiles:
+        cache = FileCache(self.cache, self.cache_bytes) if self.cache else None
+        return BundleFiles(self._title(version), lambda name: self.objects.get(self._name(version, name)), cache)
+
+    def _decoded(self, content: bytes, version: int) -> Manifest:
+        title = self._title(version)
+        manifest = decoded(content, title)
+        if (manifest.product, manifest.version) != (self.product, version):
+            raise BundleError(
+                f"the manifest of {title} is of version {manifest.version} of {manifest.product}. Find out who wrote it; "
+                "materialise the model again."
+            )
+        return manifest
+
+    def _taken(self, version: int) -> BundleError:
+        return BundleError(
+            f"{self._title(version)} exists already, and a bundle is never replaced. The registry gave a version number twice: "
+            "was its store emptied while the state was kept? Restore it, or name another state."
+        )
+
+    def _title(self, version: int) -> str:
+        return f"version {version} of {self.product} ({self.objects.address(f'{self._folder}/{version}')})"
+
+    def _name(self, version: int, name: str) -> str:
+        return f"{self._folder}/{version}/{name}"
+
+    @property
+    def _folder(self) -> str:
+        return f"bundles/{self.product}"

@@ -1,0 +1,399 @@
+"""Deployment ledger: what served from when, why and by whom; numbered entries that are created once and never changed.
+
+The newest entry that deployed or rolled back names the champion. Each entry holds its own hash and the hash of the one before,
+and a copy of the newest lies beside them, so whoever reads them all sees the first that was changed, removed or put in another's
+place. Reading checks this as well: a champion that cannot be relied on is an error.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+import msgspec
+
+from mlops_assets.errors import ChampionChanged, LedgerBroken, NoChampion, StoreError
+from mlops_assets.state.objects import Objects
+
+FOLDER = "ledger"
+SCHEMA_VERSION = 1
+COPY = 0  # in place of a number: the copy of the newest entry
+_READERS = 16  # a bucket answers a request in some 20 ms, and many at once
+_NAME = re.compile(r"[0-9]{6}\.json")
+
+
+class Kind(StrEnum):
+    DEPLOYED = "deployed"
+    ROLLED_BACK = "rolled back"
+    FLAGGED = "flagged for rework"
+    CLEARED = "flag cleared"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What happened to `version`. number: its place, from 1 without a gap. run_id: the Dagster run, empty outside one.
+
+    evidence: content hashes of what the decision rests on. previous: SHA-256 of the bytes of the entry before, empty in the
+    first. writer: differs between all entries that are ever tried, as `Objects.create` needs it. sha256: of the bytes of this
+    entry without this hash."""
+
+    schema_version: int
+    number: int
+    kind: Kind
+    product: str
+    version: int
+    partition: str
+    at: datetime
+    reason: str
+    by: str
+    run_id: str
+    evidence: dict[str, str]
+    previous: str
+    writer: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One champion: `version` serves from `deployed_at` until the next one. number: of its entry."""
+
+    number: int
+    version: int
+    partition: str
+    deployed_at: datetime
+    reason: str
+    by: str
+    run_id: str = ""
+    kind: Kind = Kind.DEPLOYED
+    evidence: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class ReworkFlag:
+    """`version` was sent back to development at `flagged_at`; None in `cleared_at` while that stands."""
+
+    version: int
+    flagged_at: datetime
+    reason: str
+    cleared_at: datetime | None
+
+
+def deployments_of(entries: Iterable[Entry]) -> list[Deployment]:
+    """Every deployment and rollback, oldest first."""
+    return [_deployment(entry) for entry in entries if entry.kind in (Kind.DEPLOYED, Kind.ROLLED_BACK)]
+
+
+def flags_of(entries: Iterable[Entry]) -> list[ReworkFlag]:
+    """Every flag for rework, oldest first. Only the last one may stand: while it does, another one adds nothing."""
+    flags: list[ReworkFlag] = []
+    for entry in entries:
+        stands = bool(flags) and flags[-1].cleared_at is None
+        if entry.kind is Kind.FLAGGED and not stands:
+            flags.append(ReworkFlag(entry.version, entry.at, entry.reason, None))
+        elif entry.kind is Kind.CLEARED and stands:
+            flags[-1] = replace(flags[-1], cleared_at=entry.at)
+    return flags
+
+
+def terms(history: Sequence[Deployment]) -> list[tuple[Deployment, datetime | None]]:
+    """Every deployment with the moment at which the next one took its place; None for the one that serves."""
+    ends: list[datetime | None] = [following.deployed_at for following in history[1:]]
+    return list(zip(history, [*ends, None], strict=False))  # without a deployment there is one end and nothing to end
+
+
+def standing(history: Sequence[Deployment]) -> list[Deployment]:
+    """The deployments that were never taken back, oldest first: the last one serves, the ones before are what to go back to.
+
+    A rollback takes back what served since the version it went back to, so going back twice goes further back."""
+    stack: list[Deployment] = []
+    for item in history:
+        versions = [earlier.version for earlier in stack]
+        if item.version in versions:
+            del stack[versions.index(item.version) :]
+        stack.append(item)
+    return stack
+
+
+class Ledger:
+    """Of one product. Entries that were read are kept, so that reading again asks only for newer ones.
+
+    Every method raises StoreError: the state cannot be reached. LedgerBroken: an entry was changed or removed."""
+
+    def __init__(self, objects: Objects, product: str) -> None:
+        self._objects, self._product = objects, product
+        # with the content of the newest; one value, so that threads which read at the same time need not wait for each other
+        self._known: tuple[list[Entry], bytes] = [], b""
+
+    def entries(self) -> list[Entry]:
+        """Oldest first. A decision that rests on several facts takes them all from one call."""
+        return self._read()[0]
+
+    def position(self) -> int:
+        """Number of the newest entry, 0 before the first; for cheap polling."""
+        return len(self.entries())
+
+    def history(self) -> list[Deployment]:
+        """Every deployment and rollback, oldest first."""
+        return deployments_of(self.entries())
+
+    def champion(self) -> Deployment:
+        """What serves now. Raises NoChampion."""
+        history = self.history()
+        if not history:
+            raise NoChampion(self._product)
+        return history[-1]
+
+    def champion_at(self, moment: datetime) -> Deployment | None:
+        """What served at `moment`, None before the first deployment."""
+        served = [deployment for deployment in self.history() if deployment.deployed_at <= moment]
+        return served[-1] if served else None
+
+    def flags(self) -> list[ReworkFlag]:
+        """Every flag for rework, oldest first."""
+        return flags_of(self.entries())
+
+    def open_flag(self) -> ReworkFlag | None:
+        """The flag for rework that still stands, if any."""
+        return _open_flag(self.entries())
+
+    def verify(self) -> int:
+        """Read every entry afresh; returns how many there are.
+
+        Raises LedgerBroken: names the first that was changed or removed, or does not follow the one before."""
+        return Ledger(self._objects, self._product).position()
+
+    def deploy(
+        self,
+        version: int,
+        partition: str,
+        at: datetime,
+        *,
+        reason: str,
+        by: str,
+        after: int,
+        run_id: str = "",
+        evidence: Mapping[str, str] | None = None,
+    ) -> Deployment:
+        """Make the version champion. Raises ChampionChanged, as `append` does."""
+        entry = self.append(
+            Kind.DEPLOYED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id, evidence=evidence
+        )
+        return _deployment(entry)
+
+    def roll_back(
+        self,
+        version: int,
+        partition: str,
+        at: datetime,
+        *,
+        reason: str,
+        by: str,
+        after: int,
+        run_id: str = "",
+        evidence: Mapping[str, str] | None = None,
+    ) -> Deployment:
+        """Let an earlier version serve again. Raises ChampionChanged, as `append` does."""
+        entry = self.append(
+            Kind.ROLLED_BACK,
+            version,
+            partition,
+            at,
+            reason=reason,
+            by=by,
+            after=after,
+            run_id=run_id,
+            evidence=evidence,
+        )
+        return _deployment(entry)
+
+    def flag_for_rework(
+        self, version: int, at: datetime, reason: str, *, by: str = "drift policy", run_id: str = ""
+    ) -> None:
+        """Send the version back to development. Where a flag stands already, nothing happens."""
+        while _open_flag(entries := self.entries()) is None:
+            with suppress(ChampionChanged):
+                partition, after = _partition_of(entries, version), len(entries)
+                self.append(Kind.FLAGGED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
+                return
+
+    def clear_rework(
+        self,
+        at: datetime,
+        *,
+        reason: str = "a new recipe left development",
+        by: str = "development",
+        run_id: str = "",
+    ) -> None:
+        """Automatic retraining is on again. Where no flag stands, nothing happens."""
+        while (flag := _open_flag(entries := self.entries())) is not None:
+            with suppress(ChampionChanged):
+                partition, after = _partition_of(entries, flag.version), len(entries)
+                self.append(Kind.CLEARED, flag.version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
+                return
+
+    def append(
+        self,
+        kind: Kind,
+        version: int,
+        partition: str,
+        at: datetime,
+        *,
+        reason: str,
+        by: str,
+        after: int,
+        run_id: str = "",
+        evidence: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """Write the next entry. after: number of the newest entry that the decision rests on, 0 where there was none.
+
+        Raises ChampionChanged: another one was written since, so nothing was written now: decide again."""
+        entries, newest = self._read()
+        entry = _sealed(
+            Entry(
+                schema_version=SCHEMA_VERSION,
+                number=after + 1,
+                kind=kind,
+                product=self._product,
+                version=version,
+                partition=partition,
+                at=at,
+                reason=reason,
+                by=by,
+                run_id=run_id,
+                evidence=dict(evidence or {}),
+                previous=_hash(newest),
+                writer=secrets.token_hex(8),
+            )
+        )
+        if len(entries) != after or not self._objects.create(self._name(after + 1), _encoded(entry)):
+            raise ChampionChanged(
+                f"another entry of the ledger of {self._product} was written while version {version} was being judged, so that it "
+                f"was not {kind}. Nothing was changed: run it again, so that it is judged by what is true now."
+            )
+        with suppress(StoreError):  # the entry stands; the next one replaces a copy that is behind
+            self._objects.put(self._copy, _encoded(entry))
+        return entry
+
+    def _read(self) -> tuple[list[Entry], bytes]:
+        """Every entry, and the content of the newest."""
+        known, newest = self._known
+        entries = list(known)
+        if entries and self._objects.get(self._name(len(entries))) != newest:
+            entries, newest = [], b""  # the folder was removed, and perhaps made anew
+        # before the entries are listed, so that it is not newer than they are
+        copy = None if entries else self._read_copy()
+        for content in self._contents(len(entries), copy.number if copy else 0):
+            entries.append(self._checked(len(entries) + 1, content, newest))
+            newest = content or b""
+        if copy is not None and entries[copy.number - 1] != copy:
+            raise self._broken(copy.number, "is not the one that was written there first")
+        self._known = entries, newest
+        return list(entries), newest
+
+    def _contents(self, last: int, newest: int) -> list[bytes | None]:
+        """Of the entries behind number `last`, at least up to `newest`; None, at the end, for the first that is missing."""
+        folder = f"{FOLDER}/{self._product}"
+        listed = self._objects.names(folder, after=self._name(last) if last else "")
+        there = {int(name[-11:-5]) for name in listed if _NAME.fullmatch(name.removeprefix(f"{folder}/"))}
+        names: list[str] = []
+        for number in range(last + 1, max(there | {newest}) + 1):
+            names.append(self._name(number))
+            # a folder may list an entry without one that was written while it was being listed
+            if number not in there and self._objects.get(names[-1]) is None:
+                break
+        if len(names) < 2:
+            return [self._objects.get(name) for name in names]
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(self._objects.get, names))
+
+    def _checked(self, number: int, content: bytes | None, before: bytes) -> Entry:
+        if content is None:
+            raise self._broken(number, "was removed")
+        entry = self._unsealed(number, content)
+        if (entry.number, entry.product) != (number, self._product):
+            raise self._broken(number, f"was replaced by entry {entry.number} of {entry.product}")
+        if entry.previous != _hash(before):
+            raise self._broken(number, "does not follow the one before it: one of the two was put there later")
+        return entry
+
+    def _read_copy(self) -> Entry | None:
+        """The newest entry, from its copy, which may be one behind. Where entries at the end were removed, it tells."""
+        content = self._objects.get(self._copy)
+        return None if content is None else self._unsealed(COPY, content)
+
+    def _unsealed(self, number: int, content: bytes) -> Entry:
+        try:
+            seal = msgspec.json.decode(content, type=_Seal)
+            if _hash(content.replace(seal.sha256.encode(), b"", 1)) != seal.sha256:
+                raise self._broken(number, "was changed after it was written")
+            if seal.schema_version > SCHEMA_VERSION:
+                raise LedgerBroken(
+                    self._product,
+                    number,
+                    f"{self._place(number)} was written by a newer release, whose entries have schema version "
+                    f"{seal.schema_version}; this one reads up to {SCHEMA_VERSION}. Install that release here as well.",
+                )
+            return msgspec.json.decode(content, type=Entry)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise self._broken(number, f"cannot be read ({error})") from None
+
+    def _broken(self, number: int, what: str) -> LedgerBroken:
+        remedy = (
+            "Remove it: the next entry makes a new one" if number == COPY else "Put it back from a copy of the state"
+        )
+        return LedgerBroken(
+            self._product,
+            number,
+            f"{self._place(number)} {what}. {remedy}, and run `mlops history {self._product} --verify`.",
+        )
+
+    def _place(self, number: int) -> str:
+        named = "the copy of the newest entry" if number == COPY else f"entry {number}"
+        address = self._objects.address(self._copy if number == COPY else self._name(number))
+        return f"{named} of the ledger of {self._product} ({address})"
+
+    def _name(self, number: int) -> str:
+        return f"{FOLDER}/{self._product}/{number:06d}.json"
+
+    @property
+    def _copy(self) -> str:
+        return f"{FOLDER}/{self._product}.json"
+
+
+class _Seal(msgspec.Struct):
+    """What entries of every schema version hold."""
+
+    schema_version: int
+    sha256: str
+
+
+def _sealed(entry: Entry) -> Entry:
+    return msgspec.structs.replace(entry, sha256=_hash(_encoded(entry)))
+
+
+def _encoded(entry: Entry) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(entry, order="deterministic"))
+
+
+def _hash(content: bytes) -> str:
+    """Empty for no content, which is what comes before the first entry."""
+    return sha256(content).hexdigest() if content else ""
+
+
+def _deployment(entry: Entry) -> Deployment:
+    facts = (entry.number, entry.version, entry.partition, entry.at, entry.reason, entry.by, entry.run_id)
+    return Deployment(*facts, entry.kind, entry.evidence)
+
+
+def _open_flag(entries: Iterable[Entry]) -> ReworkFlag | None:
+    flags = flags_of(entries)
+    return flags[-1] if flags and flags[-1].cleared_at is None else None
+
+
+def _partition_of(entries: Sequence[Entry], version: int) -> str:
+    """Empty for a version that was never deployed."""
+    return next((entry.partition for entry in reversed(entries) if entry.version == version), "")

@@ -1,0 +1,198 @@
+"""Retention: what a product has kept for longer than it declares, and its removal.
+
+Nothing is removed that the ledger, `mlops reproduce` or `mlops why` reads: source tables, features, labels, predictions of
+periods, records, and every bundle that was ever deployed. What is expired follows from names and from the ledger, so it takes
+one listing for each kind to find it, any number of processes may remove it at once, and what a killed one left is found again.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from mlops_assets.errors import BundleError
+from mlops_assets.products.keep import KINDS, Keep, in_words
+from mlops_assets.state.manifest import MANIFEST
+from mlops_assets.state.workspace import ProductState
+
+REPORT = ".html"
+_REQUESTS_AT_ONCE = 16
+_DAY, _DAY_LENGTH = timedelta(days=1), len("2013-07-01")
+_SEARCH_SECONDS = 86_400.0
+Found = tuple[date, str]  # the day that it is of, and its name
+
+
+@dataclass(frozen=True)
+class Expired:
+    """What goes of one kind. names: of objects, and paths of journals of searches on this machine. oldest, newest: days that
+    they are of; None without any."""
+
+    kind: str
+    kept_for: timedelta | None
+    names: tuple[str, ...] = ()
+    oldest: date | None = None
+    newest: date | None = None
+
+
+def expired(state: ProductState, keep: Keep, now: datetime) -> list[Expired]:
+    """Of each kind what is older at `now` than it is kept for. Nothing is changed. Raises StoreError, LedgerBroken."""
+    return [_expired(state, kind, keep.of(kind), now) for kind in KINDS]
+
+
+def remove(state: ProductState, what: Iterable[Expired]) -> None:
+    """And what killed writers left half written. What another process has removed meanwhile is passed over.
+
+    Raises StoreError: some may be there still; do it again."""
+    names = {name for item in what for name in item.names}
+    folders = {name for name in names if Path(name).is_absolute()}
+    # a bundle is one while it has its manifest, so that goes last
+    manifests = {name for name in names if name.endswith(f"/{MANIFEST}")}
+    for several in (names - folders - manifests, manifests):
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            list(threads.map(state.workspace.objects.delete, sorted(several)))
+    for folder in folders:
+        _remove_folder(Path(folder))
+    state.workspace.objects.sweep()
+
+
+def in_table(what: Iterable[Expired]) -> list[dict[str, str]]:
+    """What people read of it: a row for each kind."""
+    return [
+        {
+            "kind": item.kind,
+            "kept for": in_words(item.kept_for),
+            "objects": f"{len(item.names):,}",
+            "from": str(item.oldest or ""),
+            "to": str(item.newest or ""),
+        }
+        for item in what
+    ]
+
+
+def _expired(state: ProductState, kind: str, kept_for: timedelta | None, now: datetime) -> Expired:
+    if kept_for is None:
+        return Expired(kind, None)
+    found = sorted(_FINDERS[kind](state, now - kept_for))
+    if not found:
+        return Expired(kind, kept_for)
+    return Expired(kind, kept_for, tuple(name for _, name in found), found[0][0], found[-1][0])
+
+
+def _events(kind: str) -> Callable[[ProductState, datetime], Iterator[Found]]:
+    """Objects of a log, by the day in their name; what the loop has yet to read stays."""
+
+    def find(state: ProductState, before: datetime) -> Iterator[Found]:
+        folder = f"{kind}/{state.product.name}"
+        ends = min(before, _unread_from(state) or before)
+        for name in state.workspace.objects.folders(folder):
+            day = _day(name)
+            if day is not None and _midnight(day) + _DAY <= ends:
+                yield from ((day, found) for found in state.workspace.objects.names(f"{folder}/{name}"))
+
+    return find
+
+
+def _unread_from(state: ProductState) -> datetime | None:
+    """The loop reads the logs until a period has its labels. None: no period has arrived, and nobody reads them."""
+    asked_ahead = state.product.serving.asked_ahead
+    if labelled := _days(state.tables.keys("labels")):
+        return _midnight(labelled[-1]) + state.product.period.length - asked_ahead
+    arrived = _days(state.tables.keys("features"))
+    return _midnight(arrived[0]) - asked_ahead if arrived else None
+
+
+def _reports(state: ProductState, before: datetime) -> Iterator[Found]:
+    """HTML pages by the period in their name. Model cards and pictures, which are small and belong to no period, stay."""
+    for name in state.workspace.objects.names(f"reports/{state.product.name}"):
+        day = _day(name.rpartition("/")[2].removesuffix(REPORT)) if name.endswith(REPORT) else None
+        if day is not None and _midnight(day) + state.product.period.length <= before:
+            yield day, name
+
+
+def _training_sets(state: ProductState, before: datetime) -> Iterator[Found]:
+    """Not of what serves, of the newest version, or of a version that is being trained."""
+    names = state.workspace.objects.names(f"tables/{state.product.name}/training_set")
+    days = {name: _day(name.rpartition("/")[2].partition(".")[0]) for name in names}
+    needed = {item.partition for item in state.ledger.history()[-1:]}
+    needed |= {_partition(state, version) for version in state.bundles.versions()[-1:]}
+    needed |= {day.isoformat() for day in sorted(day for day in days.values() if day is not None)[-1:]}
+    for name, day in days.items():
+        if day is not None and day.isoformat() not in needed and _midnight(day) <= before:
+            yield day, name
+
+
+def _versions(state: ProductState, before: datetime) -> Iterator[Found]:
+    """Files of bundles that no entry of the ledger names, and that cannot be deployed any more: something newer serves.
+
+    A bundle is at least as old as the first deployment of a newer one. What a killed writer left of one goes as well."""
+    named, history = {entry.version for entry in state.ledger.entries()}, state.ledger.history()
+    folder = f"bundles/{state.product.name}"
+    files: dict[int, list[str]] = {}
+    for name in state.workspace.objects.names(folder):
+        number = name.removeprefix(f"{folder}/").partition("/")[0]
+        if number.isdecimal() and int(number) not in named:
+            files.setdefault(int(number), []).append(name)
+    for version in files:
+        since = min((item.deployed_at for item in history if item.version > version), default=None)
+        if since is None or since > before:
+            continue
+        champion = history[-1].partition, history[-1].version
+        if (_partition(state, version), version) < champion:
+            yield from ((since.date(), name) for name in files[version])
+
+
+def _trials(state: ProductState, before: datetime) -> Iterator[Found]:
+    """Of searches whose partition, with which their name begins, is that old: their journals on this machine."""
+    for journal in sorted((state.trials.journals / state.product.name).glob("*/")):
+        day = _day(journal.name[:_DAY_LENGTH])
+        if day is not None and _midnight(day) <= before and not _is_under_way(journal):
+            yield day, str(journal)
+
+
+def _is_under_way(journal: Path) -> bool:
+    """Was it written to within a day? The search of an old partition may be a new one."""
+    with suppress(FileNotFoundError):
+        return max(path.stat().st_mtime for path in (journal, *journal.iterdir())) > time.time() - _SEARCH_SECONDS
+    return False
+
+
+_FINDERS: dict[str, Callable[[ProductState, datetime], Iterator[Found]]] = {
+    **{kind: _events(kind) for kind in ("predictions", "shadow", "labels")},
+    "reports": _reports,
+    "training_sets": _training_sets,
+    "versions": _versions,
+    "trials": _trials,
+}
+
+
+def _partition(state: ProductState, version: int) -> str:
+    """Empty where there is no whole bundle."""
+    with suppress(BundleError):
+        return state.bundles.manifest(version).partition
+    return ""
+
+
+def _remove_folder(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _day(name: str) -> date | None:
+    """None for what is no day, which retention leaves alone."""
+    with suppress(ValueError):
+        day = date.fromisoformat(name)
+        return day if day.isoformat() == name else None
+    return None
+
+
+def _days(names: Iterable[str]) -> list[date]:
+    return [day for name in names if (day := _day(name)) is not None]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

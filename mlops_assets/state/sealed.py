@@ -1,0 +1,81 @@
+"""Sealed events: Parquet objects by product and day, `<kind>/<product>/<day>/<segment>.parquet`; days are of UTC."""
+
+from collections.abc import Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
+
+import polars as pl
+
+from mlops_assets.addresses import reason
+from mlops_assets.errors import DataError
+from mlops_assets.state.objects import Objects
+
+SUFFIX = ".parquet"
+MOST_LISTED = 62  # days, each by itself
+READERS = 16  # objects that are fetched at once: a bucket answers many as fast as one
+_INSTANT = timedelta(microseconds=1)
+
+
+def seal(objects: Objects, folder: str, segment: str, rows: pl.DataFrame, clock: str) -> None:
+    """The rows of a segment as one object for each day of `clock`. Done again, it replaces them by the same.
+
+    Raises StoreError: some of them may be missing."""
+    days = rows[clock].dt.date()
+    for day in days.unique().sort():
+        content = BytesIO()
+        rows.filter(days == day).write_parquet(content)
+        objects.put(f"{folder}/{day.isoformat()}/{segment}{SUFFIX}", content.getvalue())
+
+
+def read_sealed(
+    objects: Objects, folder: str, start: datetime | None, end: datetime | None, but: Collection[str]
+) -> list[pl.DataFrame]:
+    """Every object of the days that hold moments of [start, end), oldest day first, but not those of the segments `but`.
+
+    Raises DataError: an object is damaged. Raises StoreError."""
+    with ThreadPoolExecutor(READERS) as pool:
+        names = _names(objects, folder, start, end, pool)
+        wanted = [name for name in names if name.endswith(SUFFIX) and _segment(name) not in but]
+        frames = pool.map(lambda name: _read(objects, name), wanted)
+        return [frame for frame in frames if frame is not None]
+
+
+def _names(objects: Objects, folder: str, start: datetime | None, end: datetime | None, pool: Executor) -> list[str]:
+    """Of the objects of these days. Days before them are not listed: there are more of them every day.
+
+    Few days are listed each by itself, so that those behind them are not listed either."""
+    first = start.astimezone(UTC).date() if start else date.min
+    last = (end - _INSTANT).astimezone(UTC).date() if end else date.max
+    count = (last - first).days + 1
+    if count <= MOST_LISTED:
+        folders = [f"{folder}/{first + timedelta(days=number)}" for number in range(count)]
+        return [name for of_day in pool.map(objects.names, folders) for name in of_day]
+    names = objects.names(folder, after=f"{folder}/{first}" if start else "")
+    return [name for name in names if (day := _day(name, folder)) is not None and day <= last]
+
+
+def _day(name: str, folder: str) -> date | None:
+    """None for what is nothing of ours."""
+    try:
+        return date.fromisoformat(name.removeprefix(f"{folder}/").partition("/")[0])
+    except ValueError:
+        return None
+
+
+def _segment(name: str) -> str:
+    return name.rsplit("/", 1)[-1].removesuffix(SUFFIX)
+
+
+def _read(objects: Objects, name: str) -> pl.DataFrame | None:
+    """None: it was removed since it was listed."""
+    content = objects.get(name)
+    if content is None:
+        return None
+    try:
+        return pl.read_parquet(BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{objects.address(name)} is damaged: {reason(error, lines=1)}. Put a whole copy in its place, or delete it to "
+            "read the others."
+        ) from error

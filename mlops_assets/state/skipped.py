@@ -1,0 +1,47 @@
+"""Periods that the loop goes on without, and periods that a person asked for again."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mlops_assets.records.data import AskedAgain, SkippedPeriod
+from mlops_assets.state.records import Records
+
+
+@dataclass(frozen=True)
+class SkippedPeriods:
+    """Of one product."""
+
+    records: Records
+
+    def skip(self, period: str, reason: str, by: str) -> None:
+        """The loop stores the period without rows. Its failed runs count as attempts no more."""
+        now = datetime.now(UTC)
+        self.records.save(period, SkippedPeriod(period, reason, by, now))
+        self.records.save(period, AskedAgain(period, by, now))
+
+    def has(self, period: str) -> bool:
+        return self.records.has(SkippedPeriod, period)
+
+    def load(self, period: str) -> SkippedPeriod:
+        """Raises PartitionMissing: the period is not skipped."""
+        return self.records.load(SkippedPeriod, period)
+
+    def ask_again(self, period: str, by: str) -> None:
+        """The period counts as skipped no more, and its failed runs as attempts no more."""
+        self.records.save(period, AskedAgain(period, by, datetime.now(UTC)))
+        self.records.remove(SkippedPeriod, period)
+
+    def keys(self) -> list[str]:
+        return self.records.keys(SkippedPeriod)
+
+    def among(self, keys: list[str]) -> list[str]:
+        """Those of `keys` that are skipped."""
+        skipped = self.keys()
+        return [key for key in keys if key in skipped]
+
+    def asked_again(self) -> set[str]:
+        """Periods that a person asked for again, or that were skipped, at any time."""
+        return set(self.records.keys(AskedAgain))
+
+    def asked_again_at(self, period: str) -> datetime | None:
+        return self.records.load(AskedAgain, period).at if self.records.has(AskedAgain, period) else None

@@ -1,0 +1,176 @@
+"""Tables of a product: the history of each as Parquet, one object per partition.
+
+Beside each partition lies its record: data version, rows, schema and statistics. The record names the object it is of;
+one that is of another object (a writer was killed in between) counts for nothing and is made anew from the content.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import polars as pl
+
+from mlops_assets.errors import DeclarationError, PartitionMissing, SchemaConflict, StoreError
+from mlops_assets.state.contents import Contents, contents_of
+from mlops_assets.state.objects import Objects
+
+
+class PartitionRecord(msgspec.Struct, frozen=True):
+    """stamp: of the file that the contents are of."""
+
+    contents: Contents
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables are named as their assets, partitions by their period key."""
+
+    objects: Objects
+    product: str
+    borrowed: Mapping[str, Objects] = field(default_factory=dict)  # tables that lie elsewhere, where they are only read
+
+    def write(self, table: str, key: str, rows: pl.DataFrame | pl.LazyFrame) -> str:
+        """Replace the partition whole; returns its data version, which is equal exactly when the content is.
+
+        Lazy rows are streamed to the file and never held whole. Raises StoreError: the place takes no more (disk full,
+        endpoint down); the partition that was stored before is untouched. Raises DeclarationError: the table is borrowed."""
+        if table in self.borrowed:
+            raise DeclarationError(
+                f"{self._label(table)} is borrowed from {self.borrowed[table].url}, where it is only read. Write it in that workspace."
+            )
+        name = self._name(table, key)
+        with _storing(self.objects.address(name)):
+            with self.objects.replacing(name) as half:
+                if isinstance(rows, pl.DataFrame):
+                    rows.rechunk().write_parquet(half, compression="zstd")
+                    contents = contents_of(rows)
+                else:
+                    rows.sink_parquet(half, compression="zstd", engine="streaming")
+                    contents = contents_of(pl.scan_parquet(half))
+            stamp = self.objects.stamp(name)
+            self._note(table, key, PartitionRecord(contents, stamp or ""))
+        return contents.version
+
+    def contents(self, table: str, key: str) -> Contents:
+        """Version, rows, schema and statistics of the partition. Raises PartitionMissing."""
+        name = self._name(table, key)
+        stamp = self._at(table).stamp(name)
+        if stamp is None:
+            raise PartitionMissing(self._label(table), [key])
+        recorded = self._recorded(table, key)
+        if recorded is not None and recorded.stamp == stamp:
+            return recorded.contents
+        contents = contents_of(self._scan(table, [name]))
+        with suppress(StoreError):  # whoever only reads need not be able to write
+            self._note(table, key, PartitionRecord(contents, stamp))
+        return contents
+
+    def version(self, table: str, key: str) -> str:
+        """Data version of the partition. Raises PartitionMissing."""
+        return self.contents(table, key).version
+
+    def scan(self, table: str, keys: Iterable[str], needs: Iterable[str] = ()) -> pl.LazyFrame:
+        """Rows of these partitions. A column that a partition was stored without is null there, unless it is needed.
+
+        Raises PartitionMissing, naming every partition that is not stored. Raises SchemaConflict: partitions disagree
+        on a type, or lack a column of `needs`; they are named."""
+        wanted = list(keys)
+        self._require(table, wanted)
+        names = [self._name(table, key) for key in wanted]
+        schemas = {key: self._scan(table, [name]).collect_schema() for key, name in zip(wanted, names, strict=True)}
+        return self._scan(table, names, _common(self._label(table), schemas, list(needs)))
+
+    def read(self, table: str, keys: Iterable[str]) -> pl.DataFrame:
+        return self.scan(table, keys).collect()
+
+    def keys(self, table: str, since: str = "") -> list[str]:
+        """Partitions that are stored, oldest first; from `since` on."""
+        folder = f"tables/{self._label(table)}"
+        names = self._at(table).names(folder, after=f"{folder}/{since}" if since else "")
+        return [name.rpartition("/")[2].removesuffix(".parquet") for name in names if name.endswith(".parquet")]
+
+    def has(self, table: str, key: str) -> bool:
+        return self._at(table).stamp(self._name(table, key)) is not None
+
+    def addresses(self, table: str, keys: Iterable[str]) -> list[str]:
+        """Paths or URLs of these partitions, for engines that read them. Raises PartitionMissing."""
+        wanted = list(keys)
+        self._require(table, wanted)
+        return [self._at(table).address(self._name(table, key)) for key in wanted]
+
+    def _require(self, table: str, keys: list[str]) -> None:
+        # one by itself is asked for, and of several what is older than all of them is not listed
+        stored = set(self.keys(table, min(keys))) if len(keys) > 1 else {key for key in keys if self.has(table, key)}
+        missing = [key for key in keys if key not in stored]
+        if missing or not keys:
+            raise PartitionMissing(self._label(table), missing or ["(none asked for)"])
+
+    def _at(self, table: str) -> Objects:
+        return self.borrowed.get(table, self.objects)
+
+    def _label(self, table: str) -> str:
+        return f"{self.product}/{table}"
+
+    def _name(self, table: str, key: str) -> str:
+        return f"tables/{self._label(table)}/{key}.parquet"
+
+    def _record(self, table: str, key: str) -> str:
+        return f"tables/{self._label(table)}/{key}.json"
+
+    def _note(self, table: str, key: str, record: PartitionRecord) -> None:
+        self._at(table).put(self._record(table, key), msgspec.json.encode(record))
+
+    def _recorded(self, table: str, key: str) -> PartitionRecord | None:
+        content = self._at(table).get(self._record(table, key))
+        try:
+            return msgspec.json.decode(content, type=PartitionRecord) if content else None
+        except msgspec.MsgspecError:
+            return None  # of an earlier release: the content speaks for itself
+
+    def _scan(self, table: str, names: list[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
+        return pl.scan_parquet(
+            [self._at(table).address(name) for name in names],
+            storage_options=self._at(table).options,
+            schema=schema,
+            missing_columns="insert" if schema else "raise",
+        )
+
+
+def _common(table: str, schemas: dict[str, pl.Schema], needs: list[str]) -> pl.Schema | None:
+    """Every column of these partitions, None where all have the same. The newest partition's order comes first."""
+    lacking = {key: [name for name in needs if name not in schema] for key, schema in schemas.items()}
+    if outdated := {key: names for key, names in lacking.items() if names}:
+        missing = ", ".join(dict.fromkeys(name for names in outdated.values() for name in names))
+        raise SchemaConflict(
+            f"{table}: partitions {', '.join(outdated)} were stored without {missing}. Materialise them again "
+            "(a back-fill in Dagster); their other columns stay readable."
+        )
+    if len({tuple(schema.items()) for schema in schemas.values()}) == 1:
+        return None
+    common: dict[str, pl.DataType] = {}
+    first: dict[str, str] = {}
+    for key in sorted(schemas, reverse=True):
+        for name, kind in schemas[key].items():
+            if common.setdefault(name, kind) != kind:
+                raise SchemaConflict(
+                    f"{table}: {name} is {common[name]} in partition {first[name]}, but {kind} in {key}. Materialise "
+                    "the older one again, so that both are of one type."
+                )
+            first.setdefault(name, key)
+    return pl.Schema(common)
+
+
+@contextmanager
+def _storing(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pl.exceptions.ComputeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not isinstance(error, OSError) and "os error" not in reason:
+            raise  # the rows could not be computed, which is not the disk's fault
+        raise StoreError(
+            f"{address} could not be written: {reason}. What was stored there before is untouched. Make room, then run "
+            "it again."
+        ) from error

@@ -1,0 +1,19 @@
+"""Every store of the state is tested on every place that can hold it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.state.objects import Objects, objects_at
+
+BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Path | str]] = {
+    "folder": lambda request: request.getfixturevalue("tmp_path") / "state",
+    "s3": lambda request: f"{request.getfixturevalue('bucket')}/state",
+}
+
+
+@pytest.fixture(params=BACK_ENDS)
+def objects(request: pytest.FixtureRequest) -> Objects:
+    """A new, empty place for objects. Another process reaches the same one by `objects_at(objects.url)`."""
+    return objects_at(BACK_ENDS[request.param](request))
