@@ -1,4 +1,4 @@
-"""The one definition of features, applied: offline to a period, online to a request."""
+"""Builds the features of a period from its rows and the tables of the source."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,9 +24,9 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
 
 
 def features_of(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
-    """`build_features` of views that are validated already."""
+    """As `build_features`, for a product whose views were validated before."""
     clock = product.event_timestamp
-    # a lookup may have a feature of the request for its key
+    # a lookup may use a request feature as its key
     featured = request_features(product, rows.select(product.request).sort(clock, *product.entity_key))
     for view in product.lookups:
         featured = join_point_in_time(featured, lookup_table(view, tables), view, clock, in_order=True)
@@ -34,9 +34,9 @@ def features_of(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, 
 
 
 def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
-    """The features as they are. Raises FeatureNotFinite: an infinite one, or NaN, would be learned from."""
+    """Returns the features unchanged. Raises FeatureNotFinite: a model would learn from an infinite value or NaN."""
     for item in product.inputs:
-        if built[item.name].dtype.is_float() and not built[item.name].is_finite().all():  # nulls aside
+        if built[item.name].dtype.is_float() and not built[item.name].is_finite().all():  # a null is allowed
             broken = built.filter(~pl.col(item.name).is_finite())
             row = broken.select(*product.entity_key, item.name).row(0, named=True)
             example = ", ".join(f"{name} {value}" for name, value in row.items())
@@ -45,12 +45,12 @@ def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
 
 
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
-    """What the online store holds at `now`: of every key the newest row that was known by then."""
+    """The content of the online store at `now`: for each key the newest row that was known by then."""
     return newest_by(view, lookup_table(view, tables), now)
 
 
 def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
-    """Of every key in the view's values the newest that was known at `now`."""
+    """For each key in the view's values the newest one that was known at `now`."""
     known = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
     return (
         known.group_by(list(view.key))

@@ -1,4 +1,4 @@
-"""Checks of stored features: the online path gives the same values, and another future changes none of them."""
+"""Two checks of stored features: the online path gives the same values, and later data does not change them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -22,7 +22,7 @@ SAMPLE_ROWS = 12
 
 @dataclass(frozen=True)
 class Difference:
-    """A feature that is not what was stored: in how many rows, and one of them."""
+    """A feature whose value differs from the stored one: in how many rows, with an example."""
 
     feature: str
     rows: int
@@ -53,10 +53,10 @@ class FeatureCheck:
 def check_online_path(
     product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
 ) -> FeatureCheck:
-    """A sample of the rows, oldest first, through the API's own code, each when its event happened.
+    """Sends a sample of the rows, oldest first, through the code that the API runs, each at the time of its event.
 
     rows: request columns; tables: the source tables that `stored` was built from. The online store is filled as it
-    would have been: before each row come the values that were created since the row before."""
+    would have been at that time: before each row it gets the values that were created since the previous row."""
     if rows.is_empty():
         return FeatureCheck("the online path", 0, ())
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
@@ -83,8 +83,8 @@ def check_online_path(
 def check_another_future(
     product: ModelProduct, rows: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], stored: pl.DataFrame
 ) -> FeatureCheck:
-    """Features up to the middle of the period, built again with another future: what was learned later is shuffled, and
-    half of what happened later is gone.
+    """Builds the features up to the middle of the period again, after the future was changed: values that became known
+    later are shuffled, and half of the rows that happened later are removed. No feature may change.
 
     rows: request columns; tables: the source tables that `stored` was built from."""
     if rows.is_empty():
@@ -109,19 +109,19 @@ def check_another_future(
 def with_another_future(
     table: Table, rows: pl.DataFrame, now: datetime, known: Sequence[str], seed: int
 ) -> pl.DataFrame:
-    """known: columns that are known when the event happens; the others only from the created timestamp on."""
+    """known: columns that are known when the event happens; the others are known from the created timestamp on."""
     event, created = pl.col(table.event_timestamp), pl.col(table.created_timestamp)
     clocks = (table.event_timestamp, table.created_timestamp)
     rows = rows.sort(*clocks)
-    is_later, is_told_later = rows.select(event > now).to_series(), rows.select(created > now).to_series()
+    is_later, is_known_later = rows.select(event > now).to_series(), rows.select(created > now).to_series()
     outcomes = [name for name in rows.columns if name not in (*known, *clocks)]
     carried = [name for name in known if name not in clocks]
-    rows = _shuffled(_shuffled(rows, outcomes, is_told_later, seed), carried, is_later, seed)
+    rows = _shuffled(_shuffled(rows, outcomes, is_known_later, seed), carried, is_later, seed)
     return rows.filter(~is_later | (pl.int_range(pl.len()) % 2 == 0)).sample(fraction=1, shuffle=True, seed=seed)
 
 
 def _shuffled(rows: pl.DataFrame, names: Sequence[str], where: pl.Series, seed: int) -> pl.DataFrame:
-    """The values of each column among these rows in an order of its own."""
+    """Shuffles each column on its own, among the rows that `where` selects."""
     chosen = rows.filter(where)
     order = where.arg_true()
     other = [

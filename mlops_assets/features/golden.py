@@ -1,7 +1,7 @@
 """Golden rows: inputs of the feature definitions with the values they gave, replayed whenever a bundle is opened.
 
-So a bundle notices what changes values (a window, a mapping, a new release of a library) and nothing else. A request view is
-replayed on rows of requests, a lookup view on rows of the source's tables: what it makes of them is what the online store
+A bundle therefore notices every change that alters values (a window, a mapping, a new release of a library) and no other. A
+request view is replayed on request rows, a lookup view on rows of the source's tables: its result is what the online store
 would hold. The rows are stored as Parquet files in one archive.
 """
 
@@ -30,7 +30,7 @@ _NUMBER, _RECORDED, _NOW = "|number", "|recorded", "|now"
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A value that is not what it was when the golden rows were recorded."""
+    """A value that differs from the one that was recorded."""
 
     feature: str
     row: str
@@ -42,7 +42,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a lookup view declares beside the values themselves."""
+    """The part of a lookup view's declaration that its values do not show."""
 
     key: tuple[str, ...]
     time_to_live: timedelta | None
@@ -68,7 +68,7 @@ class Golden:
         features: pl.DataFrame | None = None,
         tables: Mapping[str, pl.DataFrame] | None = None,
     ) -> "Golden":
-        """From real rows, with the features they were given, and from edge rows that are made of the schema.
+        """Records real rows with their stored features, and edge rows that are generated from the schema.
 
         rows: request columns, (n, ...); features: their model inputs; tables: rows of the source's tables. None: edge rows only.
         Raises DeclarationError: a definition fails on rows that the schema permits."""

@@ -1,7 +1,7 @@
-"""The online path of features: what a row carries itself, computed, and what it cannot carry, looked up.
+"""The online path of features: request features are computed from the row, the others are looked up in the online store.
 
-The API scores what comes out of here, and the check `online_path_agrees` compares it with the stored rows:
-both run this code, so neither can drift from the other.
+The API scores the result, and the check `online_path_agrees` compares it with the stored rows. Both run this code, so that
+they cannot differ.
 """
 
 import logging
@@ -29,13 +29,13 @@ from mlops_assets.state.online_store import FOUND, Asked, LookedUp, OnlineStore
 
 Value = str | float | bool | datetime | None
 UNAVAILABLE = "unavailable"
-TRIED_ROWS = 500  # on which a translation has to answer what the plan answers, each time a path is made
+TRIED_ROWS = 500  # the translation must give the plan's values on these, whenever a path is created
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Missed:
-    """A look-up that found nothing usable. state: missing, stale or unavailable; names: features that are null for it."""
+    """A look-up without a usable value. state: missing, stale or unavailable; names: the features that are null because of it."""
 
     view: FeatureView
     key: tuple[object, ...]
@@ -44,7 +44,7 @@ class Missed:
 
 
 class OnlineRows(NamedTuple):
-    """inputs: of each row, what the model takes, in the order of the product's features. missed: by row number."""
+    """inputs: the model inputs of each row, in the order of the product's features. missed: by row number."""
 
     inputs: list[tuple[Value, ...]]
     missed: dict[int, list[Missed]]
@@ -58,7 +58,7 @@ class _LookUp:
 
 
 class OnlineFeatures:
-    """Features of one product's rows; the same whether they come one by one or together."""
+    """Computes and looks up the features of one product's rows. A row's features do not depend on the rows it comes with."""
 
     def __init__(self, product: ModelProduct, online: OnlineStore) -> None:
         self._product = product
@@ -105,14 +105,14 @@ class OnlineFeatures:
         return OnlineRows(inputs, self._look_up(rows, inputs, absent) if absent else {})
 
     def by_plan(self, rows: Sequence[Any], absent: list[int]) -> list[tuple[Value, ...]]:
-        """The definition as it is. The plan is made once a thread: that costs three times what running it does."""
+        """Runs the declared expressions. Each thread makes the plan once, because making it takes three times as long as running it."""
         if not hasattr(self._thread, "plan"):
             slot: list[pl.DataFrame] = [pl.DataFrame()]
             schema = column_schema(self._columns)
             plan = request_features(self._product, pl.defer(lambda: slot[0], schema=schema))
             self._thread.slot, self._thread.plan = slot, plan.with_columns(self._requested)
         self._thread.slot[0] = self._frame(rows)
-        # optimising the plan anew costs more than it gains on a few rows
+        # for a few rows, optimising the plan takes longer than it saves
         featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
         columns: list[list[Any]] = [
             [getattr(row, name) for row in rows] if view.is_lookup else featured[name].to_list()
@@ -124,7 +124,7 @@ class OnlineFeatures:
         return found
 
     def _proven(self, translated: RowFunction) -> RowFunction:
-        """The translation, if it answers what the plan answers. Raises Untranslatable."""
+        """Returns the translation if it gives the plan's values on edge rows. Raises Untranslatable otherwise."""
         rows = [as_request(self._product, row) for row in edge_rows(self._product, TRIED_ROWS)]
         try:
             answers = translated(rows, [])
@@ -141,7 +141,7 @@ class OnlineFeatures:
             values = [getattr(row, column.name) for row in rows]
             if column.kind is Kind.TIMESTAMP:
                 instants = [None if moment is None else microseconds(moment) for moment in values]
-                # rows may come in different zones, a column has one
+                # rows may have different time zones, a column has one
                 columns.append(pl.Series(column.name, instants, pl.Int64).cast(DTYPES[column.kind]))
             else:
                 columns.append(pl.Series(column.name, values, DTYPES[column.kind]))
@@ -150,7 +150,7 @@ class OnlineFeatures:
     def _look_up(
         self, rows: Sequence[Any], inputs: list[tuple[Value, ...]], absent: Sequence[int]
     ) -> dict[int, list[Missed]]:
-        """Fill in what the online store held at each row's event; all of it in one round trip."""
+        """Fills in the values that the online store held at each row's event, in one round trip."""
         asked: list[Asked] = []
         owed: list[tuple[int, list[Any], _LookUp, tuple[str, ...]]] = []
         for number in absent:
@@ -190,5 +190,5 @@ def as_request(product: ModelProduct, row: Mapping[str, object]) -> SimpleNamesp
 
 @cache
 def _warn_once(message: str) -> None:
-    """Every swap of the champion makes a path anew, and would say so again."""
+    """Warns once per process: each swap of the champion creates a new path with the same warning."""
     _log.warning(message)

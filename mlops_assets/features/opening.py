@@ -1,4 +1,4 @@
-"""A bundle is opened for a product only when the code still gives the features that its model was trained on."""
+"""Opens a bundle for a product, if the code still computes the features that its model was trained on."""
 
 from itertools import zip_longest
 
@@ -17,7 +17,9 @@ def open_bundle(state: ProductState, version: int, threads: int = 1) -> Bundle:
     bundle = state.bundles.open(version, threads=threads)
     refuse_another_declaration(bundle, state.product)
     golden = bundle.manifest.checksums[GOLDEN]
-    if golden not in state.replayed:  # the code of a process stays what it is, and replaying takes longer than all else
+    if (
+        golden not in state.replayed
+    ):  # once per process is enough, because its code does not change; replaying is the slowest part of opening
         refuse_other_values(bundle, state.product)
         state.replayed.add(golden)
     return bundle

@@ -1,4 +1,4 @@
-"""Point-in-time join: the newest value that was already known, and still alive, when the row's event happened."""
+"""Point-in-time join: each row gets the newest value that was known, and not yet expired, when its event happened."""
 
 import polars as pl
 import polars.selectors as cs
@@ -12,9 +12,9 @@ _TEXTS = (cs.categorical() | cs.enum()).cast(pl.String)
 
 
 def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
-    """Drop what a late report of an old event would overwrite: per key, event times rise with created times.
+    """Drops late reports of old events, so that per key the event times rise with the created times.
 
-    The rows come by their created time.
+    The rows are ordered by their created time.
     lookup: view's key, event_time, created_time (UTC) and one column per feature.
     """
     key = list(view.key)
@@ -22,7 +22,7 @@ def newest_known(lookup: pl.LazyFrame, view: FeatureView) -> pl.LazyFrame:
     def ordered(values: pl.DataFrame) -> pl.DataFrame:
         known = values.sort(CREATED_TIME)
         events = known[EVENT_TIME]
-        if events.is_sorted() and not events.has_nulls():  # over all keys, hence in each: both clocks agree
+        if events.is_sorted() and not events.has_nulls():  # sorted over all keys, hence within each key
             return known
         known = values.sort(CREATED_TIME, EVENT_TIME)
         return known.filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(key))
@@ -42,7 +42,7 @@ def join_point_in_time(
 
     A row at event time t gets, for its key, the values with the newest event among those created at or before t;
     values whose event is older than t - time_to_live are null. Rows keep their number; their order may change.
-    in_order: the rows already come by their event, and leave so; a build with many views sorts them once.
+    in_order: the rows are already ordered by their event and stay so; a build with many views sorts them only once.
     Method: as-of join on the created timestamp (`polars.LazyFrame.join_asof`).
     """
     clocks = {EVENT_TIME: _VALUE_EVENT, CREATED_TIME: _VALUE_CREATED}

@@ -1,4 +1,4 @@
-"""The one definition of features, applied on Spark: the same rows, values and types as `build_features` on Polars."""
+"""Builds features on Spark: the same rows, values and types as `build_features` on Polars."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -33,7 +33,7 @@ def build_features_on_spark(
     Raises DeclarationError: a feature view does not fit the columns there are.
     """
     validate_features(product)
-    _think_as_polars_does(session)
+    _use_polars_conventions(session)
     read = {name: _read(session, files) for name, files in tables.items()}
     featured = request_features(product, _read(session, rows).select(*product.request))
     for view in product.lookups:
@@ -42,23 +42,23 @@ def build_features_on_spark(
     return built.sort(product.event_timestamp, *product.entity_key)
 
 
-def _think_as_polars_does(session: "SparkSession") -> None:
-    """Hours and days are those of UTC, and `Hour` is another column than `hour`."""
+def _use_polars_conventions(session: "SparkSession") -> None:
+    """Hours and days are counted in UTC, and column names are case-sensitive."""
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.caseSensitive", "true")
 
 
 def _read(session: "SparkSession", files: Sequence[Path | str]) -> "DataFrame":
-    # Hadoop's name for S3; the cluster brings its own hadoop-aws
+    # Hadoop's scheme for S3; the cluster has to bring hadoop-aws
     return session.read.parquet(*(str(file).replace("s3://", "s3a://", 1) for file in files))
 
 
 def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureView, event_timestamp: str) -> "DataFrame":
     """Add the view's features to `rows`, bounded by both clocks, as `point_in_time.join_point_in_time` does.
 
-    Rows and values are laid into one table, in which each row takes the value with the newest event of those that were
-    created up to its moment: a running maximum per key. The maximum is taken in spans of one time to live, into each
-    of which come the values that may still be alive in it: a busy key is many small tasks, not one long one.
+    Rows and values form one table. In it each row takes, of the values created up to its moment, the one with the newest
+    event, by a running maximum per key. The maximum is taken in spans of one time to live, and a value is copied into every
+    span in which it may still be alive. So the rows of a busy key become many small tasks in place of a long one.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812  (Spark's own convention)
@@ -71,7 +71,7 @@ def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureVie
 
     event, created, moment = F.unix_micros(EVENT_TIME), F.unix_micros(CREATED_TIME), F.unix_micros(event_timestamp)
     values = (
-        # an equal key is a key that is there
+        # a null key equals no other key
         lookup.dropna(subset=[*view.key, EVENT_TIME, CREATED_TIME])
         .where(created <= event + lifetime)
         .select(
@@ -82,7 +82,7 @@ def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureVie
             F.struct(event.alias(_EVENT), created.alias(_CREATED), *view.names).alias(_VALUE),
         )
     )
-    # its frame holds all that has the same moment: a value that is created at t is known at t
+    # the frame includes all rows of the same moment: a value that is created at t is known at t
     known = Window.partitionBy(*view.key, _SPAN).orderBy(_MOMENT).rangeBetween(Window.unboundedPreceding, 0)
     joined = (
         rows.withColumns({_SPAN: span(moment), _MOMENT: moment})

@@ -1,4 +1,4 @@
-"""The table of a trailing view, on any engine: per key a value for each step in which something was learned."""
+"""The table of a trailing view, on any engine: one row per key and step in which new rows became known."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,10 +10,10 @@ from mlops_assets.products.trailing import COUNT
 
 
 def trailing_table(trailing: Trailing, tables: Tables) -> nw.LazyFrame[Any]:
-    """Key, both clocks and features. A null adds nothing to a sum, and a row without a key belongs to nobody.
+    """Returns key, both clocks and features. A null adds nothing to a sum, and rows without a key are left out.
 
-    A step's rows enter a running sum when the step is over and leave it `window` later, so the work grows with the steps
-    and not, as in a join of steps with steps, with their square.
+    A step's rows are added to a running sum when the step is over and subtracted `window` later. So the work grows with the number
+    of steps; joining steps with steps would make it grow with the square.
     """
     key, sums = trailing.key, (COUNT, *trailing.sums)
     entering = (
@@ -26,7 +26,7 @@ def trailing_table(trailing: Trailing, tables: Tables) -> nw.LazyFrame[Any]:
         .with_columns(nw.col(CREATED_TIME).dt.offset_by(trailing.step), nw.lit(True).alias("_enters"))
     )
     leaving = entering.with_columns(
-        # a second before the full step: what leaves comes before what enters, whose row has both in its sum
+        # one second before the full step, so that at each step the old rows are subtracted before the new ones are added
         nw.col(CREATED_TIME).dt.offset_by(f"{trailing.window // timedelta(seconds=1) - 1}s"),
         *(-nw.col(name) for name in sums),
         nw.lit(False).alias("_enters"),

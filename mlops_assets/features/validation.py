@@ -1,4 +1,4 @@
-"""A product's feature views are tried on empty and on made-up rows, so that a wrong one is named before real rows come."""
+"""Tries a product's feature views on empty and on made-up rows, so that a wrong view is named before real rows arrive."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ MADE_UP_ROWS = 3
 
 
 def validate_features(product: ModelProduct) -> None:
-    """Raises DeclarationError: a feature does not fit the request's columns or the source's tables, or needs other rows."""
+    """Raises DeclarationError: a feature does not fit the request's columns or the source's tables, or depends on other rows."""
     schema = column_schema(product.request_columns())
     rows = pl.DataFrame(edge_rows(product, MADE_UP_ROWS)[:MADE_UP_ROWS], schema)
     steps, features = request_expressions(product)
@@ -40,7 +40,7 @@ def validate_features(product: ModelProduct) -> None:
 
 
 def _validate_sums(place: str, view: FeatureView, trailing: Trailing) -> None:
-    """The features of a trailing view are made of the sums in one row of its table."""
+    """Each feature of a trailing view may use only the sums in its own row."""
     rows = pl.DataFrame({COUNT: [1.0, 2.0, 2.0, 5.0], **{name: [3.0, 1.0, 4.0, 2.0] for name in trailing.sums}})
     features = {item.name: item.expression for item in view.features if item.expression is not None}
     _require_columns(place, features, rows, "Name the column in sums.")
@@ -71,12 +71,12 @@ def _require_columns(place: str, expressions: Expressions, rows: pl.DataFrame, r
 
 
 def _require_own_row(place: str, layers: tuple[Expressions, ...], rows: pl.DataFrame, remedy: str) -> None:
-    """A request is one row: what a feature takes from others there would be another value than in training."""
+    """A request is one row, so a feature that depends on other rows would have another value online than in training."""
     try:
         together = _computed(rows, *layers)
         alone = pl.concat([_computed(rows[number : number + 1], *layers) for number in range(rows.height)])
     except (NarwhalsError, PolarsError):
-        return  # what is made up may be what no source delivers, such as a text that is no number
+        return  # the made-up rows may hold values that no source delivers, such as a text where numbers are parsed
     for name in layers[-1]:
         if not together[name].equals(alone[name]):
             raise DeclarationError(f"{place} makes {name!r} of other rows too, which a request does not have. {remedy}")

@@ -1,4 +1,4 @@
-"""A product's feature views applied to tables: the same on Polars, on Spark and to a request."""
+"""Applies a product's feature views to tables, in the same way on Polars, on Spark and for a request."""
 
 from collections.abc import Mapping
 from functools import partial
