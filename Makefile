@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # compiled modules are kept, whatever the machine says: every process would compile its libraries anew, for seconds
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test check docs lock peers clean
+.PHONY: help env demo test fast check docs lock peers clean
 help: ## show these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -30,6 +30,11 @@ demo: $(READY) ## replay a year of flights, then look at it: Dagster, MLflow and
 
 test: $(READY) ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 # the long files, of acceptance, first
+
+fast: $(READY) ## lint, types and the quick unit tests, in about a minute: for while you work
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 check: $(READY) ## lint, types, import contracts, definitions
 	@$(BIN)/ruff check .
