@@ -16,12 +16,14 @@ COPY --from=packages /opt/venv /opt/venv
 WORKDIR /home/mlops
 COPY mlops_assets/errors.py mlops_assets/addresses.py mlops_assets/variables.py mlops_assets/__init__.py mlops_assets/
 COPY mlops_assets/products mlops_assets/products
+COPY mlops_assets/sources mlops_assets/sources
 COPY mlops_assets/records mlops_assets/records
 COPY mlops_assets/state mlops_assets/state
 COPY mlops_assets/features mlops_assets/features
 COPY serving serving
+COPY examples examples
 # the user below cannot write what the interpreter would keep
-RUN /opt/venv/bin/python -m compileall -q mlops_assets serving
+RUN /opt/venv/bin/python -m compileall -q mlops_assets serving examples
 RUN useradd --uid 1000 --no-create-home mlops && mkdir -p home && chown mlops home
 USER mlops
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 MLOPS_HOME=/home/mlops/home MLOPS_HOST=0.0.0.0 MLOPS_LOG=json DO_NOT_TRACK=1

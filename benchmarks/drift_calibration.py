@@ -29,11 +29,11 @@ from drift_prototype import prototype_readings
 from flight_weeks import ORDER, flight_weeks
 from peer_environments import python_with
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.drift.reading import measure_drift
 from mlops_assets.drift.reference import ReferenceProfile, build_reference
 from mlops_assets.monitoring.decision import decide
 from mlops_assets.products.feature_view import FeatureKind, Role
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action
 
 WINDOWS = 16

@@ -20,8 +20,8 @@ import polars as pl
 from contestants import Contestant, compete, print_table
 from peer_environments import python_with
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.features.build import build_features
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import Period
 from mlops_assets.state.dtypes import DTYPES
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import polars as pl
 from contestants import print_table
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.features.build import newest_per_key
 from mlops_assets.features.online_path import OnlineFeatures, as_request
 from mlops_assets.features.views import request_features
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.online_store import OnlineStore
 
 SIZES = (1, 32, 1_024)

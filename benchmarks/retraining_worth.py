@@ -22,11 +22,11 @@ import numpy as np
 import polars as pl
 from flight_weeks import flight_weeks
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.data.labels import LABEL, known_labels
 from mlops_assets.monitoring.backtest import Models, compare, equal_budget, replay_plan
 from mlops_assets.monitoring.plans import Plan, calendar
 from mlops_assets.monitoring.plots import backtest_figure
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.records.decisions import Backtest
 from mlops_assets.records.training import Recipe
 from mlops_assets.state.workspace import ProductState, Workspace

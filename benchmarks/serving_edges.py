@@ -25,7 +25,7 @@ import numpy as np
 from litestar import Litestar
 from prometheus_client import Counter, Histogram
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.access import keys_from
 from serving.app import create_app

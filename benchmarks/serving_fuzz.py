@@ -16,8 +16,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.serving.fuzzing import fuzz
 from tests.serving.running_api import a_server

@@ -23,9 +23,9 @@ import polars as pl
 from contestants import print_table
 from feature_build import COMPRESSION, write_copy
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.features.build import build_features
 from mlops_assets.features.spark import build_features_on_spark
-from mlops_assets.products.flight_delay import flight_delay
 from resources.spark import Spark
 from tests.servers.spark_cluster import HAS_JAVA, NO_JAVA, a_spark_cluster
 

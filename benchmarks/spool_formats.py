@@ -22,7 +22,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.objects import objects_at
 from mlops_assets.state.prediction_log import LoggedRows, PredictionLog, log_columns
 from mlops_assets.state.spool import Segment, as_lines, read_segment, segments_in

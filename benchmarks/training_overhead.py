@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.demo.replay import Replay, expect_success
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.training import ModelRecord, Recipe

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -137,18 +136,18 @@ def _cell(value: object) -> str:
 
 
 def _code_references(product: ModelProduct, factory: Callable[..., object]) -> dg.CodeReferencesMetadataValue:
-    declared = import_module(f"mlops_assets.products.{product.name}").__file__ if _is_shipped(product) else None
+    declared = product.declared_at
     with _beta():
-        references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
-            dg.LocalFileCodeReference(
-                file_path=inspect.getsourcefile(factory) or "",
-                line_number=inspect.getsourcelines(factory)[1],
-                label="factory",
-            )
-        ]
-        if declared:
-            references.append(dg.LocalFileCodeReference(file_path=declared, line_number=1, label="declaration"))
-        return dg.CodeReferencesMetadataValue(code_references=references)
+        return dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(
+                    file_path=inspect.getsourcefile(factory) or "",
+                    line_number=inspect.getsourcelines(factory)[1],
+                    label="factory",
+                ),
+                dg.LocalFileCodeReference(file_path=declared.file, line_number=declared.line, label="declaration"),
+            ]
+        )
 
 
 @contextmanager
@@ -157,9 +156,3 @@ def _beta() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         yield
-
-
-def _is_shipped(product: ModelProduct) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(f"mlops_assets.products.{product.name}") is not None

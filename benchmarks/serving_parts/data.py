@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.data.labels import LABEL
 from mlops_assets.features.golden import Golden
 from mlops_assets.features.views import request_features
 from mlops_assets.products.candidates import gradient_boosting
 from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.manifest import GOLDEN, MODEL, REFERENCE, Manifest
 from mlops_assets.state.workspace import Workspace
 from mlops_assets.testing.staging import request_row

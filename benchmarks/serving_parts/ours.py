@@ -9,8 +9,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.products import catalog
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Durability, Serving
 from serving import app, observer, server
 from serving.metrics import Amounts, Metrics

@@ -20,7 +20,7 @@ from mlops_assets.servers.processes import free_port
 from mlops_assets.state.workspace import ProductState, Workspace
 
 PRODUCT = "parcel_delay"
-PACKAGES = ("mlops_assets", "resources", "sensors", "serving")
+PACKAGES = ("mlops_assets", "resources", "sensors", "serving", "examples")
 DISK_MEGABYTES = 400
 # what a process of the installation is called in the report, by a word of its command line
 ROLES = (

@@ -13,7 +13,6 @@ import narwhals as nw
 
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView, Tables
-from mlops_assets.products.file_source import Files
 from mlops_assets.products.gates import at_least, latency_p99, not_worse_than_champion, onnx_parity
 from mlops_assets.products.periods import Period, days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, Durability, Retries, Serving
@@ -21,6 +20,7 @@ from mlops_assets.products.product import Label, ModelProduct
 from mlops_assets.products.source import Column, Kind, Table
 from mlops_assets.products.task import Task
 from mlops_assets.products.trailing import COUNT, trailing_view
+from mlops_assets.sources.file_source import Files
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,8 +1,8 @@
 """The products of this platform. Add yours here: one import, one entry."""
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import UnknownProduct
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 
 CATALOG: tuple[ModelProduct, ...] = (flight_delay, air_time)

@@ -12,6 +12,7 @@ import narwhals as nw
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.declared import Place, declared_at
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.gates import Gate, LatencyP99, LeakageProbe, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.keep import Keep
@@ -80,8 +81,10 @@ class ModelProduct:
     estimator_packages: tuple[str, ...] = ()
     trusted_types: tuple[str, ...] = ()
     seed: int = 7
+    declared_at: Place = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "declared_at", declared_at(__file__))
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise DeclarationError(
                 f"product name {self.name!r} becomes part of keys, routes and folders: "

@@ -13,7 +13,7 @@ import polars as pl
 import psutil
 import pytest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.tiny_bundle import deploy_tiny
 from tests.unit.cli.test_wrong_variables import ARGUMENTS, everything_below

@@ -15,12 +15,12 @@ from uuid import uuid4
 import dagster as dg
 import polars as pl
 
+from examples.flights.flight_delay import flight_delay
+from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.definitions import build_definitions
 from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.candidates import lightgbm
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.gates import at_least, latency_p99, not_worse_than_champion, onnx_parity
-from mlops_assets.products.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.products.periods import Period, weeks
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct

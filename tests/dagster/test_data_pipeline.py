@@ -10,9 +10,9 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from examples.flights.nyc_flights import FLIGHTS
 from mlops_assets.data.ingest import quarantined
 from mlops_assets.demo.replay import Replay
-from mlops_assets.products.nyc_flights import FLIGHTS
 from mlops_assets.state.label_log import ToldLabel
 from resources.asset_parts import key_of
 from tests.dagster.builders import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.definitions import build_definitions
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from resources.asset_parts import key_of, partitions_of
 from resources.environments import read_environment
 from resources.platform import Platform

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.demo.replay import Replay
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.inference.probation import end_probation, in_probation
@@ -28,7 +29,6 @@ from mlops_assets.monitoring.performance import without_score
 from mlops_assets.monitoring.plans import Plan
 from mlops_assets.monitoring.run import decide_period
 from mlops_assets.monitoring.staleness import without_reading
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.product import ModelProduct

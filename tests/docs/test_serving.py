@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.products.air_time import air_time
+from examples.flights.air_time import air_time
 from mlops_assets.state.workspace import Workspace
 from serving.metrics import FAMILIES
 from tests.serving.running_api import a_server, eventually

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.serving.running_api import Json, RunningServer, a_server
 from tests.tiny_bundle import deploy_tiny

@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
 from serving.app import create_app
 from serving.server import http_server, listen

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.access import NOBODY, Access, Keys, Role, keys_from
 from serving.errors import TooManyRequests, Unauthenticated

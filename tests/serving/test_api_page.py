@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from mlops_assets.products.air_time import air_time
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
+from examples.flights.flight_features import weather_at_departure
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.flight_features import weather_at_departure
 from mlops_assets.state.workspace import Workspace
 from serving.settings import PinnedBundle
 from tests.serving.running_api import Json, a_client

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceState

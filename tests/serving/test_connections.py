@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
 from mlops_assets.records.acceptance import AcceptanceState
 from mlops_assets.state.bundle import Bundle

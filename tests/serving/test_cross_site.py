@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.access import keys_from
 from serving.errors import CrossSite, UnknownHost

@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Durability, Outage, Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.explaining import contributions
 from tests.serving.running_api import Json, a_client

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
 from tests.serving.running_api import RunningServer, a_server, eventually

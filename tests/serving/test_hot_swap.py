@@ -9,8 +9,8 @@ import httpx
 import pytest
 from litestar.testing import TestClient
 
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.manifest import MODEL
 from mlops_assets.state.workspace import Workspace
 from serving.app import create_app

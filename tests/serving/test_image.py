@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
 from tests.tiny_bundle import deploy_tiny, write_tiny_folder

@@ -12,9 +12,9 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.data.labels import with_told_labels
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.label_log import ToldLabel
 from mlops_assets.state.workspace import Workspace
 from tests.serving.running_api import Json, a_client, eventually, everywhere

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.logs import JsonFormatter
 from serving.telemetry import NoTracer, tracer_from

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_assets.products.air_time import air_time
+from examples.flights.air_time import air_time
 from mlops_assets.state.workspace import Workspace
 from serving.protocols.mlflow import PROTOCOL_VERSION
 from tests.serving.conftest import a_row

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from mlops_assets.products.air_time import air_time
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
+from examples.flights.flight_features import origin_lately, weather_at_departure
+from examples.flights.nyc_flights import CARRIERS, ORIGINS
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.flight_features import origin_lately, weather_at_departure
-from mlops_assets.products.nyc_flights import CARRIERS, ORIGINS
 from mlops_assets.state.workspace import Workspace
 from tests.serving.running_api import Json, a_client
 from tests.tiny_bundle import deploy_tiny

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.settings import PinnedBundle, Settings, from_environment
 from tests.serving.running_api import Json, a_server

@@ -11,7 +11,7 @@ import pytest
 from litestar import Litestar, Router, get
 from litestar.routes import HTTPRoute
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.access import Role, keys_from
 from serving.app import create_app

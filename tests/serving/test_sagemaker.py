@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer, a_server

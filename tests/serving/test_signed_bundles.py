@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from tests.serving.running_api import a_client, eventually, everywhere
 from tests.tiny_bundle import deploy_tiny
 

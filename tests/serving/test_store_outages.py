@@ -15,8 +15,8 @@ import polars as pl
 import psutil
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Outage
 from mlops_assets.state.online_outage import READ_SECONDS
 from mlops_assets.state.online_store import OnlineStore

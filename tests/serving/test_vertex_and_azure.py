@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import BundleError, DeclarationError
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.platforms import platform_of
 from tests.serving.conftest import a_row

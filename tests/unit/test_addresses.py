@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.addresses import holds_login, reason, redacted, refuse_unclear, shown
 from mlops_assets.errors import DeclarationError, PlatformError
-from mlops_assets.products.sql_source import Sql
+from mlops_assets.sources.sql_source import Sql
 from mlops_assets.state.model_registry import ModelRegistry
 from mlops_assets.state.online_store import OnlineStore
 from mlops_assets.state.workspace import Workspace
@@ -20,7 +20,7 @@ from resources.platform import Platform
 from resources.tracking import Tracking
 from tests.servers.databases import Server
 from tests.servers.processes import free_port
-from tests.unit.products.test_file_source import RIDES, WEEK
+from tests.unit.sources.test_file_source import RIDES, WEEK
 from tests.unit.state.test_online_store import NOON, weather
 
 # capitals and signs: none of these texts is part of what the addresses and the sentences say anyway

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.cli.command import main
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import ProductState, Workspace
 
 OLD, NEW = (f"shadow/{flight_delay.name}/{day}/a.parquet" for day in ("2013-07-01", "2999-07-01"))

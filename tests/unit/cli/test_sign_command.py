@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.cli.app import app
 from mlops_assets.errors import BundleError, DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.bundles import Bundles
 from mlops_assets.state.manifest import MODEL
 from mlops_assets.state.objects import Folder

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.cli.app import app
 from mlops_assets.cli.command import main
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.tiny_bundle import deploy_tiny
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.drift.windows import (
     current_keys,
     is_trained_on,
@@ -19,7 +20,6 @@ from mlops_assets.drift.windows import (
     unseen_from,
 )
 from mlops_assets.products.feature_view import Role
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import daily, weekly, weeks
 from tests.unit.training.builders import a_product, january
 

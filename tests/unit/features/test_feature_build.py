@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from examples.flights.flight_delay import flight_delay
+from examples.flights.nyc_flights import NycFlights
 from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.features.build import build_features, newest_per_key, require_finite
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView, Tables
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days
 from mlops_assets.products.product import ModelProduct
 from tests.unit.training.builders import BASKET, a_product, a_ride, january, rides

@@ -7,12 +7,12 @@ import narwhals as nw
 import polars as pl
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import BundleError, DeclarationError
 from mlops_assets.features.edge_rows import UNKNOWN_CATEGORY, with_edges
 from mlops_assets.features.golden import Golden
 from mlops_assets.features.opening import open_bundle
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView, Tables
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import days, hours
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Column, Kind, Table

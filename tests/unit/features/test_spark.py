@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
+from examples.flights.flight_features import schedule
 from mlops_assets.data.contract import conform
 from mlops_assets.data.stored_tables import keys_with_lookback, tables_of
 from mlops_assets.features.build import build_features
 from mlops_assets.features.spark import build_features_on_spark
-from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.flight_features import schedule
 from mlops_assets.products.periods import Period, days, hours
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.trailing import COUNT, trailing_view

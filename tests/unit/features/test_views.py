@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.features.views import request_features
-from mlops_assets.products.flight_delay import flight_delay
 
 
 def a_request(departure: datetime, **changes) -> pl.LazyFrame:

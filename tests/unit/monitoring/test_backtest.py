@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DataError, DeclarationError
 from mlops_assets.monitoring.backtest import compare, equal_budget, run_backtest
 from mlops_assets.monitoring.plans import Plan, calendar, parse_policy, plans_of
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.records.decisions import Backtest, BacktestPeriod
 

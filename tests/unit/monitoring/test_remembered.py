@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.monitoring.decision import decide
 from mlops_assets.monitoring.loop import LoopState, decided_at, remembered_since
 from mlops_assets.monitoring.run import decisions_before
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.periods import weekly
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.product import ModelProduct

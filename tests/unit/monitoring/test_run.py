@@ -6,10 +6,10 @@ import msgspec
 import polars as pl
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import NoChampion, PartitionMissing
 from mlops_assets.monitoring.load import hardly_used, scored_with_labels
 from mlops_assets.monitoring.run import read_drift
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.records.readings import DriftState
 from mlops_assets.state.ledger import Deployment
 from mlops_assets.state.workspace import ProductState, Workspace

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.monitoring.loop import LoopState, Next, Step, decided_at, is_answered_after, send_back, what_follows
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.state.ledger import ReworkFlag

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import mlops_assets.errors
+from examples.flights import air_time, flight_delay
 from mlops_assets.errors import UnknownProduct, choices
-from mlops_assets.products import air_time, flight_delay
 from mlops_assets.products.catalog import CATALOG, product_named
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.keep import KINDS, LONGEST, Keep, in_words
 from resources.environments import read_environment
 from resources.platform import Platform

@@ -7,11 +7,11 @@ from typing import Any
 import narwhals as nw
 import pytest
 
+from examples.flights.flight_delay import flight_delay
+from examples.flights.flight_features import congestion, origin_lately, schedule
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.flight_features import congestion, origin_lately, schedule
 from mlops_assets.products.gates import (
     at_least,
     at_most,

@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.objects import Objects, objects_at
 from mlops_assets.state.prediction_log import PredictionLog
 from tests.unit.state.logged_rows import NOON, answers

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.prediction_log import LoggedRows, log_columns
 

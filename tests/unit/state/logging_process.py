@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.objects import objects_at
 from mlops_assets.state.prediction_log import PredictionLog
 from tests.unit.state.logged_rows import answers

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import BundleError
 from mlops_assets.features.opening import refuse_another_declaration
-from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.state.bundle import Bundle, read_manifest

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import BundleError, DeclarationError
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.bundle import Bundle
 from mlops_assets.state.bundles import Bundles
 from mlops_assets.state.manifest import (

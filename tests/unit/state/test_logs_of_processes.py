@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.objects import Objects, objects_at
 from mlops_assets.state.prediction_log import PredictionLog
 from tests.servers.object_store import speak_to

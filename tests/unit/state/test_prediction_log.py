@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DataError, StoreError
-from mlops_assets.products.air_time import air_time
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state.event_log import RETRY_SECONDS
 from mlops_assets.state.objects import Folder, Objects, objects_at
 from mlops_assets.state.prediction_log import LoggedRows, PredictionLog, log_columns

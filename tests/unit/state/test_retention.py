@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import StoreError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.keep import KINDS, Keep
 from mlops_assets.state.ledger import Kind
 from mlops_assets.state.objects import Folder, Objects

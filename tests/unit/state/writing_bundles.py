@@ -16,8 +16,8 @@ from functools import cache
 from types import FrameType
 from typing import Any
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import BundleError
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.state import objects
 from mlops_assets.state.bundles import Bundles
 from mlops_assets.state.manifest import ESTIMATOR

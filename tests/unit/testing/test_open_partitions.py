@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.records.acceptance import AcceptanceState, Verdict
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.testing.run import open_partitions

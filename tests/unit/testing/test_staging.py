@@ -19,11 +19,11 @@ import polars as pl
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from examples.flights.air_time import air_time
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import Inconclusive, StagingFailed
 from mlops_assets.features.opening import open_bundle
-from mlops_assets.products.air_time import air_time
 from mlops_assets.products.feature_view import FeatureKind
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.products.gates import latency_p99
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task

@@ -1,7 +1,6 @@
 """Product: will a flight out of New York arrive late?"""
 
-from mlops_assets.products import candidates, gates
-from mlops_assets.products.flight_features import (
+from examples.flights.flight_features import (
     LATE,
     aircraft,
     carrier_lately,
@@ -11,7 +10,8 @@ from mlops_assets.products.flight_features import (
     schedule,
     weather_at_departure,
 )
-from mlops_assets.products.nyc_flights import NycFlights
+from examples.flights.nyc_flights import NycFlights
+from mlops_assets.products import candidates, gates
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, Serving, automatic
 from mlops_assets.products.product import Label, ModelProduct

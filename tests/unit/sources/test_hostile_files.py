@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.errors import ContractBroken, SourceError
-from tests.unit.products.test_file_source import AS_TEXT, GOOD, HEADER, ROWS, WEEK, files, read, write
+from tests.unit.sources.test_file_source import AS_TEXT, GOOD, HEADER, ROWS, WEEK, files, read, write
 
 OTHER = GOOD.replace("1,", "2,", 1)
 
@@ -179,7 +179,7 @@ def is_refused(path: Path) -> bool:
 LIMITED = """
 import resource, sys
 sys.path.insert(0, {root!r})
-from tests.unit.products.test_file_source import SourceError, read
+from tests.unit.sources.test_file_source import SourceError, read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     read({path!r})

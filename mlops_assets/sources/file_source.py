@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlops_assets.errors import DeclarationError, SourceError, choices
-from mlops_assets.products.file_faults import SEPARATORS, broken_header, broken_lines, explain
-from mlops_assets.products.files_found import find_files, what_is_there, where_it_looked
 from mlops_assets.products.source import Table, tables_by_name
-from mlops_assets.products.typed_rows import typed
+from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
+from mlops_assets.sources.files_found import find_files, what_is_there, where_it_looked
+from mlops_assets.sources.typed_rows import typed
 
 if TYPE_CHECKING:
     from datetime import datetime

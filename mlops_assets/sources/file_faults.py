@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from mlops_assets.addresses import reason
-from mlops_assets.products.files_found import open_bytes
 from mlops_assets.products.source import Table
-from mlops_assets.products.typed_rows import unfit
+from mlops_assets.sources.files_found import open_bytes
+from mlops_assets.sources.typed_rows import unfit
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from mlops_assets.addresses import is_of_postgres, reason, refuse_unclear, shown
 from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import Kind, Table, tables_by_name
-from mlops_assets.products.typed_rows import typed
+from mlops_assets.sources.typed_rows import typed
 
 if TYPE_CHECKING:
     from datetime import datetime

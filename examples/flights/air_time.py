@@ -2,9 +2,9 @@
 
 import narwhals as nw
 
+from examples.flights.flight_features import aircraft, schedule, weather_at_departure
+from examples.flights.nyc_flights import NycFlights
 from mlops_assets.products import candidates, gates
-from mlops_assets.products.flight_features import aircraft, schedule, weather_at_departure
-from mlops_assets.products.nyc_flights import NycFlights
 from mlops_assets.products.periods import days, weekly, weeks
 from mlops_assets.products.policy import DriftPolicy, automatic
 from mlops_assets.products.product import Label, ModelProduct

