@@ -102,3 +102,13 @@ class FeatureView:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+
+def numbers(*columns: str, unit: str = "", role: Role = Role.INPUT) -> tuple[Feature, ...]:
+    """Numeric features that are columns of the request as they are; true and false are 1 and 0."""
+    return tuple(Feature(name, nw.col(name), unit=unit, role=role) for name in columns)
+
+
+def categories(*columns: str, role: Role = Role.INPUT) -> tuple[Feature, ...]:
+    """Categorical features that are columns of the request as they are."""
+    return tuple(Feature(name, nw.col(name), FeatureKind.CATEGORICAL, role=role) for name in columns)

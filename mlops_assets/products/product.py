@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,14 +37,15 @@ class Label:
 
     name: str
     expression: nw.Expr
-    delay: timedelta
+    delay: timedelta = timedelta(0)
     unit: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelProduct:
     """The declared unit: source, features, label, candidates, gates, drift policy.
 
+    entity_key, event_timestamp, created_timestamp: those of the source's main table, where they are left out.
     training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
     request: columns of the main table that a prediction request carries (the features need no others).
     calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
@@ -57,9 +59,9 @@ class ModelProduct:
     owner: str
     description: str
     source: Source
-    entity_key: tuple[str, ...]
-    event_timestamp: str
-    created_timestamp: str
+    entity_key: tuple[str, ...] = ()
+    event_timestamp: str = ""
+    created_timestamp: str = ""
     period: Periods
     training_window: timedelta
     test_window: timedelta
@@ -85,6 +87,10 @@ class ModelProduct:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "declared_at", declared_at(__file__))
+        main = self.source.main
+        object.__setattr__(self, "entity_key", self.entity_key or main.key)
+        object.__setattr__(self, "event_timestamp", self.event_timestamp or main.event_timestamp)
+        object.__setattr__(self, "created_timestamp", self.created_timestamp or main.created_timestamp)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise DeclarationError(
                 f"product name {self.name!r} becomes part of keys, routes and folders: "
@@ -167,11 +173,15 @@ class ModelProduct:
             raise DeclarationError(
                 f"{self.name}: rows of {main.name} count as learned when they happen (created_timestamp is the event_timestamp, "
                 f"{self.event_timestamp!r}), so a lookup of past outcomes would give a row its own outcome. Name the column that says "
-                "when the outcome was learned. If there is none, declare a timestamp column for it with "
-                "Table(created_timestamp=…, known_after=minutes(30)) or the like: the platform fills it."
+                "when the outcome was learned. If there is none, declare Table(known_after=hours(1)) or the like: the platform "
+                "adds the column `learned_at` and fills it."
             )
-        if not self.entity_key:
-            raise DeclarationError(f"{self.name}: entity_key is empty. Name the columns that identify a row.")
+        unusable = [name for name in self.request if not name.isidentifier() or keyword.iskeyword(name)]
+        if unusable:
+            raise DeclarationError(
+                f"{self.name}: a request cannot carry a field named {unusable[0]!r}. Give the column a name of letters, digits and "
+                f"underscores that is no word of Python, and source_name={unusable[0]!r}."
+            )
         missing = [name for name in (*self.entity_key, self.event_timestamp) if name not in self.request]
         if missing:
             raise DeclarationError(f"{self.name}: request must carry {', '.join(missing)}, or a prediction has no key.")

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mlops_assets.products.periods import Period
 
 
+EPOCH_SECONDS, EPOCH_MILLISECONDS = "epoch seconds", "epoch milliseconds"  # formats of timestamps that are numbers
+LEARNED_AT = "learned_at"  # the created timestamp of a table that names none and declares `known_after`
+
+
 class Kind(StrEnum):
     STRING = "string"
     INTEGER = "integer"
@@ -31,6 +35,9 @@ class Column:
 
     `minimum` and `maximum` are inclusive and in `unit`; `choices` is the closed set of categories (empty: open);
     `example` is shown on the API's OpenAPI page.
+    source_name: what the source calls it, where that cannot be its name here, such as "class" or "size in cm".
+    format: how the source writes a timestamp that is neither of a timestamp type nor ISO 8601, such as "%d.%m.%Y %H:%M", or
+        `EPOCH_SECONDS` or `EPOCH_MILLISECONDS`.
     """
 
     name: str
@@ -42,12 +49,23 @@ class Column:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     example: str | int | float | None = None
+    source_name: str = ""
+    format: str = ""
 
     def __post_init__(self) -> None:
+        if self.format and self.kind is not Kind.TIMESTAMP:
+            raise DeclarationError(
+                f"column {self.name!r} has a format but is {self.kind}. Only timestamps have formats."
+            )
         if self.choices and self.kind is not Kind.STRING:
             raise DeclarationError(f"column {self.name!r} has choices but is {self.kind}. Only strings have choices.")
         if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
             raise DeclarationError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}.")
+
+    @property
+    def delivered_as(self) -> str:
+        """Its name in the source."""
+        return self.source_name or self.name
 
 
 @dataclass(frozen=True)
@@ -75,13 +93,16 @@ class Table:
     rows_within: least and most rows, as multiples of the median of the last periods.
     known_after: the source does not say when a row was learned: `created_timestamp` is a column that it does not deliver, and
         that the platform fills with the event plus this.
+    key: () for one series, in which the event timestamp alone identifies a row.
+    created_timestamp: "" where the source has no such column: rows are learned when they happen, or, with `known_after`, in
+        a column `learned_at` that the platform adds.
     """
 
     name: str
     columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    event_timestamp: str
-    created_timestamp: str
+    key: tuple[str, ...] = ()
+    event_timestamp: str = ""
+    created_timestamp: str = ""
     description: str = ""
     min_rows: int = 1
     max_quarantined_share: float = 0.0
@@ -91,6 +112,14 @@ class Table:
     known_after: timedelta | None = None
 
     def __post_init__(self) -> None:
+        if not self.event_timestamp:
+            raise DeclarationError(
+                f"table {self.name!r}: event_timestamp is empty. Name the column that says when a row happened."
+            )
+        if not self.key:
+            object.__setattr__(self, "key", (self.event_timestamp,))
+        if not self.created_timestamp:
+            self._name_created_timestamp()
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise DeclarationError(f"table {self.name!r} declares a column twice: {sorted(names)}.")
@@ -123,6 +152,15 @@ class Table:
                     f"table {self.name!r} refers to {reference.table!r} by {', '.join(reference.columns)}, to "
                     f"{', '.join(reference.there)}. It has: {', '.join(names)}. Name as many columns on both sides."
                 )
+
+    def _name_created_timestamp(self) -> None:
+        if self.known_after is None:
+            object.__setattr__(self, "created_timestamp", self.event_timestamp)
+            return
+        learned_at = Column(LEARNED_AT, Kind.TIMESTAMP, "UTC", f"the event plus {self.known_after}")
+        object.__setattr__(self, "created_timestamp", LEARNED_AT)
+        if not self.has(LEARNED_AT):  # `dataclasses.replace` hands it over
+            object.__setattr__(self, "columns", (*self.columns, learned_at))
 
     @property
     def delivered(self) -> tuple[Column, ...]:

@@ -29,7 +29,7 @@ class Files:
     it, rows are taken by their event timestamp. S3 is reached through the AWS_ variables.
 
     zone: of timestamps that carry no offset, such as "America/New_York". null_values: texts that mean null.
-    separator: of the fields of a CSV.
+    separator: of the fields of a CSV. decimal: the mark before the fraction of its numbers, "." or ",".
     arrives_after: how long after the end of a period its files are complete.
     """
 
@@ -40,6 +40,7 @@ class Files:
     zone: str | None = None
     null_values: tuple[str, ...] = ("",)
     separator: str = ","
+    decimal: str = "."
 
     def __post_init__(self) -> None:
         for table in (self.main, *self.side_tables):
@@ -48,6 +49,10 @@ class Files:
         if self.separator not in SEPARATORS:
             known = ", ".join(map(repr, SEPARATORS))
             raise DeclarationError(f"separator {self.separator!r} is not known. Give one of {known}.")
+        if self.decimal not in (".", ",") or self.decimal == self.separator:
+            raise DeclarationError(
+                f"decimal {self.decimal!r} beside the separator {self.separator!r} is not clear. Give '.' or ',', and another separator."
+            )
         for path in self.paths.values():
             if _format(path) not in FORMATS:
                 raise DeclarationError(
@@ -99,7 +104,7 @@ class Files:
         if _format(path) == "csv" and (broken := broken_header(path, self.separator)):
             raise SourceError(broken)
         try:
-            lazy = typed(table, self._scan(path), self.zone)
+            lazy = typed(table, self._scan(path), self.zone, decimal=self.decimal)
             schema = lazy.collect_schema()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
             raise SourceError(explain(path, error, separator=self.separator)) from None
@@ -115,7 +120,9 @@ class Files:
             try:
                 yield from wanted.collect_batches(chunk_size=size, maintain_order=True)
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
-                raise SourceError(explain(path, error, table, self._scan(path), self.zone, self.separator)) from None
+                raise SourceError(
+                    explain(path, error, table, self._scan(path), self.zone, self.separator, self.decimal)
+                ) from None
 
         return register_io_source(batches, schema=schema)
 

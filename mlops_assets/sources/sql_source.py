@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from mlops_assets.addresses import is_of_postgres, reason, refuse_unclear, shown
 from mlops_assets.errors import DeclarationError, SourceError, choices
-from mlops_assets.products.source import Kind, Table, tables_by_name
+from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Column, Kind, Table, tables_by_name
 from mlops_assets.sources.typed_rows import typed
 
 if TYPE_CHECKING:
@@ -29,21 +29,33 @@ class Sql:
 
     url_variable: environment variable with the address, such as postgresql://user:password@host/database or
     "host=… dbname=… password=…". It is read when rows are, because a declaration is shown in the UI and an address holds
-    a password, which no error repeats.
+    a password, which no error repeats. url: the address of an SQLite file, which holds none, in place of a variable.
     zone: of timestamps that carry no offset. arrives_after: how long after its end a period is complete.
     """
 
     main: Table
     queries: Mapping[str, str]
-    url_variable: str
+    url_variable: str = ""
     side_tables: tuple[Table, ...] = ()
     arrives_after: timedelta = timedelta(0)
     zone: str | None = None
+    url: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.url) == bool(self.url_variable) or (self.url and _driver(self.url) != "sqlite"):
+            raise DeclarationError(
+                f"the database of {self.main.name} needs one address. Name the environment variable that holds it with url_variable=…, "
+                "or give url='sqlite://…', an address without a password."
+            )
         for table in (self.main, *self.side_tables):
             if table.name not in self.queries:
                 raise DeclarationError(f"no query is declared for table {table.name!r}. Add it to `queries`.")
+            event = table.column(table.event_timestamp)
+            if event.format not in ("", EPOCH_SECONDS, EPOCH_MILLISECONDS):
+                raise DeclarationError(
+                    f"{table.name}: a database cannot select periods by {event.name!r}, a text of the format {event.format!r}. Give a "
+                    "SELECT in `queries` that makes a timestamp of it."
+                )
 
     def read(self, table: str, period: Period) -> pl.LazyFrame:
         """Streamed batch by batch when it is collected; only the period's rows leave the database.
@@ -63,6 +75,8 @@ class Sql:
         return period.end + self.arrives_after <= now
 
     def _url(self) -> str:
+        if self.url:
+            return self.url
         url = os.environ.get(self.url_variable)
         if not url:
             raise SourceError(
@@ -72,19 +86,29 @@ class Sql:
         return url
 
     def _query(self, table: Table, url: str, period: Period) -> str:
-        columns = ", ".join(f'"{column.name}"' for column in table.delivered)
-        clock = f'"{table.event_timestamp}"'
-        start, end = (self._literal(moment, url) for moment in (period.start, period.end))
+        columns = ", ".join(_quoted(column.delivered_as) for column in table.delivered)
+        event = table.column(table.event_timestamp)
+        clock = _quoted(event.delivered_as)
+        start, end = (self._literal(moment, url, event.format) for moment in (period.start, period.end))
         return (
             f"SELECT {columns} FROM {self.queries[table.name]} AS source "
-            f"WHERE {clock} >= '{start}' AND {clock} < '{end}' ORDER BY {clock}"
+            f"WHERE {clock} >= {start} AND {clock} < {end} ORDER BY {clock}"
         )
 
-    def _literal(self, moment: datetime, url: str) -> str:
+    def _literal(self, moment: datetime, url: str, format: str) -> str:
+        if format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
+            return f"{moment.timestamp() * (1 if format == EPOCH_SECONDS else 1_000):.0f}"
+        return f"'{self._written(moment, url)}'"
+
+    def _written(self, moment: datetime, url: str) -> str:
         if self.zone:
             return moment.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None).isoformat()
         # SQLite compares texts, of which one without an offset comes before the same one with any
         return moment.replace(tzinfo=None).isoformat() if url.startswith("sqlite") else moment.isoformat()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _driver(url: str) -> str:
@@ -97,8 +121,15 @@ def _held_by_sqlite(table: Table) -> pl.Schema:
     """Values of SQLite have types, its columns do not."""
     import polars as pl
 
-    kinds: dict[Kind, type[pl.DataType]] = {Kind.INTEGER: pl.Int64, Kind.FLOAT: pl.Float64}
-    return pl.Schema({column.name: kinds.get(column.kind, pl.String)() for column in table.delivered})
+    return pl.Schema({column.delivered_as: _held_as(column) for column in table.delivered})
+
+
+def _held_as(column: Column) -> pl.DataType:
+    import polars as pl
+
+    if column.kind is Kind.INTEGER or column.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
+        return pl.Int64()
+    return pl.Float64() if column.kind is Kind.FLOAT else pl.String()
 
 
 def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.LazyFrame:

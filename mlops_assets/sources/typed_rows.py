@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops_assets.products.source import Column, Kind, Table
+from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Column, Kind, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,59 +17,75 @@ _WITH_OFFSET = "%Y-%m-%dT%H:%M:%S%.f%#z"
 _WALL_CLOCK = "%Y-%m-%dT%H:%M:%S%.f"
 
 
-def typed(table: Table, rows: pl.LazyFrame, zone: str | None, *, strict: bool = True) -> pl.LazyFrame:
-    """The declared columns that are there. strict: a text that does not fit is an error, else null."""
+def typed(
+    table: Table, rows: pl.LazyFrame, zone: str | None, *, strict: bool = True, decimal: str = "."
+) -> pl.LazyFrame:
+    """The declared columns that are there, by their declared names. strict: a text that does not fit is an error, else null.
+
+    decimal: the mark before the fraction of a number that is a text."""
     schema = rows.collect_schema()
-    held = [column for column in table.columns if column.name in schema]
-    return rows.select(_parsed(column, schema[column.name], zone, strict) for column in held)
+    held = [column for column in table.columns if column.delivered_as in schema]
+    return rows.select(
+        _parsed(column, schema[column.delivered_as], zone, strict, decimal).alias(column.name) for column in held
+    )
 
 
-def unfit(table: Table, rows: pl.LazyFrame, zone: str | None, limit: int = 3) -> list[str]:
+def unfit(table: Table, rows: pl.LazyFrame, zone: str | None, limit: int = 3, *, decimal: str = ".") -> list[str]:
     """Which cells do not fit, as "row 7: distance is 'abc', not integer"; rows are counted from 1."""
     import polars as pl
 
     before, found = rows.collect(), []
-    after = typed(table, rows, zone, strict=False).collect()
+    after = typed(table, rows, zone, strict=False, decimal=decimal).collect()
     for name in after.columns:
-        lost = before[name].is_not_null() & after[name].is_null()
+        written = before[table.column(name).delivered_as]
+        lost = written.is_not_null() & after[name].is_null()
         for number in lost.arg_true().head(limit):
-            found.append((number + 1, f"row {number + 1}: {name} is {before[name][number]!r}{_why(table, name, zone)}"))
+            found.append((number + 1, f"row {number + 1}: {name} is {written[number]!r}{_why(table, name, zone)}"))
     assert isinstance(before, pl.DataFrame)
     return [text for _, text in sorted(found)[:limit]]
 
 
 def _why(table: Table, name: str, zone: str | None) -> str:
-    kind = table.column(name).kind
+    kind, format = table.column(name).kind, table.column(name).format
     if kind is not Kind.TIMESTAMP:
         return f", not {kind}"
+    if format:
+        return f", not of the format {format!r}" + (f", or a time that {zone} shows never or twice" if zone else "")
     if zone is None:
         return ", no timestamp with an offset such as 2013-07-04T11:15:00Z; declare `zone` if it is a wall clock"
     return f", which the clocks of {zone} show never or twice; give an offset from UTC"
 
 
-def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool) -> pl.Expr:
+def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, decimal: str) -> pl.Expr:
     import polars as pl
 
-    value = pl.col(column.name)
+    value = pl.col(column.delivered_as)
     if column.kind is Kind.TIMESTAMP:
+        if column.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
+            unit = 1_000_000 if column.format == EPOCH_SECONDS else 1_000
+            return (value.cast(pl.Float64, strict=strict) * unit).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
         if isinstance(kind, pl.String):
-            iso = value.str.replace(" ", "T", literal=True)
-            if zone is None:
-                return iso.str.to_datetime(_WITH_OFFSET, time_unit="us", strict=strict).dt.convert_time_zone("UTC")
-            return _moment(iso.str.to_datetime(_WALL_CLOCK, time_unit="us", strict=strict), zone, strict)
+            return _read_moment(value, column.format, zone, strict)
+        if isinstance(kind, pl.Date):
+            return _moment(value.cast(pl.Datetime("us")), zone or "UTC", strict)
         if isinstance(kind, pl.Datetime):
             if kind.time_zone is not None:
                 return value.dt.convert_time_zone("UTC")
             if zone is not None:
                 return _moment(value, zone, strict)
         return value
+    if column.kind is Kind.STRING and isinstance(kind, pl.Categorical | pl.Enum):
+        return value.cast(pl.String)
+    if column.kind is Kind.FLOAT and column.nullable and kind.is_float():
+        return value.fill_nan(None)  # what pandas writes for null
     if not isinstance(kind, pl.String):
         return value
     match column.kind:
         case Kind.INTEGER:
             return value.cast(pl.Int64, strict=strict)
         case Kind.FLOAT:
-            return value.cast(pl.Float64, strict=strict)
+            number = value if decimal == "." else value.str.replace(decimal, ".", literal=True)
+            return number.cast(pl.Float64, strict=strict)
         case Kind.BOOLEAN:
             texts = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
             if strict:
@@ -77,6 +93,16 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool) -
             return value.replace_strict(texts, default=None, return_dtype=pl.Boolean)
         case _:
             return value
+
+
+def _read_moment(text: pl.Expr, format: str, zone: str | None, strict: bool) -> pl.Expr:
+    """A text as it is declared, or ISO 8601: with its offset, or the wall clock of `zone`."""
+    iso = text if format else text.str.replace(" ", "T", literal=True)
+    if (zone is None and not format) or "%z" in format or "%#z" in format:
+        with_offset = iso.str.to_datetime(format or _WITH_OFFSET, time_unit="us", strict=strict)
+        return with_offset.dt.convert_time_zone("UTC")
+    wall_clock = iso.str.to_datetime(format or _WALL_CLOCK, time_unit="us", strict=strict)
+    return _moment(wall_clock, zone or "UTC", strict)
 
 
 def _moment(wall_clock: pl.Expr, zone: str, strict: bool) -> pl.Expr:

@@ -23,6 +23,7 @@ from mlops_assets.products.gates import (
 )
 from mlops_assets.products.periods import days, hours, weeks
 from mlops_assets.products.product import Label, ModelProduct
+from mlops_assets.products.source import Column, Kind
 from mlops_assets.products.task import METRICS, Task, metrics_of
 
 LATE = flight_delay.label.expression
@@ -65,7 +66,6 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ({"owner": "flights"}, "owner 'flights' must be 'team:name' or an e-mail address"),
         ({"owner": "someone@"}, "must be 'team:name' or an e-mail address"),
         ({"entity_key": ("carrier", "flihgt")}, "entity_key names 'flihgt'.*Did you mean 'flight'"),
-        ({"entity_key": ()}, "entity_key is empty. Name the columns that identify a row"),
         ({"event_timestamp": "departure"}, "event_timestamp names 'departure'.*Did you mean 'scheduled_departure'"),
         ({"created_timestamp": "known_at"}, "created_timestamp names 'known_at'"),
         ({"request": ("carrier", "seat")}, "request names 'seat'.*Did you mean 'seats'"),
@@ -192,7 +192,7 @@ def test_a_lookup_on_rows_that_are_known_when_they_happen_is_refused_with_what_t
         declared_with(features=(schedule, origin_lately), gates=(), **told_at_once)
 
     assert "would give a row its own outcome" in str(refused.value)
-    assert "known_after=minutes(30)" in str(refused.value)
+    assert "known_after=hours(1)" in str(refused.value)
     assert declared_with(features=(schedule,), gates=(), **told_at_once).lookups == ()
 
 
@@ -247,3 +247,21 @@ def test_every_task_has_metrics_and_every_metric_a_task():
     assert metrics_of(Task.BINARY) == ("roc_auc", "average_precision", "accuracy", "log_loss", "brier")
     assert metrics_of(Task.MULTICLASS) == ("roc_auc", "accuracy", "log_loss")
     assert metrics_of(Task.REGRESSION) == ("mae", "rmse", "r2")
+
+
+def test_key_and_clocks_are_those_of_the_main_table_where_they_are_left_out():
+    product = declared_with(entity_key=(), event_timestamp="", created_timestamp="")
+
+    assert product.entity_key == product.source.main.key
+    assert (product.event_timestamp, product.created_timestamp) == ("scheduled_departure", "reported_at")
+
+
+@pytest.mark.parametrize("name", ["size in cm", "class", "2nd"])
+def test_a_request_field_is_a_name_that_every_client_can_write(name: str):
+    flights = dataclasses.replace(
+        flight_delay.source.main, columns=(*flight_delay.source.main.columns, Column(name, Kind.FLOAT))
+    )
+    source = dataclasses.replace(flight_delay.source, main=flights)
+
+    with pytest.raises(DeclarationError, match=f"cannot carry a field named {name!r}.*source_name={name!r}"):
+        declared_with(source=source, request=(*flight_delay.request, name))

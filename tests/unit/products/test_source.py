@@ -1,5 +1,6 @@
 """Tables of a source: a declaration that contradicts itself is refused."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -68,3 +69,33 @@ def test_a_wait_that_fills_no_column_of_its_own_is_refused(changes):
 def test_what_the_platform_fills_is_not_asked_of_the_source():
     assert [column.name for column in a_table().delivered] == ["ride", "asked_at", "told_at"]
     assert [column.name for column in a_table(known_after=timedelta(minutes=30)).delivered] == ["ride", "asked_at"]
+
+
+def test_one_series_needs_no_key_its_clock_identifies_a_row():
+    prices = Table("prices", (Column("at", Kind.TIMESTAMP), Column("price", Kind.FLOAT)), event_timestamp="at")
+
+    assert prices.key == ("at",)
+    assert prices.created_timestamp == "at"  # rows are learned when they happen
+
+
+def test_a_wait_after_the_event_needs_no_invented_column():
+    price, at = Column("price", Kind.FLOAT), Column("at", Kind.TIMESTAMP)
+
+    prices = Table("prices", (at, price), event_timestamp="at", known_after=timedelta(hours=6))
+
+    assert prices.created_timestamp == "learned_at"
+    assert prices.column("learned_at").kind is Kind.TIMESTAMP
+    assert prices.delivered == (at, price)
+    assert replace(prices, description="changed").columns == prices.columns
+
+
+def test_a_table_without_a_clock_is_refused():
+    with pytest.raises(
+        DeclarationError, match=r"event_timestamp is empty\. Name the column that says when a row happened"
+    ):
+        Table("prices", (Column("price", Kind.FLOAT),))
+
+
+def test_only_a_timestamp_has_a_format():
+    with pytest.raises(DeclarationError, match="column 'price' has a format but is float"):
+        Column("price", Kind.FLOAT, format="%d.%m.%Y")

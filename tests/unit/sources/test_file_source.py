@@ -290,3 +290,65 @@ def test_a_table_without_path_and_a_format_nobody_knows_are_refused():
         files("rides.parket")
     with pytest.raises(SourceError, match=r"no table 'ride'. Known: rides. Did you mean 'rides'\?"):
         files("a.csv").read("ride", WEEK)
+
+
+def read_prices(path: Path, at: Column, **changes: Any) -> pl.DataFrame:
+    """Prices of one series, whose file calls them "Preis in €"."""
+    prices = Table(
+        "prices", (at, Column("price", Kind.FLOAT, nullable=True, source_name="Preis in €")), event_timestamp="at"
+    )
+    return conform(prices, Files(prices, {"prices": str(path)}, **changes).read("prices", WEEK))
+
+
+def test_a_decimal_comma_and_another_name_in_the_source_are_declared(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("at;Preis in €\n2013-07-02T08:00:00Z;3,5\n2013-07-03T08:00:00Z;-12\n")
+
+    prices = read_prices(tmp_path / "a.csv", Column("at", Kind.TIMESTAMP), separator=";", decimal=",")
+
+    assert prices.rows() == [(july(2, 8), 3.5), (july(3, 8), -12.0)]
+
+
+def test_a_decimal_comma_that_is_not_declared_is_said_with_the_cell(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("at;Preis in €\n2013-07-02T08:00:00Z;3,5\n")
+
+    with pytest.raises(SourceError, match="row 1: price is '3,5', not float"):
+        read_prices(tmp_path / "a.csv", Column("at", Kind.TIMESTAMP), separator=";")
+
+
+def test_a_decimal_mark_that_separates_fields_is_refused():
+    with pytest.raises(DeclarationError, match="decimal ',' beside the separator ',' is not clear"):
+        files("a.csv", decimal=",")
+
+
+@pytest.mark.parametrize(
+    ("written", "format", "zone"),
+    [
+        ("02.07.2013 10:00", "%d.%m.%Y %H:%M", "Europe/Berlin"),  # summer time: UTC + 2
+        ("07/02/2013 08:00", "%m/%d/%Y %H:%M", None),
+        ("2013-07-02T10:00+02:00", "%Y-%m-%dT%H:%M%z", None),
+        ("1372752000", "epoch seconds", None),
+        ("1372752000000", "epoch milliseconds", None),
+    ],
+)
+def test_a_timestamp_is_read_by_its_declared_format(tmp_path: Path, written: str, format: str, zone: str | None):
+    (tmp_path / "a.csv").write_text(f"at,Preis in €\n{written},1\n")
+
+    prices = read_prices(tmp_path / "a.csv", Column("at", Kind.TIMESTAMP, format=format), zone=zone)
+
+    assert prices["at"].to_list() == [july(2, 8)]
+
+
+def test_a_timestamp_of_another_format_is_said_with_the_cell(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("at,Preis in €\n07/02/2013,1\n")
+
+    with pytest.raises(SourceError, match=r"row 1: at is '07/02/2013', not of the format '%d.%m.%Y'"):
+        read_prices(tmp_path / "a.csv", Column("at", Kind.TIMESTAMP, format="%d.%m.%Y"))
+
+
+def test_days_in_a_parquet_file_begin_at_midnight_of_the_zone(tmp_path: Path):
+    days = pl.DataFrame({"at": [july(3).date()], "Preis in €": [float("nan")]})
+    days.write_parquet(tmp_path / "a.parquet")
+
+    prices = read_prices(tmp_path / "a.parquet", Column("at", Kind.TIMESTAMP), zone="Europe/Berlin")
+
+    assert prices.rows() == [(july(2, 22), None)]  # what pandas writes for null is null

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from mlops_assets.data.contract import conform
 from mlops_assets.errors import DeclarationError, SourceError
-from mlops_assets.products.source import Source
+from mlops_assets.products.source import Column, Kind, Source, Table
 from mlops_assets.sources.sql_source import Sql
 from tests.servers.databases import Server, a_postgres
 from tests.servers.processes import free_port
@@ -151,3 +151,39 @@ def test_an_address_that_is_not_set_and_a_table_without_query_are_refused(monkey
         Sql(RIDES, {}, VARIABLE)
     with pytest.raises(SourceError, match=r"no table 'ride'. Known: rides"):
         database().read("ride", WEEK)
+
+
+def test_an_sqlite_file_needs_no_variable_and_its_clock_may_count_seconds(tmp_path: Path):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "prices.db") as connection:
+        connection.execute('CREATE TABLE prices ("at" integer, "Preis in €" real)')
+        moments = [1372636799, 1372636800, 1373241599, 1373241600]  # either side of both ends of the week of 2013-07-01
+        connection.executemany("INSERT INTO prices VALUES (?, ?)", [(at, number) for number, at in enumerate(moments)])
+    connection.close()
+    columns = (
+        Column("at", Kind.TIMESTAMP, format="epoch seconds"),
+        Column("price", Kind.FLOAT, source_name="Preis in €"),
+    )
+    prices = Table("prices", columns, event_timestamp="at")
+
+    rows = conform(prices, Sql(prices, {"prices": "prices"}, url=f"sqlite://{tmp_path}/prices.db").read("prices", WEEK))
+
+    assert rows["price"].to_list() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "address", [{}, {"url": "postgresql://ana:pw@db/rides"}, {"url": "sqlite://a.db", "url_variable": "A"}]
+)
+def test_a_database_has_one_address_and_no_password_in_its_declaration(address: dict[str, str]):
+    with pytest.raises(DeclarationError, match="the database of rides needs one address") as refused:
+        Sql(RIDES, {"rides": "rides"}, **address)
+
+    assert "pw" not in str(refused.value)
+
+
+def test_a_database_cannot_select_periods_by_a_text_of_any_format():
+    prices = Table("prices", (Column("at", Kind.TIMESTAMP, format="%d.%m.%Y"),), event_timestamp="at")
+
+    with pytest.raises(DeclarationError, match=r"cannot select periods by 'at', a text of the format '%d\.%m\.%Y'"):
+        Sql(prices, {"prices": "prices"}, url="sqlite://prices.db")
