@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -14,16 +15,15 @@ from msgspec import UNSET
 
 from mlops_assets.products.policy import Durability, Outage
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import Task
+from mlops_assets.products.task import OPERATING_THRESHOLD, Task
 from mlops_assets.state.manifest import Manifest
 from mlops_assets.state.prediction_log import LoggedRows, PredictionLog, Row, log_columns
 from serving.batching import MOST_WAITING_ROWS, Batcher
 from serving.errors import NotLogged
 from serving.explaining import explain, refuse_to_explain
 from serving.ids import new_id
-from serving.metrics import Amounts
+from serving.metrics import Metrics
 from serving.model_store import ModelStore, ServedModel
-from serving.observer import EXPLAIN, FEATURES, LOG, MODEL, QUEUE, NoObserver, Observer
 from serving.schemas import (
     Answer,
     BinaryAnswer,
@@ -40,7 +40,6 @@ from serving.schemas import (
 from serving.scoring import Scored, Scorer
 
 _log = logging.getLogger(__name__)
-LABEL_FROM = 0.5  # probability of class 1 from which on the label is class 1
 
 
 class _Call:
@@ -88,8 +87,8 @@ class Predictor:
         models: ModelStore,
         log: PredictionLog,
         now: Callable[[], int],
+        metrics: Metrics,
         *,
-        observer: Observer | None = None,
         most_waiting_rows: int = MOST_WAITING_ROWS,
     ) -> None:
         self._product = product
@@ -97,11 +96,11 @@ class Predictor:
         self._models = models
         self._log = log
         self._now = now
-        self._observer = observer or NoObserver()
+        self._metrics = metrics
         self._queued_for, self._featured_in, self._modelled_in, self._logged_in, self._explained_in = (
-            self._observer.stage(product.name, name) for name in (QUEUE, FEATURES, MODEL, LOG, EXPLAIN)
+            metrics.stage_seconds.labels(product.name, stage).observe
+            for stage in ("queue", "features", "model", "log", "explain")
         )
-        self._answers: dict[tuple[int, str], Amounts] = {}
         # asked here, not with every batch: to look up what is declared is a part of an answer's time
         serving = product.serving
         self._is_logged, self._waits_for_disk = serving.log_predictions, serving.durability is Durability.STRICT
@@ -248,17 +247,18 @@ class Predictor:
         self._log.append(self._product, logged, on_disk)
 
     def _tell(self, calls: list[_Call], scored: Scored, started: int, featured: int, modelled: int) -> None:
-        self._queued_for.extend([1e-9 * (started - call.received) for call in calls])
-        self._featured_in.append(1e-9 * (featured - started))
-        self._modelled_in.append(1e-9 * (modelled - featured))
-        self._logged_in.append(1e-9 * (time.perf_counter_ns() - modelled))
-        of = calls[0].model.bundle.manifest.version, calls[0].role
-        answers = self._answers.get(of)
-        if answers is None:
-            answers = self._answers[of] = self._observer.answers(self._product.name, *of)
-        answers.append(len(scored.inputs))
-        if scored.warnings:
-            self._observer.warned(self._product.name, scored.warnings.values())
+        self._queued_for(1e-9 * (started - calls[0].received))
+        self._featured_in(1e-9 * (featured - started))
+        self._modelled_in(1e-9 * (modelled - featured))
+        self._logged_in(1e-9 * (time.perf_counter_ns() - modelled))
+        name, metrics = self._product.name, self._metrics
+        metrics.predictions.labels(name, calls[0].model.bundle.manifest.version, calls[0].role).inc(len(scored.inputs))
+        for warning in chain.from_iterable(scored.warnings.values()):
+            for feature in warning.features:
+                if warning.reason == "unknown category":
+                    metrics.unknown_categories.labels(name, feature).inc()
+                else:
+                    metrics.online_features.labels(name, feature, warning.reason).inc()
 
     def _explain(self, model: ServedModel, inputs: Sequence[tuple[Value, ...]], answer: Answer) -> None:
         started = time.perf_counter()
@@ -269,7 +269,7 @@ class Predictor:
             answer.predictions, baselines.tolist(), contributions.tolist(), strict=True
         ):
             prediction.explanation = Explanation(baseline, dict(zip(names, of_row, strict=True)))
-        self._explained_in.append(time.perf_counter() - started)
+        self._explained_in(time.perf_counter() - started)
 
 
 def _settle(calls: Sequence[_Call], error: Exception | None = None) -> None:
@@ -320,14 +320,14 @@ _LoggedScores = tuple[list[float], Sequence[str | None], Sequence[list[float] | 
 def _binary_predictions(ids: list[str], scores: list[float], manifest: Manifest) -> list[Prediction]:
     labels = _binary_labels(manifest.classes)
     return [
-        BinaryPrediction(prediction_id=name, probability=score, label=labels[score >= LABEL_FROM])
+        BinaryPrediction(prediction_id=name, probability=score, label=labels[score >= OPERATING_THRESHOLD])
         for name, score in zip(ids, scores, strict=True)
     ]
 
 
 def _logged_binary(scores: list[float], classes: tuple[str, ...]) -> _LoggedScores:
     texts = _binary_texts(classes)
-    return scores, [texts[score >= LABEL_FROM] for score in scores], [None] * len(scores)
+    return scores, [texts[score >= OPERATING_THRESHOLD] for score in scores], [None] * len(scores)
 
 
 def _multiclass_predictions(ids: list[str], scores: list[list[float]], manifest: Manifest) -> list[Prediction]:

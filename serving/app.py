@@ -2,12 +2,9 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 from litestar import Litestar, Router, get
@@ -33,17 +30,16 @@ from serving.decoding import BodyDecoder
 from serving.documentation import refusals
 from serving.edge import Edge
 from serving.error_shapes import PROBLEM_JSON, Problem
-from serving.gauges import Gauges
 from serving.labels import labels_route
 from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
-from serving.observer import DECODE, MetricsObserver, Observer
 from serving.openapi_page import OpenAPIPage
 from serving.origins import Origins, known_hosts
 from serving.protocols.catalog import error_shapes, protocol_routes
 from serving.protocols.scoring import Scoring
 from serving.reports import reports_route
+from serving.sampling import Sampling
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
@@ -53,9 +49,7 @@ from serving.versions import list_versions
 FIRST_POLL_SECONDS = 2.0  # after that it says that it is loading; until then connections wait in the listener's queue
 
 
-def create_app(
-    settings: Settings, products: Sequence[ModelProduct] = CATALOG, observer: Observer | None = None
-) -> Litestar:
+def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -> Litestar:
     """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
     wanted = settings.product if settings.pinned is None else settings.pinned.product
     if wanted is not None:
@@ -65,15 +59,15 @@ def create_app(
     online = workspace.online  # kept: it holds one connection per thread
     flush_seconds = min(product.serving.flush_milliseconds for product in products) / 1_000
     log = workspace.predictions(settings.log_kind, flush_seconds)
-    metrics_folder = settings.metrics or Path(tempfile.mkdtemp(prefix="serving-metrics-"))
-    metrics = Metrics(metrics_folder)
-    observer = observer or MetricsObserver(metrics)
+    metrics = Metrics()
     is_shared = workspace.is_shared
     clock = WatchedClock(
         workspace.objects, settings.poll_seconds if is_shared else LOOK_SECONDS, in_background=is_shared
     )
     bodies = {product.name: body_schema(product) for product in products}
-    decoders = {name: BodyDecoder(body, observer.stage(name, DECODE)) for name, body in bodies.items()}
+    decoders = {
+        name: BodyDecoder(body, metrics.stage_seconds.labels(name, "decode").observe) for name, body in bodies.items()
+    }
     scorers = {product.name: Scorer(product, online) for product in products}
 
     def warm_up(product: ModelProduct, bundle: Bundle) -> None:
@@ -91,9 +85,6 @@ def create_app(
     )
     labels = workspace.labels()
 
-    def dropped_by(product: ModelProduct) -> Callable[[int], None]:
-        return lambda rows: metrics.add(("mlops_shadow_dropped", product.name), rows)
-
     def predictor(product: ModelProduct) -> ChallengedPredictor:
         answering, unseen = (
             Predictor(
@@ -102,12 +93,14 @@ def create_app(
                 models,
                 into,
                 clock.microseconds,
-                observer=observer,
+                metrics,
                 most_waiting_rows=settings.queue_rows,
             )
             for into in (log, shadow_log)
         )
-        return ChallengedPredictor(product, answering, unseen, challengers, dropped_by(product))
+        return ChallengedPredictor(
+            product, answering, unseen, challengers, metrics.shadow_dropped.labels(product.name).inc
+        )
 
     challenged = () if settings.pinned is not None else states
     challengers = Challengers(challenged, warm_up, poll_seconds=settings.poll_seconds)
@@ -116,7 +109,7 @@ def create_app(
     served = routes.Served(states, models, online, log, predictors, decoders)
     limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)  # of each of them
     load = Load(limits)
-    gauges = Gauges(metrics, models, log, predictors, load)
+    sampling = Sampling(metrics, models, log, predictors, load)
     scorings = [Scoring(bodies[name], decoders[name], predictor) for name, predictor in predictors.items()]
     shapes = error_shapes(settings.platform)
     tracer = tracer_from(os.environ)
@@ -130,7 +123,7 @@ def create_app(
         # of several workers on one port, one that is not ready would answer 503 beside others that are
         await sync_to_thread(models.wait_until_polled, FIRST_POLL_SECONDS)
         try:
-            async with gauges.running():
+            async with sampling.running():
                 yield
         finally:
             for challenged_predictor in predictors.values():
@@ -139,9 +132,6 @@ def create_app(
             ends = (models.stop, challengers.stop, log.close, shadow_log.close, labels.close)
             await asyncio.gather(*map(sync_to_thread, ends))
             tracer.close()
-            metrics.close()
-            if settings.metrics is None:
-                shutil.rmtree(metrics_folder, ignore_errors=True)
 
     edge = Edge(
         access=Access(settings.keys, is_open=settings.needs_no_key),
@@ -162,7 +152,7 @@ def create_app(
             *routes.COMMON,
             Router("/", route_handlers=[approvals], opt={NEEDS: Role.APPROVE}),
             list_versions,
-            metrics_route(metrics, gauges),
+            metrics_route(metrics, sampling),
             reports_route(workspace.objects),
         ],
         dependencies={"served": Provide(lambda: served, sync_to_thread=False)},
@@ -184,7 +174,7 @@ def create_app(
     return app
 
 
-def metrics_route(metrics: Metrics, gauges: Gauges) -> HTTPRouteHandler:
+def metrics_route(metrics: Metrics, sampling: Sampling) -> HTTPRouteHandler:
     @get(
         "/metrics",
         opt={NEEDS: ANY_KEY},
@@ -193,7 +183,7 @@ def metrics_route(metrics: Metrics, gauges: Gauges) -> HTTPRouteHandler:
         sync_to_thread=True,
     )
     def read_metrics() -> bytes:
-        gauges.sample()  # of this worker, now; of the others, a tenth of a second ago
+        sampling.sample()  # of this worker, now; of the others, a tenth of a second ago
         return metrics.exposition()
 
     read_metrics.responses = refusals(Problem, PROBLEM_JSON)

@@ -8,6 +8,7 @@ counts as in flight: a client that sends slowly, or stops, holds its connection 
 import asyncio
 import logging
 import time
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -56,7 +57,10 @@ class Edge:
         self._load = load
         self._rate = Rate(limits.rate, time.monotonic)
         self._shapes = shapes
-        self._metrics = metrics
+        # looked up once: each look-up takes a lock, and as long as counting does
+        self._requests = cache(metrics.requests.labels)
+        self._seconds = cache(metrics.request_seconds.labels)
+        self._refusals = metrics.refusals
         self._tracer = tracer
         self._log_requests = log_requests
 
@@ -97,8 +101,8 @@ class Edge:
         seconds = time.perf_counter() - started
         # only known once the request was routed; what is nowhere has one name, or a scan would make thousands
         route = str(scope.get("path_template") or "unmatched")
-        self._metrics.add(("mlops_requests", route, str(status)))
-        self._metrics.histogram(("mlops_request_seconds", route)).append(seconds)
+        self._requests(route, status).inc()
+        self._seconds(route).observe(seconds)
         if self._log_requests or (status >= 500 and not is_probe):
             self._log_line(scope, "HEAD" if is_head else scope["method"], route, status, seconds)
 
@@ -184,7 +188,7 @@ class Edge:
             self._load.requests -= 1
 
     def count_refusal(self, error: PlatformError) -> None:
-        self._metrics.add(("mlops_refusals", type(error).__name__))
+        self._refusals.labels(type(error).__name__).inc()
 
     async def _refuse(self, scope: HTTPScope, send: Send, error: PlatformError) -> None:
         shaped = self._shapes.shaped(scope["path"], refusal_of(scope["method"], scope["path"], error))

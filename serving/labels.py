@@ -78,7 +78,7 @@ def labels_route(
             raise NotKept(
                 f"none of the labels could be written down ({error}). Send them again once the disk is well."
             ) from error
-        metrics.add(("mlops_labels", product.name), len(rows))
+        metrics.labels.labels(product.name).inc(len(rows))
         return Response(Taken(product.name, len(rows)), status_code=200)
 
     labels.__annotations__["data"] = body_type(body)  # what is documented; `decode` makes the list out of it

@@ -28,7 +28,7 @@ from serving.errors import ready_status
 from serving.ids import new_id, trace_id_of
 from serving.model_store import ModelStore
 from serving.schemas import Answer, BodySchema, RequestStruct, RowStruct
-from serving.server import worker_memory
+from serving.workers import memory_by_worker
 
 MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
 BYTES_PER_ROW = 2_000
@@ -175,7 +175,9 @@ def list_models(served: NamedDependency[Served]) -> information.ModelList:
         summaries.append(
             information.ModelSummary(name, product.description, state.name, version, address, f"{address}/predict")
         )
-    workers = [information.WorkerInformation(process, round(mb, 1)) for process, mb in worker_memory().items()]
+    workers = [
+        information.WorkerInformation(process, round(size / 1e6, 1)) for process, size in memory_by_worker().items()
+    ]
     return information.ModelList(summaries, workers)
 
 

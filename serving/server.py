@@ -1,6 +1,5 @@
 """The API's processes: one that answers, or several on one port with one that watches them."""
 
-import contextlib
 import errno
 import gc
 import logging
@@ -10,11 +9,9 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -28,6 +25,7 @@ from mlops_assets.errors import DeclarationError, PlatformError, PortTaken
 from serving import logs
 from serving.connection import Connection
 from serving.settings import Settings
+from serving.shared_metrics import forget_gauges, reserve_room, shared_folder
 
 GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
 PARENT_SECONDS = 0.5  # between two looks at whether the process that started this one lives
@@ -65,28 +63,11 @@ def run(
     """Answer on the listener until SIGTERM or Ctrl-C: in this process, or in `settings.workers` of their own.
 
     announce: called when the listener is about to be answered. Raises PlatformError: these settings cannot be served."""
-    if settings.workers == 1:
-        _answer(settings, listener, announce)
-        return
-    with tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:  # in which all of them count
-        shared = settings if settings.metrics is not None else replace(settings, metrics=Path(folder))
-        _watch(shared, listener, announce)
-
-
-def worker_memory() -> dict[int, float]:
-    """Resident megabytes of this process and of the workers beside it, by process id; empty where /proc is missing."""
-    ids = [os.getpid()]
-    if multiprocessing.parent_process() is not None:
-        with contextlib.suppress(OSError):
-            ids = [int(name) for name in Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()]
-    found = {}
-    for process in ids:
-        # a worker may end while it is looked at
-        with contextlib.suppress(OSError):
-            name, pages = Path(f"/proc/{process}/cmdline").read_bytes(), Path(f"/proc/{process}/statm").read_text()
-            if b"resource_tracker" not in name:
-                found[process] = int(pages.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return found
+    with shared_folder(settings.workers) as metrics:
+        if settings.workers == 1:
+            _answer(settings, listener, announce)
+        else:
+            _watch(settings, listener, announce, metrics)
 
 
 def end_with(parent: int) -> None:
@@ -130,12 +111,6 @@ def _application(settings: Settings) -> Litestar:
         raise DeclarationError(
             f"the routes cannot be made: {error.detail.rstrip('.')}. Look at AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE."
         ) from None
-    except OSError as error:
-        metrics = "" if settings.metrics is None else f" and MLOPS_METRICS, which is {str(settings.metrics)[:200]}"
-        raise DeclarationError(
-            f"the server cannot write where it has to ({error.strerror}: {str(error.filename)[:200]}). Look at MLOPS_HOME, "
-            f"which is {str(settings.state or settings.home)[:200]}{metrics}."
-        ) from None
 
 
 def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -167,6 +142,7 @@ def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
     if (watcher := multiprocessing.parent_process()) is not None and watcher.pid is not None:
         threading.Thread(target=end_with, args=(watcher.pid,), name="watcher", daemon=True).start()
+    reserve_room()
     try:
         _answer(settings, listener, is_up.set)
     except PlatformError as error:
@@ -174,7 +150,7 @@ def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
         sys.exit(UNUSABLE)
 
 
-def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None], metrics: Path | None) -> None:
     """Keep the workers running. They accept from one listener: whoever is free takes the next connection."""
     # a fresh interpreter for each: threads of ONNX Runtime and Polars do not survive a fork
     context = multiprocessing.get_context("spawn")
@@ -206,6 +182,8 @@ def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], N
                 if process.is_alive() or is_ending or time.monotonic() - since < RESTART_SECONDS:
                     continue
                 _log.error("worker %s ended with code %s; another takes its place", process.pid, process.exitcode)
+                if metrics is not None and process.pid is not None:
+                    forget_gauges(metrics, process.pid)
                 workers[place] = started()
     finally:
         for process, _ in workers:

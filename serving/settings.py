@@ -42,9 +42,8 @@ class Settings:
     hosts: MLOPS_HOSTS, names by comma that this server is asked by, besides its own.
     product: MLOPS_PRODUCT, the only one to serve. poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is
     asked for a new champion. platform: which hosted platform started this container. log_form: MLOPS_LOG, text or json.
-    log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. metrics: MLOPS_METRICS, the folder in which workers of
-    one server count (None: one of its own). queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product may wait in one
-    worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
+    log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product
+    may wait in one worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
     not ready after SIGTERM, for load balancers to notice. keep_alive_seconds: MLOPS_KEEP_ALIVE_SECONDS, how long a connection
     may be idle; longer than the load balancer in front keeps it, or that one sends into a connection that is gone.
     header_seconds: MLOPS_HEADER_SECONDS, how long the head of a request may take. parent: MLOPS_PARENT, id of the
@@ -66,7 +65,6 @@ class Settings:
     platform: Platform | None = None
     log_form: str = "text"
     log_requests: bool = False
-    metrics: Path | None = None
     queue_rows: int = 50_000
     workers: int = 1
     drain_seconds: float = 0.0
@@ -177,7 +175,6 @@ def from_environment(environment: Mapping[str, str] = os.environ, arguments: Seq
         platform=platform,
         log_form=environment.get("MLOPS_LOG") or ("text" if platform is None else "json"),
         log_requests=_switch(environment, "MLOPS_LOG_REQUESTS"),
-        metrics=Path(environment["MLOPS_METRICS"]) if environment.get("MLOPS_METRICS") else None,
         queue_rows=whole_number(environment, "MLOPS_QUEUE_ROWS", Settings.queue_rows),
         workers=whole_number(environment, "MLOPS_WORKERS", Settings.workers),
         drain_seconds=number(environment, "MLOPS_DRAIN_SECONDS", Settings.drain_seconds),

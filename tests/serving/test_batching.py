@@ -18,6 +18,7 @@ from mlops_assets.state.workspace import Workspace
 from serving.answers import Predictor
 from serving.batching import BATCH_ROWS, INLINE_ROWS, Batcher
 from serving.errors import Overloaded, UnusableScore
+from serving.metrics import Metrics
 from serving.model_store import ModelStore
 from serving.schemas import body_schema
 from serving.scoring import Scorer
@@ -35,7 +36,7 @@ def a_predictor(workspace: Workspace, *, weight: float = 1e-4, bias: float = 0, 
     models = ModelStore([workspace.of(product)], lambda *_: None)
     models.poll()
     scorer, log = Scorer(product, workspace.online), workspace.predictions()
-    return Predictor(product, scorer, models, log, lambda: time.time_ns() // 1_000, **changes)
+    return Predictor(product, scorer, models, log, lambda: time.time_ns() // 1_000, Metrics(), **changes)
 
 
 def a_row(**changes: Any) -> Any:

@@ -1,7 +1,9 @@
 """What /metrics counts, over every worker, and that what ships with it names metrics that exist."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
-from serving.exposition import exposition
-from serving.metrics import BUCKETS, FAMILIES, Metrics
+from serving.metrics import BUCKETS, Metrics
+from serving.shared_metrics import FOLDER, forget_gauges, shared_folder
 from tests.serving.running_api import Json, RunningServer, a_client, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
 
@@ -69,66 +71,87 @@ def test_what_is_refused_at_the_edge_is_counted_by_reason(workspace: Workspace) 
 
 
 COUNTING = """
-import sys
-from pathlib import Path
+import os, signal, sys
+from serving import shared_metrics
+
+shared_metrics.reserve_room()
 from serving.metrics import Metrics
 
-metrics, amount = Metrics(Path(sys.argv[1])), float(sys.argv[2])
+metrics, amount = Metrics(), float(sys.argv[1])
 for _ in range(2):
-    metrics.add(("mlops_labels", "flight_delay"), amount)
-    metrics.histogram(("mlops_request_seconds", "predict")).append(0.003)
-    metrics.set(("mlops_in_flight",), amount)
-metrics.settle()
+    metrics.labels.labels("flight_delay").inc(amount)
+    metrics.request_seconds.labels("predict").observe(0.003)
+    metrics.in_flight.labels(os.getpid()).set(amount)
+print(os.getpid(), metrics.exposition().decode())
+sys.stdout.flush()
+if sys.argv[2:]:
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_several_processes_sum_and_one_that_ended_still_counts(tmp_path: Path) -> None:
+def counting(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Id and metrics of a process that counted and has ended."""
+    environment = {**os.environ, FOLDER: str(folder)}
+    command = [sys.executable, "-c", COUNTING, *arguments]
+    said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=not arguments[1:]).stdout
+    process, _, text = said.partition(" ")
+    return int(process), text
+
+
+def test_several_processes_sum_and_one_that_was_killed_still_counts(tmp_path: Path) -> None:
     for amount in ("1", "2"):
-        subprocess.run([sys.executable, "-c", COUNTING, str(tmp_path), amount], check=True)
-    metrics = Metrics(tmp_path)
-    metrics.add(("mlops_labels", "flight_delay"), 10)
-    metrics.histogram(("mlops_request_seconds", "predict")).append(0.003)
-    metrics.set(("mlops_in_flight",), 10)
+        process, _ = counting(tmp_path, amount, "killed")
+        forget_gauges(tmp_path, process)
 
-    text = metrics.exposition().decode()
+    _, text = counting(tmp_path, "5")
 
-    assert value(text, "mlops_labels_total", product="flight_delay") == 2 * (1 + 2) + 10
-    assert value(text, "mlops_request_seconds_bucket", le="0.005") == 5
+    assert value(text, "mlops_labels_total", product="flight_delay") == 2 * (1 + 2 + 5)
+    assert value(text, "mlops_request_seconds_bucket", le="0.005") == 6
     assert value(text, "mlops_request_seconds_bucket", le="0.002") == 0
-    assert value(text, "mlops_request_seconds_sum") == pytest.approx(5 * 0.003)
-    assert value(text, "mlops_in_flight") == 10  # of the process that lives; the others hold nothing any more
+    assert value(text, "mlops_request_seconds_sum") == pytest.approx(6 * 0.003)
+    assert value(text, "mlops_in_flight") == 5  # of the process that lives; the others hold nothing any more
+
+
+def test_without_room_for_metrics_the_workers_answer_and_each_shows_its_own(workspace: Workspace, row: Json) -> None:
+    deploy_tiny(workspace.of(flight_delay))
+    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))"
+    command = ("-c", f"{limited}; runpy.run_module('serving', run_name='__main__')")
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        a_server(workspace, output, command, MLOPS_WORKERS="2") as server,
+    ):
+        predict = f"{server.address}/v1/models/flight_delay/predict"
+        eventually(lambda: {httpx.post(predict, json={"rows": [row]}).status_code for _ in range(20)} == {200})
+        text = httpx.get(f"{server.address}/metrics").text
+
+    assert len({dict(pairs)["worker"] for name, pairs in read(text) if name == "mlops_ready"}) == 1
+
+
+def test_where_no_folder_can_be_made_the_workers_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+
+    with shared_folder(workers=2) as folder:
+        assert folder is None
+        assert FOLDER not in os.environ
 
 
 @settings(max_examples=50, deadline=None)
 @given(seconds=st.lists(st.floats(0, 20), max_size=30))
 def test_a_histogram_counts_what_lies_at_or_below_each_bound(seconds: list[float]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        metrics = Metrics(Path(folder))
-        for each in seconds:
-            metrics.histogram(("mlops_request_seconds", "a")).append(each)
+    metrics = Metrics()
+    for each in seconds:
+        metrics.request_seconds.labels("a").observe(each)
 
-        text = metrics.exposition().decode()
-        metrics.close()
+    text = metrics.exposition().decode()
 
     for bound in BUCKETS:
         assert value(text, "mlops_request_seconds_bucket", le=str(bound)) == sum(each <= bound for each in seconds)
     assert value(text, "mlops_request_seconds_count") == len(seconds)
 
 
-def test_what_requests_are_counted_by_is_counted_while_nobody_asks(
-    workspace: Workspace, row: Json, tmp_path: Path
-) -> None:
-    deploy_tiny(workspace.of(flight_delay))
-    with a_client(workspace, metrics=tmp_path) as client:
-        client.post("/v1/models/flight_delay/predict", json={"rows": [row]}).raise_for_status()
-
-        # of the files, which other workers read; this one's route would count first
-        eventually(lambda: value(exposition(tmp_path).decode(), "mlops_predictions_total", role="champion") == 1)
-
-
-def test_labels_are_escaped(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path)
-    metrics.add(("mlops_labels", 'a"b\\c\nd'))
+def test_labels_are_escaped() -> None:
+    metrics = Metrics()
+    metrics.labels.labels('a"b\\c\nd').inc()
 
     assert value(metrics.exposition().decode(), "mlops_labels_total", product='a"b\\c\nd') == 1
 
@@ -146,12 +169,23 @@ def test_workers_of_one_server_are_read_from_any_of_them(workspace: Workspace, r
 
         eventually(lambda: ask_twenty() == {200})
 
-        # each tells of the other what that counted up to a tenth of a second ago
-        eventually(lambda: {answered(server) for _ in range(10)} == {told.count(200)})
-        text = httpx.get(f"{server.address}/metrics").text
+        assert {answered(server) for _ in range(10)} == {told.count(200)}
+        eventually(lambda: len(workers_of(server)) == 2)
+        before = workers_of(server)
+        os.kill(int(min(before)), signal.SIGKILL)
 
-    workers = {dict(pairs)["worker"] for name, pairs in read(text) if name == "mlops_worker_memory_bytes"}
-    assert len(workers) == 2
+        # another takes its place: what it counted stays, what it held goes
+        eventually(lambda: len(workers_of(server) - before) == 1 and len(workers_of(server)) == 2)
+        assert answered(server) == told.count(200)
+
+
+def workers_of(server: RunningServer) -> set[str]:
+    """By their own gauges. One that was killed resets connections that it had accepted."""
+    try:
+        text = httpx.get(f"{server.address}/metrics").text
+    except httpx.TransportError:
+        return set()
+    return {dict(pairs)["worker"] for name, pairs in read(text) if name == "mlops_worker_memory_bytes"}
 
 
 def answered(server: RunningServer) -> float:
@@ -160,7 +194,7 @@ def answered(server: RunningServer) -> float:
 
 def known_names() -> set[str]:
     suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
-    return {f"{family.name}{suffix}" for family in FAMILIES.values() for suffix in suffixes[family.kind]}
+    return {f"{family.name}{suffix}" for family in Metrics().registry.collect() for suffix in suffixes[family.type]}
 
 
 def named(expressions: list[str]) -> set[str]:

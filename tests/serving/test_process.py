@@ -107,8 +107,8 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
             {"MLOPS_STATE": "s3://key:secret@bucket"},
             "MLOPS_STATE: the address s3://bucket holds a key or a password.",
         ),
-        ({"MLOPS_METRICS": "/dev/null/here"}, "and MLOPS_METRICS, which is /dev/null/here"),
-        ({"MLOPS_METRICS": "/dev/null/here", "MLOPS_WORKERS": "2"}, "no worker can be started with these settings"),
+        ({"MLOPS_PRODUCT": "nothing"}, "no product 'nothing'. Known: "),
+        ({"MLOPS_PRODUCT": "nothing", "MLOPS_WORKERS": "2"}, "no worker can be started with these settings"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_without_a_traceback(
