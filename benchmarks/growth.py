@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mlops` sets it
 
 from benchmarks.growth_parts.parcels import LAST_WEEK, TRAINED_WEEKS, product_with_history
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.state.ledger import Ledger
 from mlops_assets.state.workspace import Workspace
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.training import ModelRecord, Recipe
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.training.recipe import recipe_key
 

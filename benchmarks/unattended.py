@@ -108,8 +108,8 @@ def prepare_home() -> None:
     from training_overhead import fill
 
     from mlops_assets.definitions import build_definitions
-    from mlops_assets.demo.replay import Replay, expect_success
     from mlops_assets.products.catalog import product_named
+    from mlops_assets.replay.runs import Replay, expect_success
     from resources.environments import read_environment
     from resources.platform import Platform
     from sensors.selections import retraining

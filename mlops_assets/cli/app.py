@@ -44,7 +44,7 @@ def demo(
     go_on: Annotated[bool, Parameter(negative="", help="Go on with a demo that was cut short in this home.")] = False,
 ) -> None:
     """Replay a year of real data, then let its last weeks arrive through the sensors of a running Dagster."""
-    from mlops_assets.demo.demo import run_demo
+    from mlops_assets.replay.demo import run_demo
 
     run_demo(product_named(product), home, Console(), leave=exit, goes_on=go_on)
 

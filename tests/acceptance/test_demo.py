@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.demo.example import next_row
 from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.replay.example import next_row
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.serving.running_api import a_server
 

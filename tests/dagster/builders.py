@@ -18,7 +18,6 @@ import polars as pl
 from examples.flights.flight_delay import flight_delay
 from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.definitions import build_definitions
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.gates import at_least, latency_p99, not_worse_than_champion, onnx_parity
 from mlops_assets.products.periods import Period, weeks
@@ -28,6 +27,7 @@ from mlops_assets.products.search import Search, Whole
 from mlops_assets.products.source import Table
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftReading, DriftRecord, DriftState
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.state.workspace import ProductState, Workspace
 from resources.asset_parts import key_of
 from resources.environments import Environment

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.policy import Action, manual
+from mlops_assets.replay.runs import Replay, failure_of
 from tests.dagster.builders import (
     SERVED_WEEK,
     Webhook,

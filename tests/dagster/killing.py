@@ -22,9 +22,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from mlops_assets.demo.replay import WITHOUT_REPORTS
 from mlops_assets.features.opening import open_bundle
 from mlops_assets.inference import promotion
+from mlops_assets.replay.runs import WITHOUT_REPORTS
 from mlops_assets.state import bundles, ledger, model_registry, objects, records, tables
 from mlops_assets.state.model_registry import CHAMPION, ModelRegistry
 from mlops_assets.state.workspace import ProductState

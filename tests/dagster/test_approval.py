@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.policy import manual
 from mlops_assets.records.acceptance import Verdict
+from mlops_assets.replay.runs import Replay, failure_of
 from mlops_assets.testing.run import answer_version
 from resources.asset_parts import key_of
 from tests.dagster.builders import (

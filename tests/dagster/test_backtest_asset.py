@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.monitoring.backtest import run_backtest
 from mlops_assets.monitoring.plans import Plan
 from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.state.copying import copy_state
 from mlops_assets.state.objects import objects_at
 from mlops_assets.state.workspace import Workspace

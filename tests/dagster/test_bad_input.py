@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.gates import at_least
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import PerformanceRecord
 from mlops_assets.records.training import Recipe
+from mlops_assets.replay.runs import Replay, failure_of
 from tests.dagster.builders import (
     FIRST_KEY,
     FIRST_WEEK,

@@ -8,7 +8,6 @@ from typing import get_args
 import msgspec
 import pytest
 
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.gates import (
     Gate,
     at_least,
@@ -23,6 +22,7 @@ from mlops_assets.products.gates import (
 from mlops_assets.products.policy import automatic
 from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState
 from mlops_assets.records.testing import StagingReport
+from mlops_assets.replay.runs import Replay, failure_of
 from tests.dagster.builders import NEXT_WEEK, a_replay, failed_checks, materialize, materialized
 
 NAME = "flight_delay"

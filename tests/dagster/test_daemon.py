@@ -13,12 +13,12 @@ import dagster as dg
 import psutil
 import pytest
 
-from mlops_assets.demo.replay import Replay
 from mlops_assets.products.catalog import product_named
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord
 from mlops_assets.records.training import Recipe
+from mlops_assets.replay.runs import Replay
 from mlops_assets.servers.processes import Servers
 from mlops_assets.state.workspace import Workspace
 from sensors.runs import CAUSE

@@ -12,7 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from examples.flights.nyc_flights import FLIGHTS
 from mlops_assets.data.ingest import quarantined
-from mlops_assets.demo.replay import Replay
+from mlops_assets.replay.runs import Replay
 from mlops_assets.state.label_log import ToldLabel
 from resources.asset_parts import key_of
 from tests.dagster.builders import (

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from mlops_assets.demo.replay import Replay
+from mlops_assets.replay.runs import Replay
 from tests.dagster.builders import NEXT_WEEK
 from tests.dagster.killing import Point, a_fork_server, alias_of_champion, half_written, left_running, what_serves
 

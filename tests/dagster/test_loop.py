@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
+from mlops_assets.replay.runs import Replay, failure_of
 from mlops_assets.state.model_registry import CHALLENGER, CHAMPION, NEEDS_REWORK
 from mlops_assets.training.recipe import current_recipe
 from mlops_assets.training.reproduce import reproduce

@@ -9,7 +9,7 @@ import dagster as dg
 import msgspec
 import pytest
 
-from mlops_assets.demo.replay import Replay
+from mlops_assets.replay.runs import Replay
 from mlops_assets.state.run_records import record_of_this_process
 from resources.asset_parts import key_of
 from sensors.lost_runs import LAUNCHED_WITHIN, RECORDED_WITHIN, STARTS_WITHIN, TAKEN_UP_WITHIN, why_lost

@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mlops_assets.cli.app import app
-from mlops_assets.demo.replay import Replay, failure_of
 from mlops_assets.products.candidates import lightgbm
 from mlops_assets.products.search import Whole
 from mlops_assets.records.training import Recipe
+from mlops_assets.replay.runs import Replay, failure_of
 from mlops_assets.state.manifest import Manifest
 from mlops_assets.training.provenance import NEW, SAME
 from mlops_assets.training.recipe import current_recipe

@@ -10,11 +10,11 @@ import dagster as dg
 import msgspec
 import pytest
 
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.inference.assets import RETENTION
 from mlops_assets.inference.why import Places, Step, explain
 from mlops_assets.monitoring.render import render_drift
 from mlops_assets.products.keep import KINDS, Keep
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.state.workspace import Workspace
 from mlops_assets.training.reproduce import reproduce
 from resources.event_log import EventLog

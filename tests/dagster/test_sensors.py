@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets.demo.replay import Replay
 from mlops_assets.products.catalog import product_named
 from mlops_assets.products.periods import weekly
 from mlops_assets.products.policy import Action, Retries
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.replay.runs import Replay
 from mlops_assets.state.workspace import Workspace
 from resources.platform import Platform
 from tests.dagster.builders import (

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from mlops_assets.demo.replay import Replay, expect_success
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord
+from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.training.window import load_training_set
 from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, newest_metadata
 

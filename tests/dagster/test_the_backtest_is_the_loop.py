@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.demo.replay import Replay
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.inference.probation import end_probation, in_probation
 from mlops_assets.inference.promotion import deploy
@@ -46,6 +45,7 @@ from mlops_assets.records.readings import (
     StalenessState,
 )
 from mlops_assets.records.training import Recipe
+from mlops_assets.replay.runs import Replay
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.training.recipe import current_recipe, leave_development
 from resources.platform import Platform

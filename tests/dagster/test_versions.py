@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from mlops_assets.demo.replay import Replay
 from mlops_assets.errors import DataError
 from mlops_assets.inference.why import Places, Step, explain
 from mlops_assets.records.acceptance import AcceptanceRecord
 from mlops_assets.records.inference import ProbationRecord, ProbationState
+from mlops_assets.replay.runs import Replay
 from mlops_assets.state.manifest import MANIFEST
 from mlops_assets.state.model_registry import ModelRegistry
 from mlops_assets.training.from_run import settings_of_run

@@ -13,12 +13,12 @@ import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mlops_assets.demo.replay import Replay, expect_success, failure_of
-from mlops_assets.demo.story import actions_in_words, one_line, week_of, weeks_of, year_table
 from mlops_assets.errors import Inconclusive, PlatformError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.replay.runs import Replay, expect_success, failure_of
+from mlops_assets.replay.story import actions_in_words, one_line, week_of, weeks_of, year_table
 from mlops_assets.servers.platform import (
     Ports,
     free_ports,
@@ -280,7 +280,7 @@ def _wait_for_run(replay: Replay, cause: str, *, may_fail: bool = False) -> None
 
 
 def _tell(replay: Replay, deployed: dict[str, int], ports: Ports, console: Console) -> None:
-    from mlops_assets.demo.example import curl_of, next_row
+    from mlops_assets.replay.example import curl_of, next_row
 
     product = replay.product
     weeks = weeks_of(replay.state)

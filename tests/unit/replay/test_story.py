@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from mlops_assets.demo.story import Week, actions_in_words, one_line, year_table
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.replay.story import Week, actions_in_words, one_line, year_table
 from tests.unit.training.builders import a_product
 
 

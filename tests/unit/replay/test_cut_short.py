@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.demo.demo import deployed_after, kept_workspace, told_when_cut_short, unfinished
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.replay.demo import deployed_after, kept_workspace, told_when_cut_short, unfinished
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.unit.training.builders import january
 
