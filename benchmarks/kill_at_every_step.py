@@ -7,13 +7,17 @@ new one does, to the bit; then the job is run again and must make the new versio
 `--quick` kills in the first two steps only, in one home, the second time in the rerun after the first.
 """
 
+import argparse
 import json
 import logging
+import os
 import random
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from training_overhead import fill
 
+from mlops_assets.state.copying import copy_state
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.dagster.builders import FIRST_KEY, NEXT_WEEK
 from tests.dagster.killing import (
@@ -36,6 +41,7 @@ from tests.dagster.killing import (
     left_running,
     what_serves,
 )
+from tests.servers.object_store import S3_VARIABLES, a_moto_server, make_bucket
 
 MOMENTS, LINES = 2, 3  # random ones in each step
 QUICK_STEPS = ("training_set", "model")  # the later ones take longer to reach
@@ -54,24 +60,41 @@ class Outcome:
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--points", type=int, default=None)
+    asked = parser.parse_args()
     for name in ("mlops_assets", "mlflow", "alembic", "dagster"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder, a_fork_server() as server:
-        template = Workspace(Path(folder) / "template").of(PRODUCT)
-        measured = prepare(server, template)
-        old = what_serves(template)
-        if quick:
-            outcomes = killed_in_a_row(server, template, old, measured.lines)
-        else:
-            reference = copied(template, "reference")
-            measured = server.run(Point(home_of(reference), NEXT_WEEK))
-            expected = (old, what_serves(reference))
-            draw = random.Random(7)
-            points = [point for step in STEPS for point in points_in(step, measured.seconds, measured.lines, draw)]
-            draw.shuffle(points)  # a run that is ended early has met every step
-            outcomes = [killed_once(server, template, point, expected, n) for n, point in enumerate(points)]
-    show(outcomes)
+    with tempfile.TemporaryDirectory(prefix="kills-") as name, a_place(Path(name), asked.s3) as url:
+        template = Workspace(f"{url}/template", Path(name) / "template").of(PRODUCT)
+        with a_fork_server() as server:
+            measured = prepare(server, template)
+            old = what_serves(template)
+            if asked.quick:
+                outcomes = killed_in_a_row(server, template, old, measured.lines)
+            else:
+                reference = copied(template, "reference")
+                measured = server.run(Point.of(reference, NEXT_WEEK))
+                expected = (old, what_serves(reference))
+                draw = random.Random(7)
+                by_step = [points_in(step, measured.seconds, measured.lines, draw) for step in STEPS]
+                points = [point for of_steps in zip(*by_step, strict=True) for point in of_steps][: asked.points]
+                draw.shuffle(points)  # a benchmark that is ended early has met every step
+                outcomes = [killed_once(server, template, point, expected, n) for n, point in enumerate(points)]
+    show(outcomes, "s3" if asked.s3 else "folder")
+
+
+@contextmanager
+def a_place(folder: Path, is_bucket: bool) -> Iterator[str]:
+    """URL below which states are made: the folder itself, or a new bucket that lives as long as the block."""
+    if not is_bucket:
+        yield folder.as_uri()
+        return
+    with a_moto_server(folder / "moto.log") as endpoint:
+        os.environ.update(S3_VARIABLES, AWS_ENDPOINT_URL=endpoint)
+        yield make_bucket(endpoint)
 
 
 def prepare(server: ForkServer, state: ProductState) -> Ended:
@@ -79,31 +102,32 @@ def prepare(server: ForkServer, state: ProductState) -> Ended:
     fill(state, NEXT_WEEK, 9)
     for number in range(9):
         period = PRODUCT.period.shift(PRODUCT.period.first, number)
-        raw = PRODUCT.source.read(PRODUCT.source.main.name, period).collect()
-        state.tables.write("raw", period.key, raw)
-    first = server.run(Point(home_of(state), FIRST_KEY))
+        state.tables.write("raw", period.key, PRODUCT.source.read(PRODUCT.source.main.name, period))
+        for table in PRODUCT.source.side_tables:
+            state.tables.write(table.name, period.key, PRODUCT.source.read(table.name, period))
+    first = server.run(Point.of(state, FIRST_KEY))
     if first.code or first.signal:
         raise RuntimeError(f"the first champion was not deployed: {first.said}")
     return first
 
 
 def points_in(step: str, seconds: dict[str, float], lines: dict[str, int], draw: random.Random) -> list[Point]:
-    """Its beginning, random moments, random lines of the writers and the last of them."""
+    """The last line of the writers, random lines, the beginning and random moments, in turn; in no state yet."""
+    numbers = [lines[step], *draw.sample(range(1, lines[step]), LINES)]
     moments = [0.0, *(draw.uniform(0, seconds[step]) for _ in range(MOMENTS))]
-    numbers = [*draw.sample(range(1, lines[step]), LINES), lines[step]]
-    return [Point("", NEXT_WEEK, step, seconds=moment) for moment in moments] + [
-        Point("", NEXT_WEEK, step, line=number) for number in numbers
-    ]
+    by_line = [Point("", "", NEXT_WEEK, step, line=number) for number in numbers]
+    by_time = [Point("", "", NEXT_WEEK, step, seconds=moment) for moment in moments]
+    return [*by_line[:2], by_time[0], *by_line[2:], *by_time[1:]]
 
 
 def killed_once(
     server: ForkServer, template: ProductState, point: Point, expected: tuple[Champion, Champion], n: int
 ) -> Outcome:
-    """One kill in a home of its own, and one run after it."""
+    """One kill in a state of its own, and one run after it."""
     state = copied(template, str(n))
-    ended = server.run(replace(point, home=home_of(state)))
+    ended = server.run(replace(Point.of(state, point.key), step=point.step, seconds=point.seconds, line=point.line))
     serving, left = serving_of(state, expected), len(left_running(ended))
-    again = server.run(Point(home_of(state), NEXT_WEEK))
+    again = server.run(Point.of(state, NEXT_WEEK))
     after = what_serves(state)
     went_on = (
         not (again.signal or again.code) and serves_as(after, expected[1]) and alias_of_champion(state) == after.version
@@ -111,7 +135,7 @@ def killed_once(
     where = f"{point.seconds:.2f} s into" if point.seconds is not None else f"line {point.line} of the writers in"
     where = where if ended.signal else f"missed, {where}"
     print(f"{where} {point.step}: {serving} champion, rerun {'went on' if went_on else again.said}", flush=True)
-    shutil.rmtree(home_of(state))
+    shutil.rmtree(state.workspace.home)
     return Outcome(point, ended.in_step if ended.signal else "over", serving, left, went_on)
 
 
@@ -119,11 +143,11 @@ def killed_in_a_row(server: ForkServer, template: ProductState, old: Champion, l
     """Each rerun is killed a step later, the last one is not: it must make the new version champion."""
     outcomes = []
     for step in QUICK_STEPS:
-        point = Point(home_of(template), NEXT_WEEK, step, line=lines[step] - 5)
+        point = Point.of(template, NEXT_WEEK, step, line=lines[step] - 5)
         ended = server.run(point)
         serving = serving_of(template, (old, old))  # these steps come before anything new can serve
         outcomes.append(Outcome(point, ended.in_step, serving, len(left_running(ended)), None))
-    again, after = server.run(Point(home_of(template), NEXT_WEEK)), what_serves(template)
+    again, after = server.run(Point.of(template, NEXT_WEEK)), what_serves(template)
     went_on = not (again.signal or again.code) and after.partition == NEXT_WEEK
     return [*outcomes[:-1], replace(outcomes[-1], went_on=went_on and alias_of_champion(template) == after.version)]
 
@@ -145,15 +169,16 @@ def serves_as(serving: Champion, expected: Champion) -> bool:
 
 
 def copied(template: ProductState, name: str) -> ProductState:
-    home = template.workspace.home
-    return Workspace(shutil.copytree(home, home.with_name(name))).of(PRODUCT)
+    """The state and the home of the template under another name."""
+    source = template.workspace
+    home = shutil.copytree(source.home, source.home.with_name(name))
+    target = Workspace(f"{source.objects.url.rpartition('/')[0]}/{name}", home)
+    if target.is_shared:
+        copy_state(source.objects, target.objects)
+    return target.of(PRODUCT)
 
 
-def home_of(state: ProductState) -> str:
-    return str(state.workspace.home)
-
-
-def show(asked: list[Outcome]) -> None:
+def show(asked: list[Outcome], place: str) -> None:
     # a step's time and the polls of staging vary: a point behind its end is none
     outcomes = [item for item in asked if item.in_step != "over"]
     print(
@@ -169,6 +194,7 @@ def show(asked: list[Outcome]) -> None:
     print(
         json.dumps(
             {
+                "state": place,
                 "kills": len(outcomes),
                 "points_missed": len(asked) - len(outcomes),
                 "old_champion_whole": sum(item.serving == "old" for item in outcomes),

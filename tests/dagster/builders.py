@@ -73,9 +73,9 @@ def a_location(product: ModelProduct, environment: Environment) -> dg.Definition
 
 
 @contextmanager
-def a_replay(product: ModelProduct, root: Path, webhook_url: str = "") -> Iterator[Replay]:
-    """The product in the home below `root`, which is made where it does not exist."""
-    workspace = Workspace(root)
+def a_replay(product: ModelProduct, root: Path, webhook_url: str = "", url: str = "") -> Iterator[Replay]:
+    """The product in the home `root`, which is made where it does not exist. url: of the state; without it, the home."""
+    workspace = Workspace(url or root, root)
     environment = an_environment(workspace, webhook_url)
     with an_instance(workspace.dagster_home) as instance:
         yield Replay(workspace.of(product), instance, a_location(product, environment), Platform.of(environment))

@@ -25,7 +25,7 @@ import numpy as np
 from mlops_assets.features.opening import open_bundle
 from mlops_assets.inference import promotion
 from mlops_assets.replay.runs import WITHOUT_REPORTS
-from mlops_assets.state import bundles, ledger, model_registry, objects, records, tables
+from mlops_assets.state import bucket, bundles, folder, ledger, model_registry, records, tables
 from mlops_assets.state.model_registry import CHAMPION, ModelRegistry
 from mlops_assets.state.workspace import ProductState
 from mlops_assets.testing import staged_server, staging
@@ -36,7 +36,7 @@ from tests.dagster.builders import SERVED_WEEK, a_replay, a_small_product
 PRODUCT = a_small_product()
 STEPS = ("training_set", "model", "test_report", "staging_report", "acceptance", "deployment")
 # where everything that survives a process is written or started
-STORES = (bundles, ledger, model_registry, objects, records, tables)
+STORES = (bucket, bundles, folder, ledger, model_registry, records, tables)
 WRITERS = (*STORES, promotion, register, staged_server, staging)
 WATCHED = {module.__file__ for module in WRITERS}
 STARTED = re.compile(rf" - {PRODUCT.name}__(\w+) - STEP_START ")
@@ -47,14 +47,32 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Point:
-    """Where to kill a run of the partition's job: `seconds` into a step, or at the `line`-th line of the writers that is
-    run in it; with neither it runs to its end."""
+    """Where to kill a run of the partition's job: `seconds` into a step, at the `line`-th line of the writers that is run in
+    it, or before a call of the writers that the expression `call` matches; without any of them the run ends by itself.
 
+    url, home: of the workspace. call: as "<function> <object>", such as `create bundles/.*/manifest.json`."""
+
+    url: str
     home: str
     key: str
     step: str = ""
     seconds: float | None = None
     line: int | None = None
+    call: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        state: ProductState,
+        key: str,
+        step: str = "",
+        *,
+        seconds: float | None = None,
+        line: int | None = None,
+        call: str = "",
+    ) -> "Point":
+        workspace = state.workspace
+        return cls(workspace.objects.url, str(workspace.home), key, step, seconds, line, call)
 
 
 @dataclass(frozen=True)
@@ -266,6 +284,10 @@ class _Counting:
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in WATCHED:
             return None
+        if event == "call" and self._point.call and self._step == self._point.step:
+            call = f"{frame.f_code.co_name} {frame.f_locals.get('name', '')}".rstrip()
+            if re.fullmatch(self._point.call, call):
+                os.kill(os.getpid(), signal.SIGKILL)
         if event == "line":
             self._lines += 1
             if (self._step, self._lines) == (self._point.step, self._point.line):
@@ -278,7 +300,7 @@ def _run(point: Point) -> None:
     sys.stderr = counting = _Counting(sys.stderr, point)  # type: ignore[assignment]
     if point.seconds is None:
         sys.settrace(counting.trace)
-    with a_replay(PRODUCT, Path(point.home)) as replay:
+    with a_replay(PRODUCT, Path(point.home), url=point.url) as replay:
         replay.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=replay.instance,
             asset_selection=retraining(PRODUCT),

@@ -1,12 +1,25 @@
-"""What every unit test may ask for: an empty workspace in a folder of its own."""
+"""What every unit test may ask for: an empty workspace in a folder of its own, and every place that can hold a state."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mlops_assets.state.objects import Objects, objects_at
 from mlops_assets.state.workspace import Workspace
+
+BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Path | str]] = {
+    "folder": lambda request: request.getfixturevalue("tmp_path") / "state",
+    "s3": lambda request: f"{request.getfixturevalue('bucket')}/state",
+}
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
+
+
+@pytest.fixture(params=BACK_ENDS)
+def objects(request: pytest.FixtureRequest) -> Objects:
+    """A new, empty place for objects. Another process reaches the same one by `objects_at(objects.url)`."""
+    return objects_at(BACK_ENDS[request.param](request))
