@@ -103,6 +103,12 @@ class StoreError(PlatformError):
     is_transient = True
 
 
+class StoreRefused(StoreError):
+    """The bucket does not exist, or does not let us in: waiting does not help."""
+
+    is_transient = False
+
+
 class RecordTooNew(StoreError):
     """A newer release wrote the record."""
 

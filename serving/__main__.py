@@ -13,6 +13,7 @@ def main() -> int:
     try:
         settings = from_environment(arguments=sys.argv[1:])
         logs.configure(settings.log_form)
+        settings.workspace.refuse_if_unusable()
         if settings.parent is not None:
             threading.Thread(target=server.end_with, args=(settings.parent,), daemon=True).start()
         listener = server.listen(settings)

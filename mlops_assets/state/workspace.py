@@ -11,7 +11,7 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.approvals import ApprovalBook
 from mlops_assets.state.clock import Clock, ReplayClock, clock_of
 from mlops_assets.state.ledger import Ledger
-from mlops_assets.state.objects import Folder, Objects, objects_at
+from mlops_assets.state.objects import Bucket, Folder, Objects, objects_at
 from mlops_assets.state.records import Records
 from mlops_assets.state.reports import Reports
 from mlops_assets.state.run_records import RunRecords
@@ -71,6 +71,11 @@ class Workspace:
     def is_shared(self) -> bool:
         """May other machines use this state?"""
         return not isinstance(self.objects, Folder)
+
+    def refuse_if_unusable(self) -> None:
+        """For servers, which wait for a state that is away. Raises StoreRefused: waiting for this one does not help."""
+        if isinstance(self.objects, Bucket):
+            self.objects.refuse_if_unusable()
 
     def of(self, product: ModelProduct) -> "ProductState":
         """The same one each time, as its ledger reads only what is new to it."""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.errors import DeclarationError, StoreError
+from mlops_assets.errors import DeclarationError, StoreError, StoreRefused
 from mlops_assets.state.objects import Bucket, Folder, Objects, objects_at
 from tests.servers.faulty_proxy import Fault, FaultyProxy, a_faulty_proxy
 from tests.servers.object_store import speak_to
@@ -461,7 +461,10 @@ class TestBucket:
 
     def test_a_bucket_that_does_not_exist_is_reported_by_every_call(self, bucket: str) -> None:
         for use in _uses(objects_at(f"{bucket}-missing/state")):
-            with pytest.raises(StoreError, match=r"-missing/state cannot be used: .*404.*that the bucket exists"):
+            with pytest.raises(
+                StoreRefused,
+                match=r"-missing/state cannot be used: there is no such bucket \(404 Not Found\)\. Make it",
+            ):
                 use()
 
     def test_wrong_credentials_are_reported_by_every_call(self, bucket: str, s3_endpoint: str) -> None:
@@ -471,7 +474,8 @@ class TestBucket:
         try:
             for use in _uses(objects):
                 with pytest.raises(
-                    StoreError, match=r"cannot be used: .*403.*Check the endpoint, the credentials"
+                    StoreRefused,
+                    match=r"its cloud refused the credentials \(403 Forbidden\)\. Check the AWS_ variables",
                 ) as caught:
                     use()
                 assert "test" not in str(caught.value)
