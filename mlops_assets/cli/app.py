@@ -7,21 +7,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from mlops_assets.cli.versions import (
-    InHome,
-    approve,
-    history,
-    opened,
-    recipe,
-    reject,
-    reproduce,
-    retry,
-    rollback,
-    served,
-    sign,
-    skip,
-    why,
-)
+from mlops_assets.cli.deployments import history, rollback, served
+from mlops_assets.cli.origins import reproduce, why
+from mlops_assets.cli.periods import retry, skip
+from mlops_assets.cli.recipes import recipe
+from mlops_assets.cli.signatures import approve, reject, sign
+from mlops_assets.cli.workspaces import InHome, opened
 from mlops_assets.products.catalog import CATALOG, product_named
 from mlops_assets.state.objects import Folder
 
