@@ -21,9 +21,11 @@ COPY mlops_assets/records mlops_assets/records
 COPY mlops_assets/state mlops_assets/state
 COPY mlops_assets/features mlops_assets/features
 COPY serving serving
+# your own products take the place of these: the API finds them in the folder it is started in
 COPY examples examples
+COPY products products
 # the user below cannot write what the interpreter would keep
-RUN /opt/venv/bin/python -m compileall -q mlops_assets serving examples
+RUN /opt/venv/bin/python -m compileall -q mlops_assets serving examples products
 RUN useradd --uid 1000 --no-create-home mlops && mkdir -p home && chown mlops home
 USER mlops
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 MLOPS_HOME=/home/mlops/home MLOPS_HOST=0.0.0.0 MLOPS_LOG=json DO_NOT_TRACK=1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training_overhead import fill
 
-from mlops_assets.products.catalog import CATALOG
+from examples.flights.catalog import CATALOG
 from mlops_assets.products.periods import weeks
 from mlops_assets.products.search import Search
 from mlops_assets.state.workspace import Workspace

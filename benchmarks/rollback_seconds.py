@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 
-from mlops_assets.products.catalog import CATALOG
+from examples.flights.catalog import CATALOG
 from mlops_assets.state.workspace import Workspace
 from serving.schemas import body_schema
 from tests.serving.running_api import a_server

@@ -1,13 +1,15 @@
 """The Dagster code location: every product of the catalog, its assets, its sensors and schedule, and the resources they open."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+import mlops_assets.own_names  # noqa: F401 (before what imports `resources`)
 from mlops_assets.data.assets import build_data_assets
 from mlops_assets.inference.assets import build_inference_assets
 from mlops_assets.monitoring.assets import build_monitoring_assets
-from mlops_assets.products.catalog import CATALOG
+from mlops_assets.products.catalog import Broken, Catalog, catalog
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.testing.assets import build_testing_assets
 from mlops_assets.training.assets import build_training_assets
@@ -34,15 +36,20 @@ PIPELINES = (
 )
 SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor, build_approvals_sensor)
 
+_log = logging.getLogger(__name__)
+
 
 def build_definitions(
     environment: Environment,
-    products: Sequence[ModelProduct] = CATALOG,
+    products: Sequence[ModelProduct] | None = None,
     replacements: Sequence[dg.AssetsDefinition] = (),
 ) -> dg.Definitions:
     """Everything Dagster is to know of these products, for this environment.
 
+    products: without them, those of the catalog; what is broken in it is shown as an asset.
     replacements: assets of your own that stand in for the generated ones of the same key."""
+    known = catalog() if products is None else Catalog(tuple(products))
+    products = known.products
     replaced = {key for asset in replacements for key in asset.keys}
     generated = [asset for product in products for build in PIPELINES for asset in build(product)]
 
@@ -52,7 +59,11 @@ def build_definitions(
 
     for_all = dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
-        assets=[*replacements, *(asset for asset in generated if not asset.keys & replaced)],
+        assets=[
+            *replacements,
+            *(asset for asset in generated if not asset.keys & replaced),
+            *broken_assets(known.broken),
+        ],
         sensors=[
             *(build(product, status(product.name)) for product in products for build in SENSORS),
             build_failure_sensor(for_all, products),
@@ -68,6 +79,23 @@ def build_definitions(
         },
         executor=dg.in_process_executor,
     )
+
+
+def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
+    """What people see of products that cannot be used: the sentence of each, in the place of its assets."""
+    by_name: dict[str, list[str]] = {}
+    for each in broken:
+        sentence = f"{each.place} cannot be used: {each.sentence}"
+        _log.error(sentence)
+        by_name.setdefault(each.name, []).append(sentence)
+    for name, sentences in by_name.items():
+        yield dg.AssetSpec(
+            [name, "broken"],
+            group_name="broken",
+            description="\n\n".join(sentences),
+            metadata={"reason": dg.MetadataValue.text("\n".join(sentences))},
+            kinds={"broken"},
+        )
 
 
 defs = build_definitions(read_environment())

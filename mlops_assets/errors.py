@@ -2,7 +2,8 @@
 
 PlatformError
 ├── DeclarationError       a product, feature view or policy contradicts itself
-│   └── UnknownProduct     no product of that name is in the catalog
+│   ├── UnknownProduct     no product of that name is in the catalog
+│   └── BrokenProduct      the file that declares a product cannot be used
 ├── DataError
 │   ├── SourceError        the source cannot be read
 │   ├── ContractBroken     a period's table has the wrong shape
@@ -47,10 +48,18 @@ class DeclarationError(PlatformError):
 class UnknownProduct(DeclarationError):
     """No product of that name is in the catalog."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], note: str = "") -> None:
         self.name = name
         self.known = tuple(sorted(known))
-        super().__init__(f"no product {name!r}. {choices(name, self.known)}")
+        super().__init__(f"no product {name!r}. {choices(name, self.known)} {note}".rstrip())
+
+
+class BrokenProduct(DeclarationError):
+    """The file that declares a product cannot be used."""
+
+    def __init__(self, name: str, place: str, sentence: str) -> None:
+        self.name, self.place = name, place
+        super().__init__(f"{place} cannot be used: {sentence}")
 
 
 class DataError(PlatformError):

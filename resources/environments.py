@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mlops_assets.addresses import HIDDEN, holds_login, is_of_postgres, refuse_unclear, shown
 from mlops_assets.errors import DeclarationError, choices
-from mlops_assets.products.catalog import CATALOG
+from mlops_assets.products.catalog import catalog
 from mlops_assets.products.keep import Keep
 from mlops_assets.state.approvals import SHORTEST_KEY
 from mlops_assets.state.objects import Folder, objects_at
@@ -42,6 +42,8 @@ class Environment:
     MLOPS_WEBHOOK_URL       notifications are posted here as JSON (default: only logged)
     MLOPS_NOTIFY_URLS       and sent to these apprise addresses, by space (default: none), as in "slack://… mailto://…"
     MLOPS_SENSORS           products whose sensors run as soon as the daemon does, by comma, or "all" (default: none)
+    MLOPS_PRODUCTS_DIR      folder of the product files (default: products in the working directory)
+    MLOPS_PRODUCTS          further products, by comma, as in package.module:CATALOG (default: none)
     MLOPS_APPROVAL_KEY      what approvals and bundles are signed with (default: approvals by approval.key in the home,
                             made when first needed; bundles not)
     MLOPS_KEEP              how long what products leave behind is kept, in place of what they declare, as in
@@ -199,9 +201,10 @@ def _notify_urls() -> tuple[str, ...]:
 
 def _sensors() -> tuple[str, ...]:
     names = tuple(name.strip() for name in _value("MLOPS_SENSORS").split(",") if name.strip())
-    known = ["all", *(product.name for product in CATALOG)]
+    known = ["all", *(product.name for product in catalog().products)]
     for name in names:
-        if name not in known:
+        # which products a broken file would declare is not known
+        if name not in known and not catalog().broken:
             raise DeclarationError(
                 f"MLOPS_SENSORS names {name!r}, which is no product. {choices(name, known)} Give names by comma, or all."
             )

@@ -1,6 +1,7 @@
 """The prediction API, composed: `create_app(settings)`."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,8 +16,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Tag
 
-from mlops_assets.errors import UnknownProduct
-from mlops_assets.products.catalog import CATALOG
+from mlops_assets.errors import DeclarationError
+from mlops_assets.products.catalog import Catalog, catalog
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.bundle import Bundle
 from mlops_assets.state.clock import LOOK_SECONDS, WatchedClock
@@ -48,12 +49,19 @@ from serving.versions import list_versions
 
 FIRST_POLL_SECONDS = 2.0  # after that it says that it is loading; until then connections wait in the listener's queue
 
+_log = logging.getLogger(__name__)
 
-def create_app(settings: Settings, products: Sequence[ModelProduct] = CATALOG) -> Litestar:
+
+def create_app(settings: Settings, products: Sequence[ModelProduct] | None = None) -> Litestar:
     """Serve these products, or just the pinned one. Raises DeclarationError: one of them cannot be served."""
     wanted = settings.product if settings.pinned is None else settings.pinned.product
-    if wanted is not None:
-        products = [_named(wanted, products)]
+    known = catalog() if products is None else Catalog(tuple(products))
+    products = known.products if wanted is None else [known.named(wanted)]
+    if not products:
+        raise DeclarationError(f"there is no product to serve. {known.looked_in}")
+    if wanted is None:
+        for broken in known.broken:
+            _log.error("%s is not served: %s", broken.place, broken.sentence)
     workspace = settings.workspace
     states = [workspace.of(product) for product in products]
     online = workspace.online  # kept: it holds one connection per thread
@@ -188,10 +196,3 @@ def metrics_route(metrics: Metrics, sampling: Sampling) -> HTTPRouteHandler:
 
     read_metrics.responses = refusals(Problem, PROBLEM_JSON)
     return read_metrics
-
-
-def _named(name: str, products: Sequence[ModelProduct]) -> ModelProduct:
-    for product in products:
-        if product.name == name:
-            return product
-    raise UnknownProduct(name, [product.name for product in products])

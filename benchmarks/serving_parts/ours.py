@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.products import catalog
 from mlops_assets.products.policy import Durability, Serving
 from serving import app, server
 from serving.metrics import Metrics
@@ -36,8 +35,8 @@ class Uncounted(Metrics):
 def prepare_app(log: str) -> None:
     declared = {"off": Serving(log_predictions=False), "strict": Serving(durability=Durability.STRICT)}.get(log)
     if declared is not None:
-        app.CATALOG = catalog.CATALOG = (dataclasses.replace(flight_delay, serving=declared),)
-        app.create_app.__defaults__ = (app.CATALOG,)
+        products = (dataclasses.replace(flight_delay, serving=declared),)
+        app.create_app.__defaults__ = (products,)
     if log == "off":
         app.Metrics = Uncounted
 

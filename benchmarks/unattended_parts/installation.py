@@ -70,6 +70,7 @@ class Installation:
         return {
             **kept,
             "PYTHONPATH": str(self.root / "code"),
+            "MLOPS_PRODUCTS_DIR": str(self.root / "products"),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONWARNINGS": "ignore",
@@ -95,10 +96,8 @@ class Installation:
         for name in PACKAGES:
             shutil.copytree(self.code / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
         declared = Path(__file__).with_name(f"{PRODUCT}.py")
-        shutil.copy(declared, code / "mlops_assets" / "products" / declared.name)
-        catalog = code / "mlops_assets" / "products" / "catalog.py"
-        with catalog.open("a") as text:
-            text.write(f"\nfrom mlops_assets.products.{PRODUCT} import {PRODUCT}\n\nCATALOG = ({PRODUCT},)\n")
+        (self.root / "products").mkdir()
+        shutil.copy(declared, self.root / "products" / declared.name)
         if not self.renders_reports:
             for pipeline in ("monitoring", "testing"):
                 declares(code / "mlops_assets" / pipeline / "assets.py", "render_report: bool = False")

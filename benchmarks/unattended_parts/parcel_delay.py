@@ -1,6 +1,6 @@
 """Product: will a parcel take longer than 12 hours? Made for `benchmarks/unattended.py`, so that a week costs seconds.
 
-The benchmark copies this file into `mlops_assets/products/`, as `docs/your_product.md` tells people to do.
+The benchmark copies this file into a folder `products`, where `docs/your_product.md` tells people to keep theirs.
 """
 
 import os

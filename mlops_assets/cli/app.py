@@ -1,11 +1,13 @@
 """`mlops …`: the platform from the command line."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from mlops_assets.cli.deployments import history, rollback, served
 from mlops_assets.cli.origins import reproduce, why
@@ -13,10 +15,24 @@ from mlops_assets.cli.periods import retry, skip
 from mlops_assets.cli.recipes import recipe
 from mlops_assets.cli.signatures import approve, reject, sign
 from mlops_assets.cli.workspaces import InHome, opened
-from mlops_assets.products.catalog import CATALOG, product_named
+from mlops_assets.errors import PlatformError
+from mlops_assets.products.catalog import FOLDER, catalog, product_named, shown_path
 from mlops_assets.state.objects import Folder
 
 app = App(name="mlops", help="Data, features, models, tests, deployments and drift as Dagster assets.")
+
+
+@app.meta.default
+def with_products(
+    *command: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    products: Annotated[
+        str, Parameter(help="Folder of your product files (default: MLOPS_PRODUCTS_DIR, else ./products).")
+    ] = "",
+) -> None:
+    """Run a command on the products of this folder, and every process that it starts."""
+    if products:
+        os.environ[FOLDER] = str(Path(products).absolute())
+    app(command)
 
 
 for command in (approve, reject, retry, skip, history, served, rollback, why, reproduce, sign):
@@ -57,13 +73,28 @@ def up(
 
 @app.command
 def products() -> None:
-    """List the model products of the catalog, after trying their features on rows that are made up."""
+    """List the model products of the catalog, after trying their features on rows that are made up.
+
+    Exit code 1: one of them cannot be used, or there is none."""
     from mlops_assets.features.validation import validate_features
 
-    console = Console()
-    for product in CATALOG:
-        validate_features(product)
+    console, known, are_well = Console(), catalog(), True
+    for product in known.products:
+        file, line = Path(product.declared_at.file), product.declared_at.line
         console.print(f"[bold]{product.name}[/bold] ({product.task}, {product.metric}): {product.description}")
+        console.print(f"  {shown_path(file)}:{line}", style="dim", soft_wrap=True, highlight=False)
+        try:
+            validate_features(product)
+        except PlatformError as error:
+            are_well = False
+            console.print(f"  [red]cannot be used[/red]: {escape(str(error))}", soft_wrap=True, highlight=False)
+    for broken in known.broken:
+        console.print(f"[bold red]{broken.name}[/bold red] cannot be used", highlight=False)
+        console.print(f"  {escape(broken.place)}: {escape(broken.sentence)}", soft_wrap=True, highlight=False)
+    if not (known.products or known.broken):
+        console.print(f"There is no product. {known.looked_in}", soft_wrap=True, highlight=False)
+    if not (are_well and known.products) or known.broken:
+        sys.exit(1)
 
 
 @app.command

@@ -41,9 +41,12 @@ def main() -> NoReturn:
     try:
         signal.signal(signal.SIGINT, interrupts)
         sys.unraisablehook = interrupts.not_raised
+        from mlops_assets.own_names import leave_out_the_working_directory
+
+        leave_out_the_working_directory()
         from mlops_assets.cli.app import app
 
-        app(sys.argv[1:])
+        app.meta(sys.argv[1:])
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (whatever it is, people read a sentence)

@@ -24,7 +24,7 @@ def promote(
 ) -> None:
     """Let the settings of an MLflow run leave development as the product's next recipe, whoever logged the run."""
     from mlops_assets.errors import choices
-    from mlops_assets.products.catalog import CATALOG
+    from mlops_assets.products.catalog import catalog
     from mlops_assets.state.model_registry import NEEDS_REWORK, ModelRegistry
     from mlops_assets.training.from_run import settings_of_run
     from mlops_assets.training.recipe import current_recipe, leave_development, promote_settings
@@ -37,7 +37,7 @@ def promote(
     facts = registry.run_facts(run_id)
     name = product or facts.tags.get("product", "")
     if not name:
-        known = choices("", (item.name for item in CATALOG))
+        known = choices("", (item.name for item in catalog().products))
         raise DeclarationError(f"run {run_id} does not say whose it is. Name the product with --product. {known}")
     declared = product_named(name)
     settings = settings_of_run(declared, run_id, facts.params, facts.tags)

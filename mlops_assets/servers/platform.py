@@ -112,7 +112,8 @@ def launch_servers(servers: Servers, ports: Ports, workspace: Workspace) -> dict
     socket = code_socket(workspace)
     location.write_text(WORKSPACE.format(socket=socket))
     host, on = ["--host", HOST], ["-w", str(location)]
-    module = ["-m", "mlops_assets.definitions", "--location-name", LOCATION]
+    # without the working directory, where a user's own `resources` would stand before ours
+    module = ["-m", "mlops_assets.definitions", "--location-name", LOCATION, "--empty-working-directory"]
     commands: list[tuple[str, list[str], int]] = [
         ("api", ["serving"], ports.api),
         (CODE_SERVER, ["dagster", "api", "grpc", "--socket", str(socket), *module], 0),
@@ -165,6 +166,7 @@ def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict
         # not among its arguments, which everybody on this machine can read
         "MLFLOW_BACKEND_STORE_URI": tracking,
         "MLOPS_SENSORS": sensors,
+        "PYTHONSAFEPATH": "1",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # seven more processes that nothing here uses

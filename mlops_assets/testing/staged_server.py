@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.errors import Inconclusive, PlatformError, StagingFailed
+from mlops_assets.products import catalog
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.bundle import Bundle
 
@@ -132,7 +133,9 @@ def launched(
         port, log = free_port(), Path(folder) / "server.log"
         bundle.copy_to(Path(folder) / "bundle")
         # settings of the installation, such as its keys and limits, are not those of a server that only we ask
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLOPS_")}
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith("MLOPS_") or key in catalog.VARIABLES
+        }
         environment = {
             **inherited,
             "MLOPS_HOME": str(Path(folder) / "home"),
@@ -142,6 +145,7 @@ def launched(
             "MLOPS_BUNDLE": str(Path(folder) / "bundle"),
             "MLOPS_PARENT": str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # the user's own folder `serving` is not ours
         }
         started = time.perf_counter()
         with log.open("wb") as output:

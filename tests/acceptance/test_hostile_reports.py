@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from examples.flights.catalog import CATALOG
 from mlops_assets.drift.reading import measure_drift
 from mlops_assets.drift.reference import build_reference
 from mlops_assets.monitoring.reports import render_drift_report
-from mlops_assets.products.catalog import CATALOG, product_named
+from mlops_assets.products.catalog import product_named
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.state.workspace import Workspace
 from tests.acceptance.test_ui import CHROMIUM, QUIET

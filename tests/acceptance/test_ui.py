@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from mlops_assets.products.catalog import CATALOG
+from examples.flights.catalog import CATALOG
 from mlops_assets.servers.platform import prepare
 from mlops_assets.servers.processes import Servers, free_port
 from mlops_assets.state.workspace import Workspace

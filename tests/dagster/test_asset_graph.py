@@ -7,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from examples.flights.catalog import CATALOG
 from mlops_assets.definitions import build_definitions
-from mlops_assets.products.catalog import CATALOG, product_named
+from mlops_assets.products.catalog import product_named
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace
 from resources.asset_parts import key_of

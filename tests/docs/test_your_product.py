@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -16,12 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-import mlops_assets.products
 from mlops_assets import definitions
 from mlops_assets.definitions import PIPELINES
 from mlops_assets.errors import SourceError
 from mlops_assets.features.build import build_features
 from mlops_assets.products.candidates import Candidate
+from mlops_assets.products.catalog import find_products
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.state.workspace import Workspace
@@ -45,32 +44,24 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture
 def tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder where the reader has followed the page; `mlops_assets.products` is extended, not written to."""
+    """A folder where the reader has followed the page; what is imported from it is forgotten afterwards."""
     for name, text in blocks().items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for package in (mlops_assets, mlops_assets.products):
-        extended = tmp_path / package.__name__.replace(".", "/")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(extended)])
+    finders = list(sys.meta_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     runpy.run_path("make_parcels.py")
     yield tmp_path
-    for name in [name for name in sys.modules if name.rpartition(".")[2] in TUTORIAL]:
-        package, _, child = name.rpartition(".")
-        sys.modules.pop(name)
-        vars(sys.modules[package]).pop(child, None)
-
-
-def module(name: str) -> ModuleType:
-    return importlib.import_module(f"mlops_assets.{name}")
+    sys.meta_path[:] = finders
+    for name in TUTORIAL:
+        sys.modules.pop(name, None)
 
 
 def parcel_late() -> ModelProduct:
-    product = module("products.parcel_late").parcel_late
-    assert isinstance(product, ModelProduct)
-    return product
+    """As every process finds it that is started in this folder."""
+    return find_products({}, Path.cwd()).named("parcel_late")
 
 
 def materialize(
@@ -98,10 +89,10 @@ def data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
 def test_every_block_of_the_page_names_its_file():
     assert set(blocks()) == {
         "make_parcels.py",
-        "mlops_assets/products/parcel_late.py",
-        "mlops_assets/products/parcel_views.py",
-        "mlops_assets/products/parcel_estimators.py",
-        "mlops_assets/parcel_assets.py",
+        "products/parcel_late.py",
+        "products/parcel_views.py",
+        "products/parcel_estimators.py",
+        "products/parcel_assets.py",
     }
 
 
@@ -148,8 +139,9 @@ def test_a_period_is_materialised_through_the_data_pipeline(tutorial: Path):
 
 @pytest.mark.usefixtures("tutorial")
 def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
-    views = module("products.parcel_views")
-    product = replace(parcel_late(), features=(*parcel_late().features, views.depot_last, views.depot_lately))
+    product = parcel_late()
+    views = importlib.import_module("parcel_views")
+    product = replace(product, features=(*product.features, views.depot_last, views.depot_lately))
     periods = [product.period.at(f"2026-01-{day:02}") for day in range(5, 11)]
     rows = product.source.read("parcels", periods[-1])
     parcels = pl.concat([product.source.read("parcels", period) for period in periods])
@@ -172,6 +164,7 @@ def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
 
 @pytest.mark.usefixtures("tutorial")
 def test_the_own_estimator_is_made_by_its_name_and_becomes_onnx():
+    parcel_late()  # from then on the folder is searched
     name = re.search(r'Candidate\("tree", "([\w.]+:\w+)"', PAGE.read_text(encoding="utf-8"))
     assert name is not None
     draw = np.random.default_rng(7)
@@ -185,7 +178,7 @@ def test_the_own_estimator_is_made_by_its_name_and_becomes_onnx():
 
 
 def test_a_generated_asset_is_replaced_as_the_page_says(tutorial: Path):
-    product, own = parcel_late(), module("parcel_assets")
+    product, own = parcel_late(), importlib.import_module("parcel_assets")
     assert "build_definitions(read_environment(), replacements=[parcel_features])" in PAGE.read_text(encoding="utf-8")
 
     replaced = definitions.build_definitions(read_environment(), [product], replacements=[own.parcel_features])

@@ -15,7 +15,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from mlops_assets.products.catalog import CATALOG
+from examples.flights.catalog import CATALOG
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace
 from serving.app import create_app

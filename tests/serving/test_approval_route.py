@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from examples.flights.catalog import CATALOG
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.catalog import CATALOG
 from mlops_assets.records.acceptance import AcceptanceState
 from mlops_assets.state.workspace import Workspace
 from serving.access import keys_from

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples.flights.air_time import air_time
+from examples.flights.catalog import CATALOG
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.features.compiled_rows import Untranslatable, compile_row_features
 from mlops_assets.features.online_path import OnlineFeatures, as_request
-from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace

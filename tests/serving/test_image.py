@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from examples.flights.flight_delay import flight_delay
+from mlops_assets.products.catalog import VARIABLES
 from mlops_assets.state.workspace import Workspace
 from tests.serving.conftest import a_row
 from tests.tiny_bundle import deploy_tiny, write_tiny_folder
@@ -87,7 +88,7 @@ def test_the_files_of_the_image_and_its_packages_are_enough_to_answer(tmp_path: 
     ended = subprocess.run(
         [sys.executable, "-c", ANSWERING, str(ROOT), body, json.dumps(absent())],
         cwd=tmp_path,
-        env={**os.environ, **variables},
+        env={**{name: value for name, value in os.environ.items() if name not in VARIABLES}, **variables},
         capture_output=True,
         text=True,
         timeout=60,

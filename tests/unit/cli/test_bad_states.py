@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlops_assets.products.flight_delay import flight_delay
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.records import testing as reports
 from mlops_assets.state.workspace import Workspace
 from tests.servers.read_only import can_mount_read_only, with_read_only

@@ -16,6 +16,8 @@ def app(_arguments):
     del anything
     print("it went on")
 
+app.meta = app
+
 sys.modules["mlops_assets.cli.app"] = types.SimpleNamespace(app=app)
 command.main()
 """

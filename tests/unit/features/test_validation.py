@@ -5,10 +5,10 @@ from typing import Any
 import narwhals as nw
 import pytest
 
+from examples.flights.catalog import CATALOG
 from mlops_assets.errors import DeclarationError
 from mlops_assets.features.build import build_features
 from mlops_assets.features.validation import validate_features
-from mlops_assets.products.catalog import CATALOG
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
 from mlops_assets.products.periods import days, hours
 from mlops_assets.products.trailing import COUNT, trailing_view
