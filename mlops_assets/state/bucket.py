@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mlops_assets.addresses import reason
 from mlops_assets.errors import StoreError, StoreRefused
@@ -33,10 +34,6 @@ class Bucket:
 
     url: str
 
-    @property
-    def options(self) -> dict[str, int]:
-        return {"max_retries": _RETRIES, "retry_timeout_ms": 1_000 * _RETRY_SECONDS}
-
     def address(self, name: str) -> str:
         return f"{self.url}/{checked(name)}"
 
@@ -48,6 +45,10 @@ class Bucket:
                 if _says_that_the_bucket_is_missing(error):
                     raise
                 return None
+
+    def open(self, name: str) -> BinaryIO | None:
+        content = self.get(name)
+        return None if content is None else BytesIO(content)
 
     def put(self, name: str, content: bytes) -> None:
         with self._client() as client:

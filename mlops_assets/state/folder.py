@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mlops_assets.errors import StoreError
 from mlops_assets.state.object_names import checked
@@ -29,10 +30,6 @@ class Folder:
     def url(self) -> str:
         return self.root.as_uri()
 
-    @property
-    def options(self) -> None:
-        return None
-
     def address(self, name: str) -> str:
         return str(self.path(name))
 
@@ -43,6 +40,13 @@ class Folder:
         with as_store_error(self.path(name), "read"):
             try:
                 return self.path(name).read_bytes()
+            except _ABSENT:
+                return None
+
+    def open(self, name: str) -> BinaryIO | None:
+        with as_store_error(self.path(name), "read"):
+            try:
+                return self.path(name).open("rb")
             except _ABSENT:
                 return None
 

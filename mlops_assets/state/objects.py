@@ -6,7 +6,7 @@ the old ones. What a call has written is on disk, or acknowledged by the bucket,
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote
 
 from mlops_assets.addresses import HIDDEN, holds_login, shown
@@ -29,6 +29,10 @@ class Objects(Protocol):
 
     def get(self, name: str) -> bytes | None:
         """The whole object; None where there is none."""
+        ...
+
+    def open(self, name: str) -> BinaryIO | None:
+        """The object as it is now, for whoever reads parts of it: it stays so, whatever replaces it. None where there is none."""
         ...
 
     def put(self, name: str, content: bytes) -> None:
@@ -67,11 +71,6 @@ class Objects(Protocol):
 
     def address(self, name: str) -> str:
         """What other programs, such as Polars and Spark, call the object."""
-        ...
-
-    @property
-    def options(self) -> dict[str, int] | None:
-        """Storage options that Polars needs to read an address."""
         ...
 
 

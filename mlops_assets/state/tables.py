@@ -14,6 +14,7 @@ import polars as pl
 from mlops_assets.errors import DeclarationError, PartitionMissing, SchemaConflict, StoreError
 from mlops_assets.state.contents import Contents, contents_of
 from mlops_assets.state.objects import Objects
+from mlops_assets.state.whole_partitions import scan_whole, schemas_of
 
 
 class PartitionRecord(msgspec.Struct, frozen=True):
@@ -62,7 +63,8 @@ class Tables:
         recorded = self._recorded(table, key)
         if recorded is not None and recorded.stamp == stamp:
             return recorded.contents
-        contents = contents_of(self._scan(table, [name]))
+        place = self._at(table)
+        contents = contents_of(scan_whole(place, [name], *schemas_of(place, [name])))
         with suppress(StoreError):  # whoever only reads need not be able to write
             self._note(table, key, PartitionRecord(contents, stamp))
         return contents
@@ -79,8 +81,9 @@ class Tables:
         wanted = list(keys)
         self._require(table, wanted)
         names = [self._name(table, key) for key in wanted]
-        schemas = {key: self._scan(table, [name]).collect_schema() for key, name in zip(wanted, names, strict=True)}
-        return self._scan(table, names, _common(self._label(table), schemas, list(needs)))
+        place = self._at(table)
+        schemas = dict(zip(wanted, schemas_of(place, names), strict=True))
+        return scan_whole(place, names, _common(self._label(table), schemas, list(needs)))
 
     def read(self, table: str, keys: Iterable[str]) -> pl.DataFrame:
         return self.scan(table, keys).collect()
@@ -129,17 +132,9 @@ class Tables:
         except msgspec.MsgspecError:
             return None  # of an earlier release: the content speaks for itself
 
-    def _scan(self, table: str, names: list[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
-        return pl.scan_parquet(
-            [self._at(table).address(name) for name in names],
-            storage_options=self._at(table).options,
-            schema=schema,
-            missing_columns="insert" if schema else "raise",
-        )
 
-
-def _common(table: str, schemas: dict[str, pl.Schema], needs: list[str]) -> pl.Schema | None:
-    """Every column of these partitions, None where all have the same. The newest partition's order comes first."""
+def _common(table: str, schemas: dict[str, pl.Schema], needs: list[str]) -> pl.Schema:
+    """Every column of these partitions, in the order of the oldest where all have the same, else of the newest first."""
     lacking = {key: [name for name in needs if name not in schema] for key, schema in schemas.items()}
     if outdated := {key: names for key, names in lacking.items() if names}:
         missing = ", ".join(dict.fromkeys(name for names in outdated.values() for name in names))
@@ -148,7 +143,7 @@ def _common(table: str, schemas: dict[str, pl.Schema], needs: list[str]) -> pl.S
             "(a back-fill in Dagster); their other columns stay readable."
         )
     if len({tuple(schema.items()) for schema in schemas.values()}) == 1:
-        return None
+        return next(iter(schemas.values()))
     common: dict[str, pl.DataType] = {}
     first: dict[str, str] = {}
     for key in sorted(schemas, reverse=True):

@@ -3,6 +3,7 @@
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 from mlops_assets.errors import StoreError
 from mlops_assets.state.objects import Objects
@@ -23,13 +24,12 @@ class Watched:
     def url(self) -> str:
         return self._objects.url
 
-    @property
-    def options(self) -> dict[str, int] | None:
-        return self._objects.options
-
     def get(self, name: str) -> bytes | None:
         self.got.append(name)
         return self._objects.get(name)
+
+    def open(self, name: str) -> BinaryIO | None:
+        return self._objects.open(name)
 
     def put(self, name: str, content: bytes) -> None:
         self.is_putting.set()

@@ -177,13 +177,24 @@ class TestContract:
 
         assert objects_at(objects.url).get("a") == b"1"
 
+    def test_an_object_that_was_opened_stays_as_it_was(self, objects: Objects) -> None:
+        objects.put("a", b"before")
+        opened = objects.open("a")
+        assert opened is not None
+
+        objects.put("a", b"another one")
+
+        with opened:
+            assert opened.read() == b"before"
+        assert objects.open("no such") is None
+
     def test_other_libraries_find_it_by_its_address(self, objects: Objects) -> None:
         import polars as pl
 
         with objects.replacing("a/b.parquet") as path:
             pl.DataFrame({"x": [1, 2]}).write_parquet(path)
 
-        found = pl.scan_parquet(objects.address("a/b.parquet"), storage_options=objects.options).collect()
+        found = pl.scan_parquet(objects.address("a/b.parquet")).collect()
 
         assert found["x"].to_list() == [1, 2]
 
