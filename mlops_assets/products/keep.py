@@ -19,13 +19,15 @@ class Keep:
     predictions, labels: what the API answered, and the outcomes it was told. Three years: a person may ask about a decision
     for as long as claims can be made (three years in many countries; the AI Act of the EU asks for six months at least), and a
     period whose labels are materialised again finds told outcomes only while both are there. shadow: what challengers would
-    have answered. 90 days: it is looked at until a challenger is deployed or refused. reports: HTML pages. A year: they are
+    have answered. 90 days: it is looked at until a challenger is deployed or refused. pinned: answers of a server with one pinned
+    bundle (MLOPS_BUNDLE), which are no traffic. 90 days, like those. reports: HTML pages. A year: they are
     large, and `mlops report` makes those of a period again. training_sets: 180 days: features and labels, which are never
     removed, give them again to the bit. versions: bundles that never served and that something newer replaced. 90 days: they
     cannot be deployed any more. trials: of a search. 30 days: they are read only where a search that was killed goes on."""
 
     predictions: timedelta | None = timedelta(days=3 * 365)
     shadow: timedelta | None = timedelta(days=90)
+    pinned: timedelta | None = timedelta(days=90)
     labels: timedelta | None = timedelta(days=3 * 365)
     reports: timedelta | None = timedelta(days=365)
     training_sets: timedelta | None = timedelta(days=180)

@@ -15,7 +15,7 @@ from mlops_assets.state.spool import SUFFIX
 
 LEDGER = "ledger"
 # the ledger comes last: what it names is there by then
-FOLDERS = ("tables", "records", "bundles", "reports", "predictions", "shadow", "labels", "trials", LEDGER)
+FOLDERS = ("tables", "records", "bundles", "reports", "predictions", "shadow", "pinned", "labels", LEDGER)
 SQLITE_FILES = ("online.sqlite",)
 WORKERS = 8
 

@@ -160,7 +160,7 @@ def _is_under_way(journal: Path) -> bool:
 
 
 _FINDERS: dict[str, Callable[[ProductState, datetime], Iterator[Found]]] = {
-    **{kind: _events(kind) for kind in ("predictions", "shadow", "labels")},
+    **{kind: _events(kind) for kind in ("predictions", "shadow", "pinned", "labels")},
     "reports": _reports,
     "training_sets": _training_sets,
     "versions": _versions,

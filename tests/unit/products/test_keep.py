@@ -11,7 +11,7 @@ from mlops_assets.products.keep import KINDS, LONGEST, Keep, in_words
 from resources.environments import read_environment
 from resources.platform import Platform
 
-KNOWN = "Known: labels, predictions, reports, shadow, training_sets, trials, versions."
+KNOWN = "Known: labels, pinned, predictions, reports, shadow, training_sets, trials, versions."
 
 
 def test_what_an_installation_says_of_some_kinds_leaves_the_others_as_declared() -> None:

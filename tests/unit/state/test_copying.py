@@ -29,7 +29,7 @@ OTHERS = {
     "records/taxi/model/2020-01-09.json": b'{"version": 1}',
     "reports/taxi/model_card/1.md": b"",
     "shadow/taxi/2020-01-09/here-1-a.parquet": b"what it would have answered",
-    "trials/taxi/2020-01-09.json": b"[]",
+    "pinned/taxi/2020-01-09/host-1-a.parquet": b"rows",
 }
 ENTRIES = 3
 COUNT = len(OTHERS) + 2 + ENTRIES + 1  # a table has its rows and its record, a ledger a copy of its newest entry

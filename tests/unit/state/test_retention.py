@@ -61,7 +61,7 @@ def deploy(state: ProductState, version: int, partition: str, at: datetime, kind
 
 
 class TestLogs:
-    @pytest.mark.parametrize("kind", ["predictions", "shadow", "labels"])
+    @pytest.mark.parametrize("kind", ["predictions", "shadow", "pinned", "labels"])
     def test_a_day_goes_once_it_has_been_over_for_as_long_as_it_is_kept(self, state: ProductState, kind: str) -> None:
         day = f"{kind}/{PRODUCT}/2013-07-01/host-1-a.parquet"
         put(state, day, f"{kind}/{PRODUCT}/2013-07-02/host-1-a.parquet", f"{kind}/other/2013-07-01/host-1-a.parquet")
