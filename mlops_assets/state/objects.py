@@ -90,6 +90,6 @@ def objects_at(url: str | Path) -> Objects:
     if separator or not text or text.startswith(_ALMOST_URLS):
         raise DeclarationError(
             f"{shown(text)!r} names no place for objects. Give a path, file:///folder, s3://bucket/folder, gs://bucket/folder or "
-            "az://account/container/folder."
+            "az://container/folder."
         )
     return Folder(Path(text).absolute())

@@ -1,7 +1,9 @@
 """What every unit test may ask for: an empty workspace in a folder of its own, and every place that can hold a state."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +13,11 @@ from mlops_assets.state.workspace import Workspace
 BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Path | str]] = {
     "folder": lambda request: request.getfixturevalue("tmp_path") / "state",
     "s3": lambda request: f"{request.getfixturevalue('bucket')}/state",
+    # buckets that are there already, real ones or of an emulator, by space; their clouds' variables say the rest
+    **{
+        address: lambda _request, address=address: f"{address}/{uuid4().hex}"
+        for address in os.environ.get("MLOPS_TEST_BUCKETS", "").split()
+    },
 }
 
 
