@@ -7,115 +7,37 @@ place. Reading checks this as well: a champion that cannot be relied on is an er
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from hashlib import sha256
 
 import msgspec
 
 from mlops_assets.errors import ChampionChanged, LedgerBroken, NoChampion, StoreError
+from mlops_assets.state.ledger_entries import (
+    Deployment,
+    Entry,
+    Kind,
+    ReworkFlag,
+    deployment_of,
+    deployments_of,
+    flags_of,
+    open_flag_of,
+    partition_of,
+    standing,
+    terms,
+)
 from mlops_assets.state.objects import Objects
+
+__all__ = ["Deployment", "Entry", "Kind", "Ledger", "ReworkFlag", "deployments_of", "flags_of", "standing", "terms"]
 
 FOLDER = "ledger"
 SCHEMA_VERSION = 1
 COPY = 0  # in place of a number: the copy of the newest entry
 _READERS = 16  # a bucket answers a request in some 20 ms, and many at once
 _NAME = re.compile(r"[0-9]{6}\.json")
-
-
-class Kind(StrEnum):
-    DEPLOYED = "deployed"
-    ROLLED_BACK = "rolled back"
-    FLAGGED = "flagged for rework"
-    CLEARED = "flag cleared"
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """What happened to `version`. number: its place, from 1 without a gap. run_id: the Dagster run, empty outside one.
-
-    evidence: content hashes of what the decision rests on. previous: SHA-256 of the bytes of the entry before, empty in the
-    first. writer: differs between all entries that are ever tried, as `Objects.create` needs it. sha256: of the bytes of this
-    entry without this hash."""
-
-    schema_version: int
-    number: int
-    kind: Kind
-    product: str
-    version: int
-    partition: str
-    at: datetime
-    reason: str
-    by: str
-    run_id: str
-    evidence: dict[str, str]
-    previous: str
-    writer: str
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """One champion: `version` serves from `deployed_at` until the next one. number: of its entry."""
-
-    number: int
-    version: int
-    partition: str
-    deployed_at: datetime
-    reason: str
-    by: str
-    run_id: str = ""
-    kind: Kind = Kind.DEPLOYED
-    evidence: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class ReworkFlag:
-    """`version` was sent back to development at `flagged_at`; None in `cleared_at` while that stands."""
-
-    version: int
-    flagged_at: datetime
-    reason: str
-    cleared_at: datetime | None
-
-
-def deployments_of(entries: Iterable[Entry]) -> list[Deployment]:
-    """Every deployment and rollback, oldest first."""
-    return [_deployment(entry) for entry in entries if entry.kind in (Kind.DEPLOYED, Kind.ROLLED_BACK)]
-
-
-def flags_of(entries: Iterable[Entry]) -> list[ReworkFlag]:
-    """Every flag for rework, oldest first. Only the last one may stand: while it does, another one adds nothing."""
-    flags: list[ReworkFlag] = []
-    for entry in entries:
-        stands = bool(flags) and flags[-1].cleared_at is None
-        if entry.kind is Kind.FLAGGED and not stands:
-            flags.append(ReworkFlag(entry.version, entry.at, entry.reason, None))
-        elif entry.kind is Kind.CLEARED and stands:
-            flags[-1] = replace(flags[-1], cleared_at=entry.at)
-    return flags
-
-
-def terms(history: Sequence[Deployment]) -> list[tuple[Deployment, datetime | None]]:
-    """Every deployment with the moment at which the next one took its place; None for the one that serves."""
-    ends: list[datetime | None] = [following.deployed_at for following in history[1:]]
-    return list(zip(history, [*ends, None], strict=False))  # without a deployment there is one end and nothing to end
-
-
-def standing(history: Sequence[Deployment]) -> list[Deployment]:
-    """The deployments that were never taken back, oldest first: the last one serves, the ones before are what to go back to.
-
-    A rollback takes back what served since the version it went back to, so going back twice goes further back."""
-    stack: list[Deployment] = []
-    for item in history:
-        versions = [earlier.version for earlier in stack]
-        if item.version in versions:
-            del stack[versions.index(item.version) :]
-        stack.append(item)
-    return stack
 
 
 class Ledger:
@@ -158,7 +80,7 @@ class Ledger:
 
     def open_flag(self) -> ReworkFlag | None:
         """The flag for rework that still stands, if any."""
-        return _open_flag(self.entries())
+        return open_flag_of(self.entries())
 
     def verify(self) -> int:
         """Read every entry afresh; returns how many there are.
@@ -182,7 +104,7 @@ class Ledger:
         entry = self.append(
             Kind.DEPLOYED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id, evidence=evidence
         )
-        return _deployment(entry)
+        return deployment_of(entry)
 
     def roll_back(
         self,
@@ -208,15 +130,15 @@ class Ledger:
             run_id=run_id,
             evidence=evidence,
         )
-        return _deployment(entry)
+        return deployment_of(entry)
 
     def flag_for_rework(
         self, version: int, at: datetime, reason: str, *, by: str = "drift policy", run_id: str = ""
     ) -> None:
         """Send the version back to development. Where a flag stands already, nothing happens."""
-        while _open_flag(entries := self.entries()) is None:
+        while open_flag_of(entries := self.entries()) is None:
             with suppress(ChampionChanged):
-                partition, after = _partition_of(entries, version), len(entries)
+                partition, after = partition_of(entries, version), len(entries)
                 self.append(Kind.FLAGGED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
                 return
 
@@ -229,9 +151,9 @@ class Ledger:
         run_id: str = "",
     ) -> None:
         """Automatic retraining is on again. Where no flag stands, nothing happens."""
-        while (flag := _open_flag(entries := self.entries())) is not None:
+        while (flag := open_flag_of(entries := self.entries())) is not None:
             with suppress(ChampionChanged):
-                partition, after = _partition_of(entries, flag.version), len(entries)
+                partition, after = partition_of(entries, flag.version), len(entries)
                 self.append(Kind.CLEARED, flag.version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
                 return
 
@@ -382,18 +304,3 @@ def _encoded(entry: Entry) -> bytes:
 def _hash(content: bytes) -> str:
     """Empty for no content, which is what comes before the first entry."""
     return sha256(content).hexdigest() if content else ""
-
-
-def _deployment(entry: Entry) -> Deployment:
-    facts = (entry.number, entry.version, entry.partition, entry.at, entry.reason, entry.by, entry.run_id)
-    return Deployment(*facts, entry.kind, entry.evidence)
-
-
-def _open_flag(entries: Iterable[Entry]) -> ReworkFlag | None:
-    flags = flags_of(entries)
-    return flags[-1] if flags and flags[-1].cleared_at is None else None
-
-
-def _partition_of(entries: Sequence[Entry], version: int) -> str:
-    """Empty for a version that was never deployed."""
-    return next((entry.partition for entry in reversed(entries) if entry.version == version), "")

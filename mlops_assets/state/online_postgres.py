@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlops_assets.addresses import reason, shown
 from mlops_assets.errors import StoreError
+from mlops_assets.state.online_backend import Held
 from mlops_assets.state.online_outage import READ_SECONDS
-from mlops_assets.state.online_store import Held
 
 if TYPE_CHECKING:
     import psycopg

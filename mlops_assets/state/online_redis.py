@@ -8,8 +8,8 @@ from typing import Any
 
 from mlops_assets.addresses import reason, shown
 from mlops_assets.errors import DeclarationError, StoreError
+from mlops_assets.state.online_backend import Held
 from mlops_assets.state.online_outage import READ_SECONDS
-from mlops_assets.state.online_store import Held
 
 _CLOCKS = struct.Struct(">qq")  # event, created; the content follows
 _BATCH = 1_000

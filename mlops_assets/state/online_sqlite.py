@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlops_assets.errors import StoreError
-from mlops_assets.state.online_store import Held
+from mlops_assets.state.online_backend import Held
 from mlops_assets.state.sqlite_files import ATTEMPTS, PAUSE_SECONDS, FileChanged, Reader, cannot_write, open_to_read
 
 TIMEOUT_SECONDS = 10.0

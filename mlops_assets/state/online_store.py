@@ -7,7 +7,7 @@ decided here and nowhere else, so that no backend can answer with one that is de
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -16,6 +16,7 @@ from mlops_assets.addresses import is_of_postgres, refuse_unclear
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
 from mlops_assets.state.dtypes import microseconds
+from mlops_assets.state.online_backend import Backend, Held
 from mlops_assets.state.online_outage import Breaker
 
 Value = float | str | None
@@ -29,36 +30,10 @@ class LookedUp(NamedTuple):
     state: str
 
 
-class Held(NamedTuple):
-    """What is kept of a key: both clocks in microseconds since 1970, and the values as JSON."""
-
-    event: int
-    created: int
-    content: bytes
-
-
 class Asked(NamedTuple):
     view: FeatureView
     key: Sequence[object]
     at: datetime
-
-
-class Backend(Protocol):
-    """Raises StoreError: it cannot be reached."""
-
-    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
-        """Keep what is newer by (event, created) than what is held; returns how many rows changed."""
-        ...
-
-    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
-        """What is held of each (view, key), in one round trip."""
-        ...
-
-    def newest(self, product: str, view: str) -> int | None:
-        """Event time of the newest value, in microseconds."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class OnlineStore:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops_assets.state.online_backend import Held
 from mlops_assets.state.online_sqlite import SqliteBackend
-from mlops_assets.state.online_store import Held
 from tests.servers.read_only import can_mount_read_only, with_read_only
 
 read_only = pytest.mark.skipif(not can_mount_read_only(), reason="this system lets nobody mount a folder read-only")
@@ -32,7 +32,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from mlops_assets.state.online_sqlite import SqliteBackend
-from mlops_assets.state.online_store import Held
+from mlops_assets.state.online_backend import Held
 store = SqliteBackend(Path(sys.argv[1]) / "online.sqlite")
 store.upsert("p", "view", {"key": Held(30, 30, b"{}")})
 print("committed", flush=True)
@@ -42,7 +42,7 @@ MANY = """
 import sys
 from pathlib import Path
 from mlops_assets.state.online_sqlite import SqliteBackend
-from mlops_assets.state.online_store import Held
+from mlops_assets.state.online_backend import Held
 store = SqliteBackend(Path(sys.argv[1]) / "online.sqlite")
 for event in range(2, 102):
     store.upsert("p", "view", {"key": Held(event, event, b"{}")})
