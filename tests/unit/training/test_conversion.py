@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import polars as pl
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NotConvertible
@@ -76,6 +77,22 @@ def test_the_converted_model_answers_like_the_estimator(name, candidate):
     assert difference(fitted.estimator, product.task, ordinary) <= TOLERANCE
     for edge in range(len(edges)):  # one by one, as a prediction is compared with the largest of its rows
         assert difference(fitted.estimator, product.task, edges[edge : edge + 1]) <= TOLERANCE, EDGES.row(edge)
+
+
+def test_scikit_learn_keeps_the_trees_of_a_boosted_estimator_where_conversion_reads_them():
+    """Where this fails after an upgrade, mend `_with_float32_splits`, and then the upper bound in pyproject.toml."""
+    matrix = np.arange(200, dtype=np.float32).reshape(-1, 1)
+    fitted = HistGradientBoostingRegressor(max_iter=3).fit(matrix, matrix[:, 0])
+    before = fitted.predict(matrix)
+
+    trees = [tree for of_round in fitted._predictors for tree in of_round]
+    for tree in trees:
+        assert tree.nodes["num_threshold"].dtype == np.float64
+        tree.nodes["num_threshold"] = np.inf
+
+    assert len(trees) == 3
+    assert np.unique(before).size > 1
+    assert np.unique(fitted.predict(matrix)).size == 1  # every row goes to the left: these are what it answers by
 
 
 @pytest.mark.parametrize(
