@@ -27,10 +27,11 @@ from litestar import Litestar
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.state.workspace import Workspace
 from serving.access import keys_from
+from serving.admission import Admission
 from serving.app import create_app
-from serving.edge import Edge
 from serving.explaining import contributions
 from serving.metrics import Metrics
+from serving.observation import Observation
 from serving.settings import Settings
 from tests.serving.conftest import a_row
 from tests.tiny_bundle import deploy_tiny
@@ -94,15 +95,17 @@ async def layer(rounds: int, repeats: int) -> tuple[float, float]:
         workspace = Workspace(Path(folder))
         deploy_tiny(workspace.of(flight_delay))
         app = create_app(Settings(home=workspace.home, keys=keys_from({"MLOPS_PREDICT_KEYS": KEY})))
-        edge: Any = app.asgi_handler
-        assert isinstance(edge, Edge)
+        edge = app.asgi_handler
+        assert isinstance(edge, Observation)
+        admission = edge.app
+        assert isinstance(admission, Admission)
         async with app.lifespan():
             while await ask(app, edge) != 200:
                 await asyncio.sleep(0.02)
             whole = [await microseconds(lambda: ask(app, edge), repeats) for _ in range(rounds)]
             (route,) = (route for route in app.routes if route.path == SCOPE["path"])
             SCOPE["route_handler"] = next(each for each in route.route_handlers if "POST" in each.http_methods)
-            edge.inner = edge.middleware(nothing)  # both halves of it, without a router between them
+            admission.app = admission.middleware(nothing)  # both halves of it, without a router between them
             bare, around = [], []
             for _ in range(rounds):
                 bare.append(await microseconds(lambda: ask(app, nothing), 20 * repeats))

@@ -1,4 +1,4 @@
-"""Who may ask what: keys with roles, from the environment, compared in constant time; each route says what it needs."""
+"""Who may ask for what. Keys have roles, and each route declares the role that it needs."""
 
 import hashlib
 import hmac
@@ -16,12 +16,12 @@ from serving.errors import Forbidden, Unauthenticated
 
 SHORTEST_KEY = 16
 PERSON = re.compile(r"[\w.@+-]{1,100}")
-NEEDS = "needs"  # in a route's `opt`: a Role, ANY_KEY or NO_KEY. A route without it answers nobody
+NEEDS = "needs"  # in a route's `opt`: a Role, ANY_KEY or NO_KEY. A route that declares none answers nobody
 ANY_KEY, NO_KEY = "any key", "no key"
 
 
 class Role(StrEnum):
-    """PREDICT asks and looks, LABEL tells outcomes, APPROVE lets versions go live, ADMIN does all of it."""
+    """PREDICT asks for predictions and information, LABEL reports labels, APPROVE lets versions go live, ADMIN may do everything."""
 
     PREDICT = "predict"
     LABEL = "label"
@@ -34,7 +34,7 @@ VARIABLES = {role: f"MLOPS_{role.upper()}_KEYS" for role in Role}
 
 @dataclass(frozen=True)
 class Keys:
-    """Roles by the SHA-256 of a key, and whose it is: the keys themselves are not kept."""
+    """The roles of each key and the person it belongs to, by its SHA-256. The keys themselves are not stored."""
 
     roles: Mapping[bytes, frozenset[Role]] = field(default_factory=dict)
     people: Mapping[bytes, str] = field(default_factory=dict)
@@ -43,24 +43,25 @@ class Keys:
         return bool(self.roles)
 
     def roles_of(self, key: bytes) -> frozenset[Role]:
-        """Takes as long for a wrong key as for a right one: every digest is compared, and in constant time."""
+        """Takes as long for a wrong key as for a right one, because every digest is compared, in constant time."""
         digest = hashlib.sha256(key).digest()
-        found: frozenset[Role] = frozenset()
-        for known, roles in self.roles.items():
-            if hmac.compare_digest(known, digest):
-                found = roles
-        return found
+        matching: frozenset[Role] = frozenset()
+        for known_digest, roles in self.roles.items():
+            if hmac.compare_digest(known_digest, digest):
+                matching = roles
+        return matching
 
     def person_of(self, key: bytes) -> str:
-        """Whose key it is, for answers to versions that wait; empty where it is nobody's."""
+        """The person whose key it is, who signs approvals with it; empty if it has no name."""
         return self.people.get(hashlib.sha256(key).digest(), "")
 
 
 def keys_from(environment: Mapping[str, str]) -> Keys:
-    """Keys by comma in MLOPS_PREDICT_KEYS, _LABEL_, _APPROVE_ and _ADMIN_KEYS; one in two lists has both roles. Those of
-    _APPROVE_ are written name:key: an answer is signed with the name of its key.
+    """Reads lists of keys, separated by commas, from MLOPS_PREDICT_KEYS, MLOPS_LABEL_KEYS, MLOPS_APPROVE_KEYS and
+    MLOPS_ADMIN_KEYS. A key in two lists has both roles. Those that approve are written name:key, because an approval is
+    signed with the name.
 
-    Raises DeclarationError: a key is so short that it could be guessed, or one that approves is nobody's."""
+    Raises DeclarationError: a key is so short that it could be guessed, or one that approves has no name."""
     roles: dict[bytes, frozenset[Role]] = {}
     people: dict[bytes, str] = {}
     for role, variable in VARIABLES.items():
@@ -89,29 +90,28 @@ def keys_from(environment: Mapping[str, str]) -> Keys:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. name: tells callers apart, by their key (never the key itself); empty without a known one.
-    person: whose key it is, where it may approve."""
+    """Who sent a request. name: the digest of their key, empty if they sent none. person: whose key it is, if it may approve."""
 
     roles: frozenset[Role]
     name: str = ""
     person: str = ""
 
 
-EVERYBODY = Caller(frozenset(Role))  # on a server that asks for no keys
-NOBODY = Caller(frozenset())  # without a key, on a route that needs none
+EVERYBODY = Caller(frozenset(Role))  # on a server that needs no keys
+NOBODY = Caller(frozenset())  # no key was sent to a route that needs none
 
 
 class Access:
-    """Who sent a request, and whether the route that it matched may be asked by them."""
+    """Finds out who sent a request."""
 
     def __init__(self, keys: Keys, *, is_open: bool) -> None:
         self._keys = keys
         self._is_open = is_open
 
     def caller(self, authorization: bytes, api_key: bytes, *, needs_key: bool = True) -> Caller:
-        """needs_key: whether the path is none of those that are open to all.
+        """needs_key: False for a path that is open to all.
 
-        Raises Unauthenticated: no key, or an unknown one, where one is needed."""
+        Raises Unauthenticated: a key is needed, and none or an unknown one was sent."""
         if self._is_open:
             return EVERYBODY
         scheme, _, token = authorization.partition(b" ")
@@ -127,12 +127,12 @@ class Access:
 
 
 def permit(caller: Caller, handler: BaseRouteHandler, method: str) -> None:
-    """By the route that was matched, however its path was spelt.
+    """Decides by the matched route, however its path was spelt.
 
-    Raises Unauthenticated: it needs a key. Raises Forbidden: it needs another role, or declares none."""
+    Raises Unauthenticated: the route needs a key. Raises Forbidden: it needs another role, or declares none."""
     needed = handler.opt.get(NEEDS)
     if needed is None and method == "OPTIONS":
-        needed = ANY_KEY  # Litestar makes these itself, and they say no more than which methods there are
+        needed = ANY_KEY  # Litestar makes these routes itself, and they only list the methods of a path
     if needed == NO_KEY:
         return
     if not caller.roles:
@@ -149,7 +149,7 @@ def permit(caller: Caller, handler: BaseRouteHandler, method: str) -> None:
 
 
 def open_paths(app: Litestar) -> frozenset[str]:
-    """Paths whose routes need no key. Only these very spellings are answered without one."""
+    """The paths whose routes need no key. Only these exact spellings are answered without one."""
     needs = {
         route.path: {handler.opt.get(NEEDS) for handler in route.route_handlers if handler.http_methods != {"OPTIONS"}}
         for route in app.routes

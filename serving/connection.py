@@ -1,9 +1,9 @@
-"""uvicorn's connection, with limits on what comes before a body and without a turn for upgrades that nobody offers.
+"""uvicorn's connection with two additions: limits on the head of a request, and requests to upgrade are ignored.
 
-uvicorn bounds neither the bytes of a request's head nor the time it takes, and its parser takes the body of a request
+uvicorn limits neither the bytes of a request's head nor the time that it takes, and its parser mistakes the body of a request
 with `Upgrade: h2c` (Java's HttpClient, `curl --http2`) for another protocol. No setting changes that; its other parser, h11,
-has a bound and costs half a request more (docs/adr/0045). So this is the one file that builds on uvicorn's class. It uses
-names without an underscore; `pyproject.toml` bounds the version, and tests/serving/test_hostile_clients.py asks for all of it.
+has a limit and makes a request half as expensive again (docs/adr/0045). So this is the one file that builds on uvicorn's class.
+It uses only public names; `pyproject.toml` bounds the version, and tests/serving/test_hostile_clients.py tests all of it.
 """
 
 import asyncio
@@ -16,15 +16,16 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlops_assets.errors import PlatformError
-from serving.error_shapes import native
-from serving.errors import HeadersTooLarge, MalformedRequest, SlowHeaders, refusal_of
+from serving.errors import HeadersTooLarge, MalformedRequest, SlowHeaders
+from serving.problems import native, problem_of
 
 MOST_HEADER_BYTES = 64 * 1024  # of a request's line, headers and trailers
 UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 
 
 class Connection(HttpToolsProtocol):
-    """header_seconds: from the first byte of a head to its last. refused: told why a request met no route."""
+    """header_seconds: from the first byte of a head to its last. refused: called with the error of a request that reaches no
+    route."""
 
     header_seconds = 10.0
     refused: Callable[[PlatformError], None]
@@ -33,7 +34,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.parser: Any = _Parser(self, self.parser)
         self._header_bytes = 0  # of this message
-        self._unparsed_bytes = 0  # since the parser told anything
+        self._unparsed_bytes = 0  # since the parser last called back
         self._is_in_head = self._is_ending = False
         self._error: PlatformError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +77,7 @@ class Connection(HttpToolsProtocol):
         self._take(len(url))
         super().on_url(url)
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # trailers are told here, too
+    def on_header(self, name: bytes, value: bytes) -> None:  # also called for trailers
         self._take(len(name) + len(value) + 4)
         super().on_header(name, value)
 
@@ -99,8 +100,8 @@ class Connection(HttpToolsProtocol):
     # the server's side
 
     def send_400_response(self, msg: str) -> None:
-        """Called where bytes are no HTTP, or one of the callbacks above refused them."""
-        self._refuse(self._error or MalformedRequest("this is no HTTP/1.1 as RFC 9112 has it."))
+        """uvicorn calls this when bytes are no HTTP, or when one of the callbacks above refused them."""
+        self._refuse(self._error or MalformedRequest("this is no HTTP/1.1 as RFC 9112 defines it."))
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -123,16 +124,16 @@ class Connection(HttpToolsProtocol):
             raise self._error  # the parser hands it on, and `send_400_response` answers
 
     def _refuse(self, error: PlatformError) -> None:
-        """Answer, and end the connection: after what is being answered on it, which comes first."""
+        """Answer with the error and end the connection, after the requests that are being answered on it."""
         self._is_ending = True
         self.refused(error)
         if self._is_busy:
             if self.pipeline or not self.cycle.more_body or self.cycle.response_started:
                 self.cycle.keep_alive = False
                 return
-            self.cycle.disconnected = True  # the rest of its body will not come
+            self.cycle.disconnected = True  # the rest of its body will not arrive
             self.cycle.message_event.set()
-        problem = native(refusal_of("", "", error))
+        problem = native(problem_of("", "", error))
         status, content = HTTPStatus(problem.status), msgspec.json.encode(problem.content)
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
@@ -145,10 +146,10 @@ class Connection(HttpToolsProtocol):
         if self._is_in_head:
             self._refuse(SlowHeaders(f"the headers did not arrive within {self.header_seconds:g} seconds."))
         elif not self._is_busy:
-            self.transport.close()  # some empty lines, and then nothing
+            self.transport.close()  # it sent empty lines and then nothing
 
     def _end_when_read(self, left: int) -> None:
-        """A connection ends once the client has read what is left for it, or has stopped reading."""
+        """End the connection once the client has read the rest of its answer, or has stopped reading."""
         if left:
             self.loop.call_later(self.timeout_keep_alive, self._end_unless_reading, left)
 
@@ -166,10 +167,10 @@ class Connection(HttpToolsProtocol):
 
 
 class _Parser:
-    """httptools' parser, which goes on with HTTP/1.1 where an upgrade is asked for (RFC 9110 7.8: it may be ignored).
+    """httptools' parser, except that a request to upgrade is answered in HTTP/1.1 (RFC 9110 7.8 permits to ignore it).
 
-    httptools ends such a request with its head, whatever body follows. So a parser of its own is given the head without the
-    request to upgrade, and then the rest."""
+    httptools ends such a request after its head, whatever body follows. So another parser is given the head without the request
+    to upgrade, and then the rest."""
 
     def __init__(self, connection: Connection, parser: httptools.HttpRequestParser) -> None:
         self._connection = connection
@@ -198,7 +199,7 @@ class _Parser:
                 self._use(parser)
 
     def goes_on_without_upgrade(self) -> bool:
-        """Whether this head asks for an upgrade, and is read again without."""
+        """Whether this head asks for an upgrade and is parsed again without it."""
         self.is_upgrading = self.should_upgrade() and self.get_method() != b"CONNECT"
         return self.is_upgrading
 

@@ -1,4 +1,4 @@
-"""A request body to typed rows, or every reason why not: row, field, what is wrong, what would be right."""
+"""Reads a request body into typed rows, or names everything that is wrong with it: row, field, fault and remedy."""
 
 import json
 import math
@@ -8,22 +8,23 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.typing import FieldDefinition
 
 from mlops_assets.errors import choices
 from mlops_assets.products.source import Kind
-from serving.error_shapes import Fault
-from serving.errors import InvalidRows, MalformedBody, TooManyRows, UnsupportedBody
+from serving.errors import Fault, InvalidRows, MalformedBody, TooManyRows, UnsupportedBody
 from serving.schemas import PREDICTION_ID, BodySchema, Field, RequestStruct
 
 MOST_FAULTS = 20
-CALENDAR = range(2, 9_999)  # years; the outermost ones have no neighbour in every time zone
+CALENDAR = range(2, 9_999)  # years; the first and last ones leave the calendar in other time zones
 
 
 class BodyDecoder:
-    """One typed pass over the bytes; only a body that fails it is read again, field by field, to say why."""
+    """Decodes the bytes in one typed pass. Only a body that fails it is read again, field by field, to explain why."""
 
     def __init__(self, schema: BodySchema, observe: Callable[[float], None] = lambda _: None) -> None:
-        """observe: called with the seconds that a body took which fits."""
+        """observe: called with the seconds that decoding took, for every body that fits."""
         self._schema = schema
         self._observe = observe
         self._typed = msgspec.json.Decoder(schema.request)
@@ -42,16 +43,16 @@ class BodyDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             # the typed pass stops at the first fault and does not know the product's words
             raise self._refusal(body) from None
-        self._refuse_what_types_cannot_tell(request)
+        self._refuse_faults_beyond_types(request)
         self._observe(time.perf_counter() - started)
         return request
 
-    def _refuse_what_types_cannot_tell(self, request: RequestStruct) -> None:
+    def _refuse_faults_beyond_types(self, request: RequestStruct) -> None:
         given = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
         if len(given) > 1 and len(given) != len(set(given)):
             twice = next(name for name in given if given.count(name) > 1)
             raise _invalid(
-                [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined.")]
+                [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined to them.")]
             )
         faults = [
             Fault(number, name, f"the year {getattr(row, name).year} lies outside the calendar of 2 to 9998.")
@@ -82,7 +83,9 @@ class BodyDecoder:
             if len(faults) >= MOST_FAULTS:
                 break
         if not faults:
-            return MalformedBody("the body is no JSON as RFC 8259 has it. Check its encoding (UTF-8) and its numbers.")
+            return MalformedBody(
+                "the body is no JSON as RFC 8259 defines it. Check its encoding (UTF-8) and its numbers."
+            )
         return _invalid(faults[:MOST_FAULTS])
 
     def _row_faults(self, number: int, row: object) -> Iterator[Fault]:
@@ -143,7 +146,7 @@ def _invalid(faults: list[Fault]) -> InvalidRows:
 
 
 def _lenient(body: bytes) -> Any:
-    """Reads NaN and Infinity too, so that the field that holds them can be named."""
+    """Reads NaN and Infinity as well, so that the field that holds them can be named."""
     if not body:
         raise MalformedBody('the body is empty. Send {"rows": [{...}, ...]}.')
     try:
@@ -159,7 +162,7 @@ def _lenient(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8: {error}.") from None
     except (ValueError, RecursionError) as error:
-        # a number of thousands of digits, or lists within lists within lists
+        # a number of thousands of digits, or deeply nested lists
         raise MalformedBody(f"the body is JSON beyond any use: {error}.") from None
 
 
@@ -172,3 +175,33 @@ def refuse_other_encodings(headers: Mapping[str, str]) -> None:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedBody(f"the body is encoded with {encoding[:100]!r}. Send it as it is.")
+
+
+def strict_body(decode: Callable[[bytes, Mapping[str, str]], Any]) -> type[AbstractDTO[Any]]:
+    """Lets `decode` read the body of a route from its bytes and headers. The type that the handler is annotated with is only
+    documented: Litestar's own decoding turns texts into numbers and stops at the first fault."""
+
+    class StrictBody(AbstractDTO[Any]):
+        @classmethod
+        def create_for_field_definition(cls, *_: object, **__: object) -> None:
+            """There is nothing to generate, because the struct is the transfer type."""
+
+        @classmethod
+        def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
+            return schema_creator.for_field_definition(field_definition)
+
+        @classmethod
+        def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
+            yield from ()
+
+        @classmethod
+        def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+            return False
+
+        def decode_bytes(self, value: bytes) -> Any:
+            return decode(value, self.asgi_connection.headers)
+
+    return StrictBody
+
+
+RawBody = strict_body(lambda body, _: body)

@@ -1,14 +1,15 @@
-"""What the OpenAPI document says of a route whose body we read ourselves."""
+"""What the OpenAPI document says of routes whose bodies this API decodes itself."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litestar import Response
-from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
-from litestar.typing import FieldDefinition
+
+from serving.access import NEEDS
+from serving.decoding import RawBody
 
 REFUSALS = {
     400: "no JSON, or not what the route takes",
@@ -27,7 +28,7 @@ REFUSALS = {
 
 
 def refusals(container: Any, media_type: str = "application/json") -> dict[int, ResponseSpec]:
-    """What a route may answer instead. container: the type of its errors' bodies."""
+    """The errors that a route may answer. container: the type of their bodies."""
     return {
         status: ResponseSpec(container, description=text, media_type=media_type, generate_examples=False)
         for status, text in REFUSALS.items()
@@ -35,7 +36,7 @@ def refusals(container: Any, media_type: str = "application/json") -> dict[int, 
 
 
 def refusing(handlers: Sequence[HTTPRouteHandler], responses: Mapping[int, ResponseSpec]) -> Sequence[HTTPRouteHandler]:
-    """The handlers, documented to answer so as well."""
+    """Documents the errors of these handlers."""
     for handler in handlers:
         handler.responses = dict(responses)
     return handlers
@@ -43,47 +44,14 @@ def refusing(handlers: Sequence[HTTPRouteHandler], responses: Mapping[int, Respo
 
 def body_type(container: Any) -> Any:
     """An annotation for `data` that is documented as JSON of this type."""
-    generic: Any = JSONBody  # and subscripted at run time, with a type that is made from the product
+    generic: Any = JSONBody  # it is subscripted at run time, with a type that is made from the product
     return generic[container]
 
 
-def raw(function: Any, container: Any, answer: Any) -> Any:
-    """A handler that gets its body's bytes as `data`, documented as JSON of one type and answering with another."""
+def raw_post(
+    path: str | list[str], function: Any, *, needs: str, summary: str, body: Any, answer: Any
+) -> HTTPRouteHandler:
+    """A route whose handler gets the bytes of its body as `data`. body, answer: the types that are documented."""
     response: Any = Response
-    function.__annotations__ |= {"data": body_type(container), "return": response[answer]}
-    return function
-
-
-def strict_body(decode: Callable[[bytes, Mapping[str, str]], Any]) -> type[AbstractDTO[Any]]:
-    """`decode` gets the bytes and the headers; what the handler is annotated with is only documented.
-
-    Litestar's own decoding turns texts into numbers and stops at the first fault."""
-
-    class StrictBody(AbstractDTO[Any]):
-        @classmethod
-        def create_for_field_definition(cls, *_: object, **__: object) -> None:
-            """Nothing to generate: the struct is the transfer type."""
-
-        @classmethod
-        def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
-            return schema_creator.for_field_definition(field_definition)
-
-        @classmethod
-        def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:  # type: ignore[override]
-            yield from ()
-
-        @classmethod
-        def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-            return False
-
-        def decode_bytes(self, value: bytes) -> Any:
-            return decode(value, self.asgi_connection.headers)
-
-    return StrictBody
-
-
-def _as_it_is(body: bytes, _: Mapping[str, str]) -> bytes:
-    return body
-
-
-RawBody = strict_body(_as_it_is)
+    function.__annotations__ |= {"data": body_type(body), "return": response[answer]}
+    return post(path, opt={NEEDS: needs}, summary=summary, status_code=200, dto=RawBody, return_dto=None)(function)

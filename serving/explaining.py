@@ -1,9 +1,9 @@
 """How much each feature moved a prediction away from the typical row: Shapley values by one pair of orders.
 
-Features go from their typical value to the row's own one after the other, first in their order and then in reverse; a
-feature's contribution is the mean of what the score moved by in both. The contributions of a row always add up to its
-score less the score of the typical row. They are exact Shapley values where at most two features interact, because of
-every two features each comes first once; beyond that they are an estimate.
+Features change from their typical value to the row's value one after the other, first in their order and then in reverse. The
+contribution of a feature is the mean of the two changes of the score. The contributions of a row always add up to its score
+minus the score of the typical row. They are exact Shapley values where at most two features interact, because each of two
+features comes first once; beyond that they are an estimate.
 
 Castro, Gómez, Tejada (2009), Polynomial calculation of the Shapley value based on sampling. Mitchell, Cooper, Frank,
 Holmes (2022), Sampling permutations for Shapley value estimation, JMLR 23: pairs of an order and its reverse. 2 x inputs
@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 
 
 def refuse_to_explain(bundle: Bundle, rows: int) -> None:
-    """Raises NotExplainable: the version knows no typical row. Raises TooManyRows."""
+    """Raises NotExplainable: the version has no typical row. Raises TooManyRows."""
     if bundle.typical() is None:
         raise NotExplainable(
             f"version {bundle.manifest.version} of {bundle.manifest.product} was made without a typical row. "

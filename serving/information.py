@@ -1,4 +1,4 @@
-"""What the API says of itself: models, versions, freshness, health."""
+"""What the API reports of itself: models, versions, freshness, health."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from mlops_assets.products.task import Task
 
 
 class InputInformation(msgspec.Struct):
-    """One input of the model, and where the API takes it from: the request, or the view that is looked up."""
+    """One input of the model. source: the request, or the view in which it is looked up."""
 
     name: str
     kind: FeatureKind
@@ -19,7 +19,7 @@ class InputInformation(msgspec.Struct):
 
 
 class ViewInformation(msgspec.Struct):
-    """A view of the online store. newest_event: None before the first value, or when the store cannot be read."""
+    """A view of the online store. newest_event: None before the first value, or if the store cannot be read."""
 
     name: str
     key: tuple[str, ...]
@@ -28,9 +28,9 @@ class ViewInformation(msgspec.Struct):
 
 
 class LogInformation(msgspec.Struct):
-    """Whether answers reach the prediction log, and the log its place.
+    """Whether answers reach the prediction log of this machine, and its rows the state.
 
-    unsealed_rows: of this worker, on this machine only. seal_error: why they could not be sealed the last time."""
+    unsealed_rows: rows of this worker that only this machine has. seal_error: why they could not be sealed the last time."""
 
     is_writing: bool
     written_rows: int
@@ -54,7 +54,7 @@ class VersionInformation(msgspec.Struct):
 
 
 class Serving(msgspec.Struct):
-    """A time in which a version was the champion. until: None while it is."""
+    """A time in which a version was the champion. until: None while it still is."""
 
     since: datetime
     until: datetime | None
@@ -63,7 +63,7 @@ class Serving(msgspec.Struct):
 
 
 class VersionEntry(msgspec.Struct):
-    """One version whose bundle is in the home. state: champion, challenger (newer than any deployed), former or passed over."""
+    """One version whose bundle is in the state. state: champion, challenger (newer than any deployed one), former or passed over."""
 
     version: int
     state: str
@@ -83,7 +83,7 @@ class VersionList(msgspec.Struct):
 
 
 class ModelInformation(msgspec.Struct):
-    """One product as it is served. last_swap_error: why the newest deployment is not the one that answers."""
+    """One product as it is served. last_swap_error: why the newest deployment does not answer."""
 
     product: str
     description: str
@@ -127,10 +127,10 @@ class Liveness(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """products: the state of each; 'no champion' does not hold readiness back, 'loading' and 'failed' do.
+    """products: the state of each product; one that is 'loading' or 'failed' holds readiness back, 'no champion' does not.
 
-    swap_errors: of products whose newest deployment cannot be taken up, why; the former version serves, where it can.
-    ledger_error: why the deployment ledger could not be read at the last look; what served then goes on serving."""
+    swap_errors: why the newest deployment of a product cannot be taken up; the former version serves, if it can be opened.
+    ledger_error: why the last poll could not read the deployment ledger; models go on serving."""
 
     status: str
     products: dict[str, str]
@@ -140,7 +140,7 @@ class Readiness(msgspec.Struct):
 
 
 class Addresses(msgspec.Struct):
-    """Where to go from here."""
+    """The addresses of the other routes."""
 
     models: str
     documentation: str

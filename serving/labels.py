@@ -1,6 +1,6 @@
-"""`POST /v1/models/<product>/labels`: outcomes, told by the id of the prediction they belong to."""
+"""`POST /v1/models/<product>/labels`: reported labels, each by the id of the prediction it belongs to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -13,21 +13,21 @@ from msgspec import Meta
 from mlops_assets.errors import StoreError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from mlops_assets.state.label_log import LabelLog, ToldLabel
+from mlops_assets.state.label_log import ReportedLabel
 from serving.access import NEEDS, Role
-from serving.decoding import refuse_other_encodings
-from serving.documentation import body_type, refusals, strict_body
-from serving.error_shapes import PROBLEM_JSON, Problem
+from serving.decoding import refuse_other_encodings, strict_body
+from serving.documentation import body_type, refusals
 from serving.errors import InvalidRows, MalformedBody, NotKept, TooManyRows
-from serving.metrics import Metrics
 from serving.model_store import ModelStore
+from serving.problems import PROBLEM_JSON, Problem
+from serving.services import Services
 
 MOST_LABELS = 10_000
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class Taken(msgspec.Struct):
-    """labels: how many are on disk now."""
+    """labels: how many were stored."""
 
     product: str
     labels: int
@@ -57,10 +57,9 @@ class ValueLabels(msgspec.Struct, forbid_unknown_fields=True):
     labels: Annotated[list[ValueLabel], Meta(min_length=1, max_length=MOST_LABELS)]
 
 
-def labels_route(
-    product: ModelProduct, models: ModelStore, log: LabelLog, metrics: Metrics, now: Callable[[], datetime]
-) -> HTTPRouteHandler:
-    """Labels are taken whether or not the prediction is known here: another worker, or another server, may have it."""
+def labels_route(services: Services, name: str) -> HTTPRouteHandler:
+    """Labels are taken whether or not their predictions are known here: another worker or server may have them."""
+    product = services.products[name]
     body = ValueLabels if product.task is Task.REGRESSION else ClassLabels
     decoder = msgspec.json.Decoder(body)
 
@@ -69,27 +68,27 @@ def labels_route(
         return _decode(decoder, content)
 
     async def labels(data: list[Any]) -> Response[Taken]:
-        classes = _classes(product, models)
-        received = now()
+        classes = _classes(product, services.models)
+        received = services.clock.now()
         rows = [_row(classes, item, number, received) for number, item in enumerate(data)]
         try:
-            await sync_to_thread(log.append, product.name, rows)
+            await sync_to_thread(services.labels.append, name, rows)
         except StoreError as error:
             raise NotKept(
-                f"none of the labels could be written down ({error}). Send them again once the disk is well."
+                f"none of the labels could be written ({error}). Send them again once the disk has room."
             ) from error
-        metrics.labels.labels(product.name).inc(len(rows))
-        return Response(Taken(product.name, len(rows)), status_code=200)
+        services.metrics.labels.labels(name).inc(len(rows))
+        return Response(Taken(name, len(rows)), status_code=200)
 
-    labels.__annotations__["data"] = body_type(body)  # what is documented; `decode` makes the list out of it
+    labels.__annotations__["data"] = body_type(body)  # documented so; `decode` returns the list in it
     return post(
-        f"/v1/models/{product.name}/labels",
-        name=f"labels_{product.name}",
-        operation_id=f"labels_{product.name}",
+        f"/v1/models/{name}/labels",
+        name=f"labels_{name}",
+        operation_id=f"labels_{name}",
         opt={NEEDS: Role.LABEL},
-        summary=f"Tell what {product.label.name} turned out to be",
-        description="One label per prediction_id. Told again in a later request, it corrects the one before.",
-        tags=[product.name],
+        summary=f"Report what {product.label.name} turned out to be",
+        description="One label per prediction_id. A label that is reported again in a later request corrects the one before.",
+        tags=[name],
         status_code=200,
         dto=strict_body(decode),
         return_dto=None,
@@ -99,7 +98,7 @@ def labels_route(
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:
     try:
-        told: list[Any] = decoder.decode(body).labels
+        reported: list[Any] = decoder.decode(body).labels
     except msgspec.ValidationError as error:
         if "length <=" in str(error) and "`$.labels`" in str(error):
             raise TooManyRows(f"more than {MOST_LABELS:,} labels in one request. Send them in several.") from None
@@ -107,25 +106,25 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f"the body is no JSON: {error}.") from None
     first: dict[str, int] = {}
-    for number, one in enumerate(told):
+    for number, one in enumerate(reported):
         if (before := first.setdefault(one.prediction_id, number)) != number:
             raise InvalidRows(
                 f"labels {before} and {number} are both of the prediction {one.prediction_id[:100]!r}. Send the one that counts."
             )
-    return told
+    return reported
 
 
 def _classes(product: ModelProduct, models: ModelStore) -> tuple[str, ...]:
-    """Names of the classes, as far as they are known: from the task, or from the model that serves."""
+    """The names of the classes, from the model that serves or from the task; empty if neither knows them."""
     model = models.state(product.name).model
-    known = model.bundle.manifest.classes if model is not None else ()
-    return known or (("false", "true") if product.task is Task.BINARY else ())
+    named = model.bundle.manifest.classes if model is not None else ()
+    return named or (("false", "true") if product.task is Task.BINARY else ())
 
 
-def _row(classes: tuple[str, ...], told: Any, number: int, received: datetime) -> ToldLabel:
-    if isinstance(told, ValueLabel):
-        return ToldLabel(told.prediction_id, None, told.label, told.observed_at, received)
-    label = str(told.label).lower() if isinstance(told.label, bool) else told.label
+def _row(classes: tuple[str, ...], reported: Any, number: int, received: datetime) -> ReportedLabel:
+    if isinstance(reported, ValueLabel):
+        return ReportedLabel(reported.prediction_id, None, reported.label, reported.observed_at, received)
+    label = str(reported.label).lower() if isinstance(reported.label, bool) else reported.label
     if classes and label not in classes:
         raise InvalidRows(f"label {number}: no class {label[:100]!r}. Known: {', '.join(classes)}.")
-    return ToldLabel(told.prediction_id, label, None, told.observed_at, received)
+    return ReportedLabel(reported.prediction_id, label, None, reported.observed_at, received)

@@ -1,4 +1,4 @@
-"""How much is let in: bytes of a body, time for it to arrive, requests at once, requests a second."""
+"""How much a worker accepts: bytes of a body, time for it to arrive, requests at once, requests a second."""
 
 import math
 from collections import OrderedDict
@@ -9,16 +9,16 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.variables import number, whole_number
 from serving.errors import BodyTooLarge, Overloaded, TooManyRequests
 
-MOST_CLIENTS = 10_000  # buckets that are remembered; the one that was quiet for longest is forgotten first
+MOST_CLIENTS = 10_000  # that are remembered; the one that was quiet for longest is forgotten first
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one worker process; 0 requests a second is no limit.
+    """The limits of one worker process.
 
     body_bytes: MLOPS_MAX_BODY_MB. body_seconds: MLOPS_BODY_SECONDS. concurrency: MLOPS_MAX_CONCURRENCY.
-    rate: MLOPS_RATE_PER_SECOND, per key, or per address where no key is given, with a burst of two seconds' worth.
-    buffered_bytes: MLOPS_MAX_BUFFERED_MB, of all bodies that are arriving or being answered.
+    rate: MLOPS_RATE_PER_SECOND, per key, or per address where no key is sent; a burst may hold two seconds' worth, and 0 is no
+    limit. buffered_bytes: MLOPS_MAX_BUFFERED_MB, of all bodies that are arriving or being answered.
     """
 
     body_bytes: int = 32 * 2**20
@@ -37,8 +37,7 @@ class Limits:
 
 
 def limits_from(environment: Mapping[str, str]) -> Limits:
-    """Raises DeclarationError: a variable is no number, or none that can be kept to."""
-
+    """Raises DeclarationError: a variable is no number, or no possible limit."""
     return Limits(
         int(number(environment, "MLOPS_MAX_BODY_MB", 32) * 2**20),
         number(environment, "MLOPS_BODY_SECONDS", Limits.body_seconds),
@@ -49,7 +48,7 @@ def limits_from(environment: Mapping[str, str]) -> Limits:
 
 
 class Rate:
-    """A token bucket per client: `rate` a second, two seconds' worth at once."""
+    """One token bucket per client, filled with `rate` tokens a second. It holds those of two seconds."""
 
     def __init__(self, rate: float, now: Callable[[], float]) -> None:
         self._rate = rate
@@ -58,7 +57,7 @@ class Rate:
         self._buckets: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()  # client: tokens, when
 
     def take(self, client: bytes | str) -> None:
-        """Raises TooManyRequests: with how many seconds to wait."""
+        """Raises TooManyRequests, with how many seconds to wait."""
         if not self._rate:
             return
         now = self._now()
@@ -75,7 +74,7 @@ class Rate:
 
 
 class Load:
-    """What this worker has taken on: requests in flight, bytes of their bodies."""
+    """The requests that this worker is answering, and the bytes of the bodies that it holds."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -83,20 +82,23 @@ class Load:
         self.bytes = 0
 
     def enter(self) -> None:
-        """Raises Overloaded, at once: a queue would only make everybody wait. Leave by `self.requests -= 1`."""
+        """Counts a request; whoever enters leaves by `self.requests -= 1`. Raises Overloaded at once, because a queue would make
+        everybody wait."""
         if self.requests >= self._limits.concurrency:
-            raise Overloaded(f"{self.requests} requests are in flight, as many as may be. Try again in a second.")
+            raise Overloaded(
+                f"{self.requests} requests are in flight, and this worker takes no more. Try again in a second."
+            )
         self.requests += 1
 
     def expect(self, declared: int) -> None:
-        """Raises BodyTooLarge: by its own word a body is larger than any may be."""
+        """Raises BodyTooLarge: the body declares more bytes than a body may have."""
         if declared > self._limits.body_bytes:
             raise BodyTooLarge(
                 f"the body has more than {self._limits.body_bytes:,} bytes. Send it in several requests."
             )
 
     def hold(self, size: int, more: int) -> None:
-        """Take on `more` bytes of a body of which `size` are here. Raises BodyTooLarge or Overloaded."""
+        """Count `more` bytes of a body that holds `size` already. Raises BodyTooLarge or Overloaded."""
         self.expect(size + more)
         if self.bytes + more > self._limits.buffered_bytes:
             raise Overloaded("the bodies of other requests fill the memory there is for them. Try again in a second.")

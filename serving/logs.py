@@ -10,7 +10,7 @@ PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, what the call gave as `extra={"fields": …}`, and the trace of an exception."""
+    """Time, level, logger, message, the `extra={"fields": …}` of the call, and the traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

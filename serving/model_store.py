@@ -1,4 +1,4 @@
-"""Which model answers: opens a new champion in the background, warms it up, and puts it in place in one step."""
+"""Which model answers. A new champion is opened and warmed up in the background, and takes over in one step."""
 
 import logging
 import threading
@@ -18,15 +18,15 @@ from serving.errors import NotServing, UnknownVersion
 from serving.settings import PinnedBundle
 
 FORMER_KEPT = 8  # earlier versions that stay open
-FORMER_TRIED = 8  # before a product whose champion cannot be opened is given up
+FORMER_TRIED = 8  # earlier deployments, where the champion cannot be opened
 RETRY_POLLS = 10  # a bundle that cannot be opened is tried again every so many polls
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A bundle that is open and warm. deployed_at: None for a pinned bundle. number: of its entry in the ledger, 0 for a
-    pinned bundle or a challenger."""
+    """A bundle that is open and warm. deployed_at: None for a pinned bundle. number: its entry in the ledger, 0 for a pinned
+    bundle or a challenger."""
 
     bundle: Bundle
     deployed_at: datetime | None
@@ -36,9 +36,9 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ModelState:
-    """What the store knows of one product. `name`: serving, no champion, loading or failed.
+    """The state of one product. name: serving, no champion, loading or failed.
 
-    swap_error: why the newest deployment does not serve; the model before it, if any can be opened, does."""
+    swap_error: why the newest deployment does not serve. The one before it does, if it can be opened."""
 
     name: str
     model: ServedModel | None = None
@@ -46,7 +46,7 @@ class ModelState:
 
 
 class ModelStore:
-    """Champions of the deployment ledger, or one pinned bundle. Requests keep the model they began with."""
+    """Follows the deployment ledger, or serves one pinned bundle. A request keeps the model that it began with."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class ModelStore:
         pinned: PinnedBundle | None = None,
         poll_seconds: float = 0.5,
     ) -> None:
-        self._kept = {state.product.name: state for state in states}
+        self._followed = {state.product.name: state for state in states}
         self._warm_up = warm_up
         self._pinned = pinned
         self._poll_seconds = poll_seconds
-        self._states = {name: ModelState("loading") for name in self._kept}
+        self._states = {name: ModelState("loading") for name in self._followed}
         self._positions: dict[str, int] = {}
         self._polls_until_retry = 0
         self._is_leaving = False
@@ -74,7 +74,7 @@ class ModelStore:
         self._thread.start()
 
     def wait_until_polled(self, seconds: float) -> None:
-        """Until the champions of the first look at the ledger are open, or cannot be opened; no longer than so long."""
+        """Wait until the champions that the first poll found are open or have failed, for at most these seconds."""
         self._has_polled.wait(seconds)
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class ModelStore:
             self._thread.join()
 
     def model(self, product: str) -> ServedModel:
-        """What serves now. Raises NoChampion: nothing is deployed. Raises NotServing: what is deployed is not open."""
+        """The champion. Raises NoChampion: nothing is deployed. Raises NotServing: the deployed version is not open."""
         state = self._states[product]
         if state.model is not None:
             return state.model
@@ -91,35 +91,35 @@ class ModelStore:
             raise NoChampion(product)
         if state.swap_error is not None:
             raise NotServing(f"the champion of {product} cannot be taken up: {state.swap_error}")
-        raise NotServing(f"{product} is being loaded. Try again in a moment; /health/ready tells when.")
+        raise NotServing(f"{product} is being loaded. Try again in a moment; /health/ready shows when.")
 
     async def version(self, product: str, version: int) -> ServedModel:
-        """A version that was deployed once, opened when it is first asked for. The newest asked for are kept open.
+        """A version that was deployed before. It is opened when it is first requested; the most recently requested stay open.
 
         Raises UnknownVersion. Raises NotServing: its bundle cannot be opened."""
         serving = self._states[product].model
         if serving is not None and serving.bundle.manifest.version == version:
             return serving
-        kept = self._former.get((product, version))
-        if kept is None:
-            kept = await sync_to_thread(self._open_former, product, version)
+        former = self._former.get((product, version))
+        if former is None:
+            former = await sync_to_thread(self._open_former, product, version)
         self._former.pop((product, version), None)
-        self._former[product, version] = kept
+        self._former[product, version] = former
         while len(self._former) > FORMER_KEPT:
             self._former.pop(next(iter(self._former)))
-        return kept
+        return former
 
     def _open_former(self, name: str, version: int) -> ServedModel:
         try:
-            history = [] if self._pinned is not None else self._kept[name].ledger.history()
+            history = [] if self._pinned is not None else self._followed[name].ledger.history()
         except PlatformError as error:
             raise NotServing(f"the deployment ledger cannot be read: {error}") from error
-        found = [deployment for deployment in history if deployment.version == version]
-        if not found:
+        deployments = [deployment for deployment in history if deployment.version == version]
+        if not deployments:
             known = ", ".join(str(number) for number in sorted({deployment.version for deployment in history}))
             raise UnknownVersion(f"version {version} of {name} was never deployed here. Known: {known or 'none'}.")
         try:
-            return self._open(self._kept[name], found[-1])
+            return self._open(self._followed[name], deployments[-1])
         except Exception as error:  # (ONNX Runtime errors share no public base)
             raise NotServing(f"version {version} of {name} cannot be opened: {error}") from error
 
@@ -128,34 +128,34 @@ class ModelStore:
 
     @property
     def poll_error(self) -> str | None:
-        """Why the deployment ledger could not be read at the last poll, None when it could."""
+        """Why the last poll could not read the deployment ledger, None if it could."""
         return self._poll_error
 
     @property
     def is_ready(self) -> bool:
-        """Every product that has a champion can answer, and the process is not about to end."""
+        """Whether every product that has a champion can answer, and the process is not about to end."""
         return not self._is_leaving and all(
             state.model is not None or state.name == "no champion" for state in self._states.values()
         )
 
     def leave(self) -> None:
-        """Say from now on that this process is not ready; it goes on answering."""
+        """Report from now on that this process is not ready. It still answers."""
         self._is_leaving = True
 
     def poll(self) -> None:
-        """Take up what the ledger says now."""
+        """Follow the ledger."""
         if self._pinned is not None:
             if not self._positions or self._is_time_to_retry():
                 self._positions = {self._pinned.product: 0}
-                self._take_up(self._kept[self._pinned.product], None)
+                self._take_up(self._followed[self._pinned.product], None)
             return
         is_retry, errors = self._is_time_to_retry(), []
-        for state in self._kept.values():
+        for state in self._followed.values():
             try:
                 self._follow(state, is_retry=is_retry)
             except StoreError as error:
                 errors.append(str(error))
-                break  # the ledgers of the others lie in the same state
+                break  # the other ledgers lie in the same state
             except PlatformError as error:
                 errors.append(str(error))
         self._report(errors)
@@ -192,7 +192,7 @@ class ModelStore:
         return self._polls_until_retry <= 0
 
     def _report(self, errors: Sequence[str]) -> None:
-        """Whoever serves goes on serving; the model information shows why nothing new comes."""
+        """Models go on serving. The model information shows why no new deployment is taken up."""
         before = self._poll_error
         self._poll_error = f"the deployment ledger cannot be read: {'; '.join(errors)}" if errors else None
         if before is None and self._poll_error is not None:
@@ -201,8 +201,8 @@ class ModelStore:
             _log.warning("the deployment ledger can be read again")
 
     def _take_up(self, state: ProductState, deployment: Deployment | None, former: Sequence[Deployment] = ()) -> None:
-        """Let this deployment serve or, where it cannot be opened, whoever serves; at the start the newest of `former` that
-        can be."""
+        """Let this deployment serve. If it cannot be opened, the model that serves stays, or at the start the newest of `former`
+        that can be opened takes its place."""
         product = state.product
         before = self._states[product.name]
         if before.model is not None and before.model.number == (deployment.number if deployment else 0):
@@ -211,7 +211,7 @@ class ModelStore:
         try:
             opened = self._open(state, deployment)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime errors share no public base, none may end the polling)
-            is_away = isinstance(error, StoreError)  # for the former ones as well
+            is_away = isinstance(error, StoreError)  # then the former ones cannot be read either
             self._polls_until_retry = 1 if is_away else RETRY_POLLS
             text = f"{type(error).__name__}: {error}"
             model = before.model
@@ -226,7 +226,7 @@ class ModelStore:
         _log.info("%s: version %d serves", product.name, opened.bundle.manifest.version)
 
     def _open_newest(self, state: ProductState, former: Sequence[Deployment]) -> ServedModel | None:
-        """The newest of these that can be opened. The platform stands by a version until it is taken back."""
+        """The newest of these that can be opened. A version is trusted until it is rolled back."""
         for deployment in reversed(former[-FORMER_TRIED:]):
             try:
                 return self._open(state, deployment)
@@ -235,7 +235,7 @@ class ModelStore:
         return None
 
     def _open(self, state: ProductState, deployment: Deployment | None) -> ServedModel:
-        """Open and warm. Raises BundleError, or whatever ONNX Runtime has to say."""
+        """Open the bundle and warm it up. Raises BundleError, or an error of ONNX Runtime."""
         product = state.product
         if deployment is not None:
             bundle = open_bundle(state, deployment.version)

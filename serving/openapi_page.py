@@ -1,4 +1,4 @@
-"""The OpenAPI document as one plain page: no script or style from elsewhere, so it opens without internet."""
+"""The OpenAPI document as one plain page. It loads nothing from elsewhere, so it opens without internet."""
 
 import json
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ document.querySelectorAll('button').forEach(button => button.onclick = async () 
 
 
 class OpenAPIPage(OpenAPIRenderPlugin):
-    """Routes, fields with their units, ranges and examples, and a form to try each."""
+    """Every route, its fields with units, ranges and examples, and a form to try it."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        # through JSON: what is shown is what /schema/openapi.json says
+        # through JSON, so that the page shows what /schema/openapi.json says
         document = json.loads(self.render_json(request, openapi_schema))
         address = str(request.base_url).rstrip("/")
         title = escape(document["info"]["title"])
@@ -68,7 +68,7 @@ def _operation(document: Document, address: str, method: str, path: str, operati
 
 
 def _listed(document: Document, schema: Document) -> list[tuple[str, Document]]:
-    """The list of rows, labels or columns in a body: its name, and what is in it. None where the body is freer."""
+    """The list of rows, labels or columns in a body, as its name and schema; empty if the body holds no such list."""
     for name, of_property in _resolve(document, schema).get("properties", {}).items():
         item = _resolve(document, of_property.get("items", {}))
         if item.get("properties"):

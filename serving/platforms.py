@@ -1,7 +1,7 @@
-"""Hosted platforms that run this server as a container: what each says in its variables, and which paths it calls.
+"""Hosted platforms that run this server as a container: the variables that each sets, and the paths that it calls.
 
-All of them call the container over a network of their own and cannot send our keys, so the paths of a platform's
-contract are open there, and only those.
+They call the container over a network of their own and cannot send keys, so the paths of a platform's contract, and only
+those, need none there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ AZURE_SCORE, AZURE_LIVE, AZURE_READY = "/score", "/livez", "/readyz"  # as the d
 
 @dataclass(frozen=True)
 class Platform:
-    """Who called this container into being. open_paths: answered without a key."""
+    """The platform that started this container. open_paths: these are answered without a key."""
 
     name: str
     port: int
@@ -29,16 +29,16 @@ class Platform:
 
     @property
     def product(self) -> str:
-        """Raises BundleError: what the platform mounted holds no bundle."""
+        """Raises BundleError: the folder that the platform mounted holds no bundle."""
         from mlops_assets.state.bundle import read_manifest
 
         return read_manifest(self.bundle).product
 
 
 def platform_of(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> Platform | None:
-    """The platform that these variables and arguments are of, None on a machine of one's own.
+    """The platform that sets these variables and arguments, None on a machine of one's own.
 
-    Raises DeclarationError: a variable cannot be used. BundleError: there is no bundle where the platform puts it."""
+    Raises DeclarationError: a variable cannot be used. Raises BundleError: there is no bundle where the platform puts it."""
     baked = environment.get("MLOPS_BUNDLE")
     if "AIP_HTTP_PORT" in environment:
         routes = (environment.get("AIP_PREDICT_ROUTE") or "/predict", environment.get("AIP_HEALTH_ROUTE") or "/health")
@@ -60,12 +60,12 @@ def platform_of(environment: Mapping[str, str], arguments: Sequence[str] = ()) -
 
 def find_bundle(folder: Path) -> Path:
     """The folder itself, or the one folder in it that holds a bundle. Raises BundleError: none does, or several do."""
-    found = [folder] if (folder / MANIFEST).exists() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-    if len(found) != 1:
+    bundles = [folder] if (folder / MANIFEST).exists() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if len(bundles) != 1:
         raise BundleError(
-            f"{folder} holds {len(found) or 'no'} bundles. Put there the folder of one version, with its {MANIFEST}."
+            f"{folder} holds {len(bundles) or 'no'} bundles. Put there the folder of one version, with its {MANIFEST}."
         )
-    return found[0]
+    return bundles[0]
 
 
 def _local(address: str) -> Path:

@@ -1,4 +1,4 @@
-"""`/reports`: pages that hold data of strangers, in a sandbox of their own."""
+"""`/reports`: pages that may hold data of strangers, each in a sandbox."""
 
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
@@ -11,7 +11,7 @@ from mlops_assets.state.reports import FOLDER
 from serving.access import NEEDS, Role
 from serving.errors import NotServing
 
-# without allow-same-origin a script that got into a page has an origin of its own: it can neither read the API nor send to it
+# without allow-same-origin a script in a page has an origin of its own, and can neither read the API nor send to it
 SANDBOX = "; ".join(
     (
         "sandbox allow-scripts",
@@ -25,19 +25,17 @@ SANDBOX = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-
-
 MEDIA_TYPES = {"html": "text/html; charset=utf-8", "md": "text/markdown; charset=utf-8", "png": "image/png"}
 
 
 def reports_route(objects: Objects) -> HTTPRouteHandler:
-    """A report as it is kept in the state."""
+    """A report, as it is stored in the state."""
 
     @get("/reports/{name:path}", include_in_schema=False, opt={NEEDS: Role.ADMIN}, sync_to_thread=True)
     def read_report(name: FromPath[str]) -> Response[bytes]:
         try:
             content = objects.get(f"{FOLDER}/{name.strip('/')}")
-        except DeclarationError:  # no name of an object
+        except DeclarationError:  # the path cannot be the name of an object
             content = None
         except StoreError as error:
             raise NotServing(f"the report cannot be read: {error}") from None

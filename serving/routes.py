@@ -1,6 +1,6 @@
 """The routes: what is asked, who answers it, and nothing else."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -8,71 +8,37 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mlops_assets.errors import StoreError, UnknownProduct
+from mlops_assets.errors import StoreError
 from mlops_assets.products.feature_view import FeatureView
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.state.online_store import OnlineStore
-from mlops_assets.state.prediction_log import PredictionLog
-from mlops_assets.state.workspace import ProductState
 from serving import information
 from serving.access import ANY_KEY, NEEDS, NO_KEY, Role
-from serving.answers import answer_type
-from serving.challenged import Predicting
-from serving.decoding import BodyDecoder
-from serving.documentation import refusals, refusing, strict_body
-from serving.error_shapes import PROBLEM_JSON, Problem
-from serving.errors import ready_status
+from serving.decoding import strict_body
+from serving.documentation import body_type, refusals, refusing
 from serving.ids import new_id, trace_id_of
-from serving.model_store import ModelStore
-from serving.schemas import Answer, BodySchema, RequestStruct, RowStruct
+from serving.prediction_service import PredictionRequest
+from serving.problems import PROBLEM_JSON, Problem, ready_status
+from serving.schemas import Answer, RequestStruct
+from serving.scoring import ANSWERS
+from serving.services import Services
 from serving.workers import memory_by_worker
 
-MOST_BYTES = 64 * 2**20  # of a body for a route that is not a product's own
+MOST_BYTES = 64 * 2**20  # of a body, on a route that is not a product's own
 BYTES_PER_ROW = 2_000
+PROBLEMS = refusals(Problem, PROBLEM_JSON)
 _encode = msgspec.json.Encoder().encode
-
-
-class Served:
-    """What the routes talk to; no dataclass, or Litestar would check its fields at every request."""
-
-    def __init__(
-        self,
-        states: Sequence[ProductState],
-        models: ModelStore,
-        online: OnlineStore,
-        log: PredictionLog,
-        predictors: Mapping[str, Predicting],
-        decoders: Mapping[str, BodyDecoder],
-    ) -> None:
-        self.states = {state.product.name: state for state in states}
-        self.products = {state.product.name: state.product for state in states}
-        self.models = models
-        self.online = online
-        self.log = log
-        self.predictors = predictors
-        self.decoders = decoders
-
-    def product(self, name: str) -> ModelProduct:
-        """Raises UnknownProduct."""
-        if name not in self.products:
-            raise UnknownProduct(name, self.products)
-        return self.products[name]
-
-    def state_of(self, name: str) -> ProductState:
-        """Raises UnknownProduct."""
-        return self.states[self.product(name).name]
 
 
 def predict_path(product: str) -> str:
     return f"/v1/models/{product}/predict"
 
 
-def predict_route(schema: BodySchema, decoder: BodyDecoder, predictor: Predicting) -> HTTPRouteHandler:
+def predict_route(services: Services, name: str) -> HTTPRouteHandler:
     """`POST /v1/models/<product>/predict`, typed with the product's own fields."""
-    product = schema.product
+    product, router = services.products[name], services.routers[name]
 
     async def predict(
         data: RequestStruct,
@@ -80,23 +46,28 @@ def predict_route(schema: BodySchema, decoder: BodyDecoder, predictor: Predictin
         features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
         explain: Annotated[bool, QueryParameter(description="say how much each feature moved every row")] = False,
     ) -> Response[Any]:
-        return await _answer(predictor, request, data.rows, with_features=features, with_explanation=explain)
+        asked = PredictionRequest(data.rows, *_ids(request), with_features=features, with_explanation=explain)
+        return AnswerResponse(await router.submit(asked))
 
     # the types are made from the product, so they cannot be written down above
-    predict.__annotations__ |= _types(schema.request, answer_type(product.task))
+    response: Any = Response
+    predict.__annotations__ |= {
+        "data": body_type(services.bodies[name].request),
+        "return": response[ANSWERS[product.task].answer],
+    }
     return post(
-        predict_path(product.name),
-        name=f"predict_{product.name}",
-        operation_id=f"predict_{product.name}",
+        predict_path(name),
+        name=f"predict_{name}",
+        operation_id=f"predict_{name}",
         opt={NEEDS: Role.PREDICT},
         summary=f"Predict {product.label.name}",
         description=product.description,
-        tags=[product.name],
+        tags=[name],
         status_code=200,
-        dto=strict_body(decoder.decode),
+        dto=strict_body(services.decoders[name].decode),
         return_dto=None,
-        request_max_body_size=_most_bytes(schema),
-        responses=refusals(Problem, PROBLEM_JSON),
+        request_max_body_size=max(100_000, BYTES_PER_ROW * product.serving.max_rows),
+        responses=PROBLEMS,
     )(predict)
 
 
@@ -104,35 +75,29 @@ def predict_route(schema: BodySchema, decoder: BodyDecoder, predictor: Predictin
     "/v1/models/{product:str}/versions/{version:int}/predict",
     opt={NEEDS: Role.PREDICT},
     tags=["models"],
-    summary="Predict by a version that was deployed once, whatever serves now",
+    summary="Predict by a version that was deployed before, whatever serves now",
     description="Body and answer are those of the product's own predict route.",
     status_code=200,
     request_max_body_size=MOST_BYTES,
 )
 async def predict_version(
-    request: Request[Any, Any, Any], product: FromPath[str], version: FromPath[int], served: NamedDependency[Served]
+    request: Request[Any, Any, Any], product: FromPath[str], version: FromPath[int], services: NamedDependency[Services]
 ) -> Response[Any]:
-    served.product(product)
-    rows = served.decoders[product].decode(await request.body(), request.headers).rows
-    return await _answer(served.predictors[product], request, rows, version=version)
+    services.product(product)
+    rows = services.decoders[product].decode(await request.body(), request.headers).rows
+    asked = PredictionRequest(rows, *_ids(request), version=version)
+    return AnswerResponse(await services.routers[product].submit(asked))
 
 
-def _most_bytes(schema: BodySchema) -> int:
-    """Largest body of the product's predict route."""
-    return max(100_000, BYTES_PER_ROW * schema.product.serving.max_rows)
-
-
-async def _answer(
-    predictor: Predicting, request: Request[Any, Any, Any], rows: Sequence[RowStruct], **options: Any
-) -> Response[Any]:
+def _ids(request: Request[Any, Any, Any]) -> tuple[str, str]:
+    """The id of the request, a new one where the client gives none, and the id of its trace."""
     request_id = request.headers.get("x-request-id", "")[:200] or new_id()
-    trace_id = trace_id_of(request.headers.get("traceparent", ""))
-    return AnswerResponse(await predictor.predict(rows, request_id, trace_id=trace_id, **options))
+    return request_id, trace_id_of(request.headers.get("traceparent", ""))
 
 
 class AnswerResponse(Response[Answer]):
-    """An answer as JSON, sent as it is: the cookies, hooks and media types that Litestar's own response looks for are about
-    a tenth of a request for one row, and an answer has none of them."""
+    """An answer as JSON, sent as it is. Litestar's own response looks for cookies, hooks and media types, which takes a tenth
+    of a request for one row, and an answer has none of them."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer, status_code=200)
@@ -154,9 +119,9 @@ class AnswerResponse(Response[Answer]):
 
 
 @post("/v1/models/{product:str}/predict", opt={NEEDS: Role.PREDICT}, include_in_schema=False)
-async def predict_unknown(product: FromPath[str], served: NamedDependency[Served]) -> None:
-    """Only reached for products that have no route of their own."""
-    served.product(product)
+async def predict_unknown(product: FromPath[str], services: NamedDependency[Services]) -> None:
+    """Reached only for products that have no route of their own, because there are none."""
+    services.product(product)
 
 
 @get(
@@ -166,10 +131,10 @@ async def predict_unknown(product: FromPath[str], served: NamedDependency[Served
     summary="Every product and what serves it",
     sync_to_thread=False,
 )
-def list_models(served: NamedDependency[Served]) -> information.ModelList:
+def list_models(services: NamedDependency[Services]) -> information.ModelList:
     summaries = []
-    for name, product in served.products.items():
-        state = served.models.state(name)
+    for name, product in services.products.items():
+        state = services.models.state(name)
         version = state.model.bundle.manifest.version if state.model else None
         address = f"/v1/models/{name}"
         summaries.append(
@@ -188,9 +153,9 @@ def list_models(served: NamedDependency[Served]) -> information.ModelList:
     summary="What serves a product",
     sync_to_thread=True,
 )
-def model_information(product: FromPath[str], served: NamedDependency[Served]) -> information.ModelInformation:
-    declared = served.product(product)
-    state = served.models.state(product)
+def model_information(product: FromPath[str], services: NamedDependency[Services]) -> information.ModelInformation:
+    declared = services.product(product)
+    state = services.models.state(product)
     version = None
     if state.model is not None:
         manifest = state.model.bundle.manifest
@@ -214,10 +179,10 @@ def model_information(product: FromPath[str], served: NamedDependency[Served]) -
         predict=predict_path(product),
         version=version,
         last_swap_error=state.swap_error,
-        ledger_error=served.models.poll_error,
+        ledger_error=services.models.poll_error,
         inputs=list(_inputs(declared)),
-        online_features=[_view(served, declared, view) for view in declared.lookups],
-        prediction_log=_log_information(served),
+        online_features=[_view(services, declared, view) for view in declared.lookups],
+        prediction_log=_log_information(services),
     )
 
 
@@ -233,17 +198,29 @@ def live() -> information.Liveness:
     summary="Every champion is open and warm",
     sync_to_thread=False,
 )
-def ready(served: NamedDependency[Served]) -> Response[information.Readiness]:
-    is_ready = served.models.is_ready
-    states = {name: served.models.state(name) for name in served.products}
+def ready(services: NamedDependency[Services]) -> Response[information.Readiness]:
+    is_ready = services.models.is_ready
+    states = {name: services.models.state(name) for name in services.products}
     body = information.Readiness(
         "ready" if is_ready else "not ready",
         {name: state.name for name, state in states.items()},
         {name: state.swap_error for name, state in states.items() if state.swap_error is not None},
-        served.models.poll_error,
-        _log_information(served),
+        services.models.poll_error,
+        _log_information(services),
     )
     return Response(body, status_code=ready_status(is_ready))
+
+
+@get(
+    "/metrics",
+    opt={NEEDS: ANY_KEY},
+    summary="Metrics, for Prometheus",
+    media_type="text/plain; version=0.0.4",
+    sync_to_thread=True,
+)
+def read_metrics(services: NamedDependency[Services]) -> bytes:
+    services.sampling.sample()  # of this worker, now; those of others are up to a tenth of a second old
+    return services.metrics.exposition()
 
 
 @get("/", opt={NEEDS: ANY_KEY}, include_in_schema=False, sync_to_thread=False)
@@ -256,13 +233,8 @@ def addresses() -> information.Addresses:
 COMMON = (
     addresses,
     predict_unknown,
-    *refusing((list_models, model_information, predict_version, live, ready), refusals(Problem, PROBLEM_JSON)),
+    *refusing((list_models, model_information, predict_version, live, ready, read_metrics), PROBLEMS),
 )
-
-
-def _types(body: Any, answer: Any) -> dict[str, Any]:
-    aliases: dict[str, Any] = {"data": JSONBody, "return": Response}  # generic, and subscripted at run time
-    return {"data": aliases["data"][body], "return": aliases["return"][answer]}
 
 
 def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:
@@ -272,14 +244,14 @@ def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:
             yield information.InputInformation(feature.name, feature.kind, feature.unit, feature.description, source)
 
 
-def _view(served: Served, product: ModelProduct, view: FeatureView) -> information.ViewInformation:
+def _view(services: Services, product: ModelProduct, view: FeatureView) -> information.ViewInformation:
     try:
-        newest = served.online.freshness(product.name, view)
+        newest = services.online.freshness(product.name, view)
     except StoreError:
         newest = None  # predictions name the outage in their warnings
     seconds = view.time_to_live.total_seconds() if view.time_to_live else None
     return information.ViewInformation(view.name, view.key, seconds, newest)
 
 
-def _log_information(served: NamedDependency[Served]) -> information.LogInformation:
-    return information.LogInformation(**asdict(served.log.health))
+def _log_information(services: NamedDependency[Services]) -> information.LogInformation:
+    return information.LogInformation(**asdict(services.log.health))

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from mlops_assets.state.prediction_log import PredictionLog
-from serving.challenged import ChallengedPredictor
 from serving.limits import Load
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
+from serving.rollout import RolloutRouter
 from serving.workers import resident_bytes
 
 SAMPLE_SECONDS = 0.1
@@ -23,13 +23,13 @@ class Sampling:
         metrics: Metrics,
         models: ModelStore,
         log: PredictionLog,
-        predictors: Mapping[str, ChallengedPredictor],
+        routers: Mapping[str, RolloutRouter],
         load: Load,
     ) -> None:
         self._metrics = metrics
         self._models = models
         self._log = log
-        self._predictors = predictors
+        self._routers = routers
         self._load = load
         self._versions: dict[str, int] = {}
 
@@ -37,7 +37,7 @@ class Sampling:
         metrics, health, process = self._metrics, self._log.health, os.getpid()
         for gauge, value in (
             (metrics.in_flight, self._load.requests),
-            (metrics.queue_rows, sum(predictor.waiting_rows for predictor in self._predictors.values())),
+            (metrics.queue_rows, sum(router.waiting_rows for router in self._routers.values())),
             (metrics.log_waiting_rows, health.waiting_rows),
             (metrics.log_dropped_rows, health.dropped_rows),
             (metrics.log_writing, health.is_writing),
@@ -47,7 +47,7 @@ class Sampling:
             (metrics.worker_memory, resident_bytes(process)),
         ):
             gauge.labels(process).set(value)
-        for product in self._predictors:
+        for product in self._routers:
             state = self._models.state(product)
             metrics.newest_serves.labels(product, process).set(state.swap_error is None)
             if state.model is None:

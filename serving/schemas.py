@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP: typed structs made from the product's declaration."""
+"""The types of requests and answers, made from the product's declaration."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ RowStruct = Any  # made per product by `body_schema`: request columns, looked-up
 
 
 class RequestStruct(msgspec.Struct):
-    """What every product's body is to the code that reads it."""
+    """The base of every product's body."""
 
     rows: list[RowStruct]
 
@@ -38,7 +38,7 @@ _TYPES: dict[Kind, Any] = {
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a row. An optional one is a looked-up feature: given, it is used as it is."""
+    """One field of a row. An optional field is a looked-up feature, which is used as it is when the request has it."""
 
     name: str
     kind: Kind
@@ -62,7 +62,7 @@ class Field:
             base = base | UnsetType
         meaning = " ".join(filter(None, [self.description, f"[{self.unit}]" if self.unit else ""]))
         examples = [self.example] if self.example is not None else None
-        # Litestar reads these from here, and shows the range of a nullable field only when it is told again
+        # Litestar reads these from here, and shows the range of a nullable field only if it is repeated
         document: dict[str, Any] = {"description": meaning or None, "examples": examples}
         if self.minimum is not None and self.maximum is not None:
             document["extra"] = {"minimum": self.minimum, "maximum": self.maximum}
@@ -70,7 +70,7 @@ class Field:
 
     @property
     def expectation(self) -> str:
-        """What the field takes, in words, for a sentence such as '... is not <expectation>.'"""
+        """What the field takes, in words, for sentences such as '... is not <expectation>.'"""
         kinds = {
             Kind.STRING: "one of the choices" if self.choices else f"a text of at most {LONGEST_TEXT:,} characters",
             Kind.INTEGER: "a whole number",
@@ -123,7 +123,7 @@ class BodySchema:
 
 def body_schema(product: ModelProduct) -> BodySchema:
     """Raises DeclarationError: a column or feature has the name of a field that every row has."""
-    # without its event timestamp a row has no place in time: nothing could be looked up for it
+    # a row needs its event timestamp, because features are looked up as of that moment
     columns = [
         _of_column(column, is_event=column.name == product.event_timestamp) for column in product.request_columns()
     ]
@@ -135,7 +135,10 @@ def body_schema(product: ModelProduct) -> BodySchema:
         if feature.name not in names
     ]
     prediction_id = Field(
-        PREDICTION_ID, Kind.STRING, description="yours, to join labels by; made up when left out", is_optional=True
+        PREDICTION_ID,
+        Kind.STRING,
+        description="your own id, to report the label by; generated when left out",
+        is_optional=True,
     )
     fields = (*columns, *looked_up)
     if any(field.name == PREDICTION_ID for field in fields):
@@ -159,7 +162,7 @@ def body_schema(product: ModelProduct) -> BodySchema:
 
 
 class RowWarning(msgspec.Struct, frozen=True):
-    """The row was answered, but the model saw less than it should have."""
+    """The row was answered, although the model did not see all of it."""
 
     reason: Literal["unknown category", "missing", "stale", "unavailable"]
     features: tuple[str, ...]
@@ -167,7 +170,8 @@ class RowWarning(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """score = baseline + the sum of contributions. baseline: the score of the typical row. Of the most likely class."""
+    """score = baseline + the sum of contributions. baseline: the score of the typical row. A multiclass score is that of the most
+    likely class."""
 
     baseline: float
     contributions: dict[str, float]

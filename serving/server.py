@@ -1,4 +1,4 @@
-"""The API's processes: one that answers, or several on one port with one that watches them."""
+"""The processes of the API: one that answers, or several on one port and a parent that watches them."""
 
 import errno
 import gc
@@ -27,10 +27,10 @@ from serving.connection import Connection
 from serving.settings import Settings
 from serving.shared_metrics import forget_gauges, reserve_room, shared_folder
 
-GRACE_SECONDS = 10  # for requests in flight when the process is asked to end
-PARENT_SECONDS = 0.5  # between two looks at whether the process that started this one lives
-UNUSABLE = 2  # exit code where another try would fail, too
-RESTART_SECONDS = 1.0  # a worker that ends at once is not started faster than this
+GRACE_SECONDS = 10  # for requests in flight when the process is told to end
+PARENT_SECONDS = 0.5  # between two checks whether the parent process lives
+UNUSABLE = 2  # exit code when another attempt would fail as well
+RESTART_SECONDS = 1.0  # at least between two starts of a worker
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ def listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except (OSError, UnicodeError) as error:  # the latter of a name that is no host's
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be a host's
         listener.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise PortTaken(
@@ -60,9 +60,9 @@ def run(
     listener: socket.socket,
     announce: Callable[[], None],
 ) -> None:
-    """Answer on the listener until SIGTERM or Ctrl-C: in this process, or in `settings.workers` of their own.
+    """Answer on the listener until SIGTERM or Ctrl-C, in this process or in `settings.workers` processes.
 
-    announce: called when the listener is about to be answered. Raises PlatformError: these settings cannot be served."""
+    announce: called when requests are about to be answered. Raises PlatformError: these settings cannot be served."""
     with shared_folder(settings.workers) as metrics:
         if settings.workers == 1:
             _answer(settings, listener, announce)
@@ -71,15 +71,15 @@ def run(
 
 
 def end_with(parent: int) -> None:
-    """End in good order once `parent`, which started this process, is gone: one that was killed ends nobody."""
+    """End in good order once `parent` is gone. A parent that was killed could not end this process itself."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
-    _log.error("process %d, which started this one, is gone: this one ends, too", parent)
+    _log.error("the parent process %d is gone, so this process ends", parent)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def http_server(app: Litestar, settings: Settings) -> uvicorn.Server:
-    """What speaks HTTP for the application, with every setting named rather than found by chance."""
+    """The HTTP server of the application. Every setting is named, so that none depends on a default."""
 
     class Limited(Connection):
         header_seconds = settings.header_seconds
@@ -90,7 +90,7 @@ def http_server(app: Litestar, settings: Settings) -> uvicorn.Server:
             app,
             log_config=None,
             access_log=False,
-            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # which may have a fraction
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type] # uvicorn's type is int, and it takes fractions
             timeout_graceful_shutdown=GRACE_SECONDS,
             loop="uvloop",
             http=Limited,
@@ -102,12 +102,12 @@ def http_server(app: Litestar, settings: Settings) -> uvicorn.Server:
 
 
 def _application(settings: Settings) -> Litestar:
-    """Raises PlatformError: what the settings name cannot be served."""
+    """Raises PlatformError: these settings cannot be served."""
     from serving.app import create_app
 
     try:
         return create_app(settings)
-    except ImproperlyConfiguredException as error:  # a route of Vertex AI's that another one has
+    except ImproperlyConfiguredException as error:  # another route has the path that Vertex AI names
         raise DeclarationError(
             f"the routes cannot be made: {error.detail.rstrip('.')}. Look at AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE."
         ) from None
@@ -120,7 +120,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
     end, is_leaving = server.handle_exit, False
 
     def leave(number: int, frame: FrameType | None) -> None:
-        """The first signal: not ready any more, answering still. Its end, or a second one: no new connections."""
+        """The first signal: report not ready, and answer on for `drain_seconds`. Then, or at a second signal: end."""
         nonlocal is_leaving
         app.state.leave()
         if is_leaving or not settings.drain_seconds:
@@ -132,14 +132,16 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         timer.start()
 
     server.handle_exit = leave  # type: ignore[assignment, method-assign]
-    # what was imported stays; a full collection that walks it (90,000 objects) holds every request up for 30 ms
+    # a full collection of the 90,000 imported objects, which stay anyway, would delay every request by 30 ms
     gc.freeze()
     server.run(sockets=[listener])
 
 
 def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     logs.configure(settings.log_form)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the watcher ends us in good order
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole process group, and the parent ends its workers in good order
     if (watcher := multiprocessing.parent_process()) is not None and watcher.pid is not None:
         threading.Thread(target=end_with, args=(watcher.pid,), name="watcher", daemon=True).start()
     reserve_room()
@@ -151,8 +153,8 @@ def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
 
 
 def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], None], metrics: Path | None) -> None:
-    """Keep the workers running. They accept from one listener: whoever is free takes the next connection."""
-    # a fresh interpreter for each: threads of ONNX Runtime and Polars do not survive a fork
+    """Keep the workers running. They accept from one listener, so a free worker takes the next connection."""
+    # a fresh interpreter for each, because threads of ONNX Runtime and Polars do not survive a fork
     context = multiprocessing.get_context("spawn")
     is_up = context.Event()
     is_ending = is_announced = False
@@ -178,7 +180,7 @@ def _watch(settings: Settings, listener: socket.socket, announce: Callable[[], N
             multiprocessing.connection.wait([process.sentinel for process, _ in workers], timeout=0.2)
             for place, (process, since) in enumerate(workers):
                 if process.exitcode == UNUSABLE and not is_announced:
-                    raise DeclarationError("no worker can be started with these settings. Its own words are above.")
+                    raise DeclarationError("no worker can be started with these settings. Its error is above.")
                 if process.is_alive() or is_ending or time.monotonic() - since < RESTART_SECONDS:
                     continue
                 _log.error("worker %s ended with code %s; another takes its place", process.pid, process.exitcode)

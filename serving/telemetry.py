@@ -1,7 +1,7 @@
-"""Traces, where OpenTelemetry is configured: one server span per request, continuing the caller's trace.
+"""Traces with OpenTelemetry: one server span per request, which continues the caller's trace.
 
-OTEL_EXPORTER_OTLP_ENDPOINT (or _TRACES_ENDPOINT) turns it on and its other variables are OpenTelemetry's own; the
-packages are the extra `telemetry`. Without it a request pays one method call.
+OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) turns them on; all other variables are OpenTelemetry's own,
+and the packages are the extra `telemetry`. Without them a request costs one method call more.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,11 +27,11 @@ class Tracer(Protocol):
 
 class _NoSpan:
     def end(self, scope: HTTPScope, status: int) -> None:
-        """Nothing was begun."""
+        """There is no span."""
 
 
 class NoTracer:
-    """Does nothing, for a server without OpenTelemetry."""
+    """Traces nothing, for a server without OpenTelemetry."""
 
     _nothing: AbstractContextManager[Span] = nullcontext(_NoSpan())
 
@@ -39,7 +39,7 @@ class NoTracer:
         return self._nothing
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 class _OpenSpan:
@@ -54,7 +54,7 @@ class _OpenSpan:
 
 
 class OpenTelemetryTracer:
-    """Spans to an OTLP collector over HTTP, in batches from a thread of their own."""
+    """Sends spans to an OTLP collector over HTTP, in batches and from a thread of its own."""
 
     def __init__(self, provider: Any) -> None:
         self._provider = provider
@@ -75,12 +75,12 @@ class OpenTelemetryTracer:
             yield _OpenSpan(span)
 
     def close(self) -> None:
-        """Sends what is not sent yet."""
+        """Sends the spans that wait."""
         self._provider.shutdown()
 
 
 def tracer_from(environment: Mapping[str, str]) -> Tracer:
-    """Raises DeclarationError: an endpoint is named, and the packages are not installed."""
+    """Raises DeclarationError: an endpoint is set, and the packages are not installed."""
     if not any(environment.get(name) for name in ENDPOINTS):
         return NoTracer()
     try:

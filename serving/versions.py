@@ -1,4 +1,4 @@
-"""`GET /v1/models/<product>/versions`: every version of a product, and when each of them served."""
+"""`GET /v1/models/<product>/versions`: every version of a product, and the times in which it served."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,10 +11,10 @@ from mlops_assets.state.ledger import Deployment, terms
 from mlops_assets.state.manifest import Manifest
 from serving.access import NEEDS, Role
 from serving.documentation import refusals
-from serving.error_shapes import PROBLEM_JSON, Problem
 from serving.errors import NotServing
 from serving.information import Serving, VersionEntry, VersionList
-from serving.routes import Served
+from serving.problems import PROBLEM_JSON, Problem
+from serving.services import Services
 
 
 @get(
@@ -25,8 +25,8 @@ from serving.routes import Served
     sync_to_thread=True,
     responses=refusals(Problem, PROBLEM_JSON),
 )
-def list_versions(product: FromPath[str], served: NamedDependency[Served]) -> VersionList:
-    state = served.state_of(product)
+def list_versions(product: FromPath[str], services: NamedDependency[Services]) -> VersionList:
+    state = services.state_of(product)
     try:
         history, known = state.ledger.history(), state.bundles.manifests()
     except PlatformError as error:

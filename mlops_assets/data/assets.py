@@ -133,21 +133,21 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
         build_data_assets,
         kinds={"polars", "parquet"},
         description=f"Observed `{product.label.name}`, known {product.label.delay.days} days after the event; where the source "
-        "says nothing, what clients told the API.",
+        "says nothing, what clients reported to the API.",
         deps=[dep(product, "raw")],
         code=repr(product.label.expression),
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.data.labels import LABEL, known_labels, with_told_labels
+        from mlops_assets.data.labels import LABEL, known_labels, with_reported_labels
 
         state = platform.state_of(product)
         raw = state.tables.read("raw", [context.partition_key])
         known = known_labels(product, raw.lazy(), state.clock.now())
         period = product.period.at(context.partition_key)
-        told, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
-        if not told.is_empty():
+        reported, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
+        if not reported.is_empty():
             logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
-            known, of_clients, ambiguous = with_told_labels(product, known, raw, logged, told)
+            known, of_clients, ambiguous = with_reported_labels(product, known, raw, logged, reported)
         version = state.tables.write("labels", context.partition_key, known)
         never_came = known[LABEL].null_count()
         mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
@@ -157,9 +157,9 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
                 "labelled rows": known.height - never_came,
                 "rows whose label never came": never_came,
                 "rows still waiting": raw.height - known.height,
-                "labels told to the API": of_clients,
-                "told again and otherwise": int(told["is_corrected"].sum()),
-                "told of an id of several rows, not taken": ambiguous,
+                "labels reported to the API": of_clients,
+                "reported again with another value": int(reported["is_corrected"].sum()),
+                "reported of an id of several rows, not taken": ambiguous,
                 **(
                     {f"mean {product.label.name} {product.label.unit}".strip(): float(mean)}
                     if isinstance(mean, float)

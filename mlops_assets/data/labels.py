@@ -32,8 +32,8 @@ def known_labels(product: ModelProduct, rows: pl.LazyFrame, now: datetime) -> pl
     )
 
 
-class ToldLabels(NamedTuple):
-    """taken: outcomes that clients told and that fill in. ambiguous: ids that clients gave to several rows, of which no
+class WithReportedLabels(NamedTuple):
+    """taken: outcomes that clients reported and that fill in. ambiguous: ids that clients gave to several rows, of which no
     outcome can be told apart."""
 
     labels: pl.DataFrame
@@ -41,29 +41,30 @@ class ToldLabels(NamedTuple):
     ambiguous: int
 
 
-def with_told_labels(
-    product: ModelProduct, known: pl.DataFrame, rows: pl.DataFrame, logged: pl.DataFrame, told: pl.DataFrame
-) -> ToldLabels:
-    """`known` with the outcomes that clients told the API, by the id of a prediction.
+def with_reported_labels(
+    product: ModelProduct, known: pl.DataFrame, rows: pl.DataFrame, logged: pl.DataFrame, reported: pl.DataFrame
+) -> WithReportedLabels:
+    """`known` with the outcomes that clients reported to the API, by the id of a prediction.
 
-    What the source says of a row counts; a told outcome fills in where it says nothing (yet), known from the moment it was
-    told. Of several for one row, the one that arrived last counts. rows: the main table, whose rows alone have labels.
-    logged: the prediction log. told: the label log, in the order of arrival."""
+    What the source says of a row counts; a reported outcome fills in where it says nothing (yet), known from the moment it was
+    reported. Of several for one row, the one that arrived last counts. rows: the main table, whose rows alone have labels.
+    logged: the prediction log. reported: the label log, in the order of arrival."""
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
-    if logged.is_empty() or told.is_empty():
-        return ToldLabels(known, 0, 0)
-    value = pl.col("value") if product.task is Task.REGRESSION else pl.col(f"{LABEL}_told")
+    if logged.is_empty() or reported.is_empty():
+        return WithReportedLabels(known, 0, 0)
+    value = pl.col("value") if product.task is Task.REGRESSION else pl.col(f"{LABEL}_reported")
     if product.task is Task.BINARY:
-        value = pl.col(f"{LABEL}_told").replace_strict(
+        value = pl.col(f"{LABEL}_reported").replace_strict(
             {"false": 0.0, "true": 1.0}, default=None, return_dtype=pl.Float64
         )
     logged_event = {"event_time": product.event_timestamp} if product.event_timestamp not in logged.columns else {}
     answered = logged.rename(logged_event)
     rows_of_id = answered.group_by("prediction_id").agg(several=pl.struct(identity).n_unique() > 1)
-    ambiguous = told.join(rows_of_id.filter("several"), on="prediction_id", how="semi")
+    ambiguous = reported.join(rows_of_id.filter("several"), on="prediction_id", how="semi")
     found = (
         answered.join(
-            told.rename({LABEL: f"{LABEL}_told", "received_at": "told_at"}).with_row_index("place"), on="prediction_id"
+            reported.rename({LABEL: f"{LABEL}_reported", "received_at": "reported_at"}).with_row_index("place"),
+            on="prediction_id",
         )
         .join(ambiguous, on="prediction_id", how="anti")
         .sort("place", maintain_order=True)
@@ -71,7 +72,7 @@ def with_told_labels(
             # the log holds a feature where a key column is one, and features are floats
             *(pl.col(name).cast(rows.schema[name]) for name in identity),
             value.cast(known.schema[LABEL]).alias(LABEL),
-            pl.col("told_at").cast(known.schema[KNOWN_AT]).alias(KNOWN_AT),
+            pl.col("reported_at").cast(known.schema[KNOWN_AT]).alias(KNOWN_AT),
         )
         .drop_nulls(LABEL)
         .unique(identity, keep="last", maintain_order=True)
@@ -80,4 +81,4 @@ def with_told_labels(
     )
     kept = known.join(found, on=identity, how="anti")
     labels = pl.concat([kept, found]).sort(product.event_timestamp, *product.entity_key)
-    return ToldLabels(labels, found.height, ambiguous.height)
+    return WithReportedLabels(labels, found.height, ambiguous.height)

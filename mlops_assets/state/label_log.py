@@ -1,6 +1,6 @@
-"""Label log: outcomes that clients told the API, append-only, by the id of the prediction they belong to.
+"""Label log: outcomes that clients reported to the API, append-only, by the id of the prediction they belong to.
 
-A label that was taken is on disk: `append` returns after the sync. A label that is told again for the same prediction
+A label that was taken is on disk: `append` returns after the sync. A label that is reported again for the same prediction
 corrects the one before: the one that arrived last counts. Arrivals are numbered by a clock that never goes back: the
 microseconds since 1970, or one more than the newest number of this machine where the wall clock shows less. So labels of one
 machine are in the order in which they arrived, and those of several in the order of their wall clocks.
@@ -36,7 +36,7 @@ ARRIVALS = "arrivals"  # the file that holds the newest number of a product on t
 
 
 @dataclass(frozen=True, slots=True)
-class ToldLabel:
+class ReportedLabel:
     """One outcome. label: the class as text ("true" and "false" where classes have no names), None for regression.
 
     value: the number, None for classes. observed_at: when it was true, by the client's word."""
@@ -75,7 +75,7 @@ class LabelLog:
         """Seal."""
         self._log.close()
 
-    def append(self, product: str, labels: Sequence[ToldLabel]) -> None:
+    def append(self, product: str, labels: Sequence[ReportedLabel]) -> None:
         """On disk when this returns. Raises StoreError: none of them was kept."""
         if not labels:
             return
@@ -85,23 +85,23 @@ class LabelLog:
             raise StoreError(refusal)
 
     def read(self, product: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-        """One row per prediction, as it was told last in [start, end), in the order in which they came.
+        """One row per prediction, as it was reported last in [start, end), in the order in which they came.
 
-        is_corrected: it was told before, and otherwise. Raises DataError: a file is damaged. Raises StoreError."""
+        is_corrected: it was reported before with another value. Raises DataError: a file is damaged. Raises StoreError."""
         frames = self._log.read(product, start, end)
         every = pl.concat([empty_rows(COLUMNS), *frames]).sort("arrival", maintain_order=True)
-        told = pl.struct("label", "value")
-        return every.with_columns(is_corrected=told.n_unique().over("prediction_id") > 1).unique(
+        reported = pl.struct("label", "value")
+        return every.with_columns(is_corrected=reported.n_unique().over("prediction_id") > 1).unique(
             "prediction_id", keep="last", maintain_order=True
         )
 
-    def _numbered(self, product: str, labels: Sequence[ToldLabel]) -> list[tuple[object, ...]]:
+    def _numbered(self, product: str, labels: Sequence[ReportedLabel]) -> list[tuple[object, ...]]:
         """Numbered when they are written: of two requests the one that was answered first has the lower numbers."""
         first = _take_arrivals(self._spool / product, len(labels), self._wall_clock())
         return [_row(label, arrival) for arrival, label in enumerate(labels, first)]
 
 
-def _row(label: ToldLabel, arrival: int) -> tuple[object, ...]:
+def _row(label: ReportedLabel, arrival: int) -> tuple[object, ...]:
     """In the order of COLUMNS."""
     return label.prediction_id, label.label, label.value, label.observed_at, label.received_at, arrival
 

@@ -15,7 +15,7 @@ from mlops_assets.state.event_log import EventLog, LogHealth, OnDisk
 from mlops_assets.state.objects import Objects
 from mlops_assets.state.spool import FLOATS, MICROSECONDS, Columns, empty_rows
 
-# in the order in which `serving.answers` puts them together. prediction: probability of class 1, predicted value, or
+# in the order in which `serving.prediction_service` puts them together. prediction: probability of class 1, predicted value, or
 # probability of the most likely class. label: the predicted class, null for regression. received_at, served_at: when the
 # request was read, and when its answer was made
 _CORE = {

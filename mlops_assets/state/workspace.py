@@ -97,7 +97,7 @@ class Workspace:
         return PredictionLog(self.objects, kind, self.home / "spool", flush_seconds=flush_seconds)
 
     def labels(self) -> "LabelLog":
-        """What clients told the API of outcomes."""
+        """The labels that clients reported to the API."""
         from mlops_assets.state.label_log import LabelLog
 
         return LabelLog(self.objects, self.home / "spool")

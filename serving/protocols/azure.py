@@ -2,22 +2,22 @@
 
 https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container. Bodies are `input_data` with columns
 and data, as Azure ML sends to MLflow models, or as a list of rows, or `data` with a list of rows. Azure ML calls the
-container; its client library never does, so the contract is HTTP.
+container; its client library never does, so HTTP is the contract.
 """
 
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get
 from msgspec import UNSET, UnsetType
 
 from serving.access import NEEDS, NO_KEY, Role
-from serving.documentation import RawBody, raw, refusals, refusing
-from serving.error_shapes import Refusal, Shaped
-from serving.errors import MalformedBody, ready_status
+from serving.documentation import raw_post, refusals, refusing
+from serving.errors import MalformedBody
 from serving.model_store import ModelStore
 from serving.platforms import AZURE_LIVE, AZURE_READY, AZURE_SCORE
-from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
+from serving.problems import Problem, Shaped, ready_status
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
 from serving.protocols.tables import Row, from_records, from_split, read_json
 
 
@@ -43,14 +43,14 @@ class AzureError(msgspec.Struct):
     error: ErrorDetail
 
 
-def error_shape(refusal: Refusal) -> Shaped:
-    """As Azure's services write their errors."""
-    code = refusal.title.title().replace(" ", "")
-    return Shaped(AzureError(ErrorDetail(code, refusal.detail)), refusal.status)
+def error_shape(problem: Problem) -> Shaped:
+    """The form in which Azure's services answer errors."""
+    code = problem.title.title().replace(" ", "")
+    return Shaped(AzureError(ErrorDetail(code, problem.detail)), problem.status)
 
 
-def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
-    """needs: what /score asks of its caller; Azure ML has no key to send."""
+def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
+    """needs: the role for /score; Azure ML has no key to send."""
 
     @get(AZURE_LIVE, opt={NEEDS: NO_KEY}, summary="The process answers", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -63,31 +63,30 @@ def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT)
         )
 
     async def score(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
-        scoring = scorings.only()
+        product = products.only()
         media_type_of(request)
-        rows = read_rows(scoring, read_json(data))
-        request_id = request_id_of(request, "x-ms-client-request-id", "x-ms-request-id", "x-request-id")
-        answer = await scoring.answer(rows, request_id)
-        headers = {"x-ms-client-request-id": request_id, "x-ms-run-function-failed": "False"}
+        rows = read_rows(product, read_json(data))
+        answer = await product.answer(rows, request, "x-ms-client-request-id", "x-ms-request-id", "x-request-id")
+        headers = {"x-ms-client-request-id": answer.request_id, "x-ms-run-function-failed": "False"}
         return Response(msgspec.json.encode(records(answer)), media_type="application/json", headers=headers)
 
-    route = post(
+    route = raw_post(
         AZURE_SCORE,
-        opt={NEEDS: needs},
+        score,
+        needs=needs,
         summary="Predict, as Azure ML asks",
-        status_code=200,
-        dto=RawBody,
-        return_dto=None,
-    )(raw(score, AzureRequest, list[dict[str, Any]]))
+        body=AzureRequest,
+        answer=list[dict[str, Any]],
+    )
     return Router("/", route_handlers=refusing([live, ready, route], refusals(AzureError)), tags=["azure ml"])
 
 
-def read_rows(scoring: Scoring, content: Any) -> list[Row]:
+def read_rows(product: ServedProduct, content: Any) -> list[Row]:
     """Raises MalformedBody: the body has neither of the forms."""
     if isinstance(content, dict):
         table = content.get("input_data", content.get("data"))
         if isinstance(table, dict):
             return from_split(table.get("columns"), table.get("data"))
         if isinstance(table, list):
-            return from_records(scoring.schema, table)
+            return from_records(product.schema, table)
     raise MalformedBody('send {"input_data": {"columns": [names], "data": [[values], ...]}} or {"data": [{...}, ...]}.')

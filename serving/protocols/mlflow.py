@@ -1,28 +1,28 @@
-"""MLflow's scoring protocol: /ping, /health, /version, /invocations; what `mlflow models serve` answers to.
+"""MLflow's scoring protocol, which `mlflow models serve` speaks: /ping, /health, /version, /invocations.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/#local-inference-server-spec. It names no model, so it
-needs a server with one product. SageMaker's containers have the same paths; its bodies are read here too.
+needs a server with one product. SageMaker's containers have the same paths, and their bodies are read here as well.
 """
 
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, UnsetType
 
 from serving.access import NEEDS, NO_KEY, Role
-from serving.documentation import RawBody, raw, refusals, refusing
-from serving.error_shapes import Refusal, Shaped
-from serving.errors import MalformedBody, UnsupportedBody, ready_status
+from serving.documentation import raw_post, refusals, refusing
+from serving.errors import MalformedBody, UnsupportedBody
 from serving.model_store import ModelStore
-from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
+from serving.problems import Problem, Shaped, ready_status
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
 from serving.protocols.tables import Row, from_columns, from_csv, from_records, from_split, read_json
 
 INVOCATIONS = "/invocations"
 PATHS = ("/ping", "/health", "/version", INVOCATIONS)
-PROTOCOL_VERSION = "3.17.0"  # of the MLflow whose protocol this is; its clients compare
+PROTOCOL_VERSION = "3.17.0"  # of the MLflow whose protocol this is; clients compare it
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
 _CODES = {
@@ -57,19 +57,19 @@ class Predictions(msgspec.Struct):
     predictions: list[dict[str, Any]]
 
 
-def error_shape(refusal: Refusal) -> Shaped:
-    """As an MlflowException is written; 415 is plain text there, and a row that does not fit is a 400."""
-    if refusal.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        return Shaped(refusal.detail, refusal.status, "text/plain")
-    status = HTTPStatus(refusal.status)
+def error_shape(problem: Problem) -> Shaped:
+    """The form of an MlflowException, except that MLflow answers 415 in plain text and rows that do not fit with 400."""
+    if problem.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return Shaped(problem.detail, problem.status, "text/plain")
+    status = HTTPStatus(problem.status)
     code = _CODES.get(status, "INTERNAL_ERROR" if status >= 500 else "BAD_REQUEST")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         status = HTTPStatus.BAD_REQUEST
-    return Shaped(MlflowError(code, refusal.detail), status)
+    return Shaped(MlflowError(code, problem.detail), status)
 
 
-def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
-    """needs: what /invocations asks of its caller; SageMaker has no key to send."""
+def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PREDICT) -> Router:
+    """needs: the role for /invocations; SageMaker has no key to send."""
 
     @get(
         ["/ping", "/health"],
@@ -96,20 +96,20 @@ def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT)
         return PROTOCOL_VERSION
 
     async def invocations(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
-        scoring = scorings.only()
+        product = products.only()
         kind = media_type_of(request)
-        rows = read_rows(scoring, kind, data)
-        answer = await scoring.answer(rows, request_id_of(request, "x-request-id"))
+        rows = read_rows(product, kind, data)
+        answer = await product.answer(rows, request, "x-request-id")
         return Response(msgspec.json.encode({"predictions": records(answer)}), media_type=JSON)
 
-    invocations_route = post(
+    invocations_route = raw_post(
         INVOCATIONS,
-        opt={NEEDS: needs},
+        invocations,
+        needs=needs,
         summary="Predict, in MLflow's formats",
-        status_code=200,
-        dto=RawBody,
-        return_dto=None,
-    )(raw(invocations, Invocations, Predictions))
+        body=Invocations,
+        answer=Predictions,
+    )
     documented = refusals(MlflowError) | {
         415: ResponseSpec(str, description="neither JSON nor CSV", media_type="text/plain", generate_examples=False)
     }
@@ -117,10 +117,10 @@ def routes(scorings: Scorings, models: ModelStore, *, needs: str = Role.PREDICT)
     return Router("/", route_handlers=refusing(handlers, documented), tags=["mlflow"])
 
 
-def read_rows(scoring: Scoring, kind: str, body: bytes) -> list[Row]:
+def read_rows(product: ServedProduct, kind: str, body: bytes) -> list[Row]:
     """Raises UnsupportedBody: neither JSON nor CSV. Raises MalformedBody: not exactly one of the formats."""
     if kind == CSV:
-        return from_csv(scoring.schema, body)
+        return from_csv(product.schema, body)
     if kind != JSON:
         raise UnsupportedBody(f"This predictor only supports the content types {JSON} and {CSV}. Got {kind[:100]!r}.")
     content = read_json(body)
@@ -135,4 +135,4 @@ def read_rows(scoring: Scoring, kind: str, body: bytes) -> list[Row]:
         parts = table if isinstance(table, dict) else {}
         return from_split(parts.get("columns"), parts.get("data"))
     # `inputs` of a table are its columns, or its rows
-    return from_columns(table) if isinstance(table, dict) else from_records(scoring.schema, table)
+    return from_columns(table) if isinstance(table, dict) else from_records(product.schema, table)

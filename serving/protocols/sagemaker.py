@@ -13,27 +13,20 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, post
+from litestar import Request, Response, Router
 from litestar.params import FromPath
 
-from serving.access import NEEDS, Role
-from serving.documentation import RawBody, raw, refusals
-from serving.error_shapes import Refusal, Shaped
+from serving.access import Role
+from serving.documentation import raw_post, refusals, refusing
+from serving.problems import Problem, Shaped
 from serving.protocols import mlflow
-from serving.protocols.scoring import Scoring, Scorings, media_type_of, records, request_id_of
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
 from serving.protocols.tables import Row, from_records, read_json
 from serving.schemas import Answer
 
 PATH = "/endpoints"
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/jsonl")
 CSV = "text/csv"
-_VALIDATION = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-}
 
 
 class SageMakerError(msgspec.Struct):
@@ -41,24 +34,23 @@ class SageMakerError(msgspec.Struct):
     OriginalStatusCode: int
 
 
-def error_shape(refusal: Refusal) -> Shaped:
-    """As the SageMaker runtime writes its errors: the type in a header, the words in `Message`."""
+def error_shape(problem: Problem) -> Shaped:
+    """The form in which the SageMaker runtime answers errors: the type in a header, the sentence in `Message`."""
+    other = ("ValidationError", 400) if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR else ("InternalFailure", 500)
     kind, status = {
         HTTPStatus.SERVICE_UNAVAILABLE: ("ServiceUnavailable", 503),
         HTTPStatus.TOO_MANY_REQUESTS: ("ThrottlingException", 429),
         HTTPStatus.UNAUTHORIZED: ("AccessDeniedException", 403),
         HTTPStatus.FORBIDDEN: ("AccessDeniedException", 403),
-    }.get(HTTPStatus(refusal.status), ("InternalFailure", 500))
-    if refusal.status in _VALIDATION:
-        kind, status = "ValidationError", 400
-    return Shaped(SageMakerError(refusal.detail, refusal.status), status, headers={"x-amzn-errortype": kind})
+    }.get(HTTPStatus(problem.status), other)
+    return Shaped(SageMakerError(problem.detail, problem.status), status, headers={"x-amzn-errortype": kind})
 
 
-def routes(scorings: Scorings) -> Router:
+def routes(products: ServedProducts) -> Router:
     async def invoke_endpoint(data: bytes, endpoint: FromPath[str], request: Request[Any, Any, Any]) -> Response[bytes]:
-        scoring = scorings.named(endpoint)
-        rows = read_rows(scoring, media_type_of(request), data)
-        answer = await scoring.answer(rows, request_id_of(request, "x-amzn-sagemaker-inference-id", "x-request-id"))
+        product = products.named(endpoint)
+        rows = read_rows(product, media_type_of(request), data)
+        answer = await product.answer(rows, request, "x-amzn-sagemaker-inference-id", "x-request-id")
         accepted = request.headers.get("x-amzn-sagemaker-accept") or request.headers.get("accept") or ""
         content, media_type = write(answer, accepted)
         headers = {
@@ -67,26 +59,25 @@ def routes(scorings: Scorings) -> Router:
         }
         return Response(content, media_type=media_type, headers=headers)
 
-    route = post(
+    route = raw_post(
         "/{endpoint:str}/invocations",
-        opt={NEEDS: Role.PREDICT},
+        invoke_endpoint,
+        needs=Role.PREDICT,
         summary="Predict, as boto3 asks",
-        status_code=200,
-        dto=RawBody,
-        return_dto=None,
-        responses=refusals(SageMakerError),
-    )(raw(invoke_endpoint, mlflow.Invocations, mlflow.Predictions))
-    return Router(PATH, route_handlers=[route], tags=["sagemaker"])
+        body=mlflow.Invocations,
+        answer=mlflow.Predictions,
+    )
+    return Router(PATH, route_handlers=refusing([route], refusals(SageMakerError)), tags=["sagemaker"])
 
 
-def read_rows(scoring: Scoring, kind: str, body: bytes) -> list[Row]:
+def read_rows(product: ServedProduct, kind: str, body: bytes) -> list[Row]:
     if kind in JSON_LINES:
-        return from_records(scoring.schema, [read_json(line) for line in body.splitlines() if line.strip()])
-    return mlflow.read_rows(scoring, kind, body)
+        return from_records(product.schema, [read_json(line) for line in body.splitlines() if line.strip()])
+    return mlflow.read_rows(product, kind, body)
 
 
 def write(answer: Answer, accepted: str) -> tuple[bytes, str]:
-    """The predictions in the first of the accepted forms that is known; JSON where none is."""
+    """The predictions in the first accepted form that is known, JSON if none is."""
     for kind in (part.partition(";")[0].strip().lower() for part in accepted.split(",")):
         if kind in JSON_LINES:
             return b"".join(msgspec.json.encode(item) + b"\n" for item in answer.predictions), kind
@@ -96,7 +87,7 @@ def write(answer: Answer, accepted: str) -> tuple[bytes, str]:
 
 
 def _csv(predictions: Sequence[dict[str, Any]]) -> bytes:
-    """A header and one line per row; warnings stay out, probabilities become a column per class."""
+    """A header and one line per row. Warnings are left out, and probabilities become one column per class."""
     flat = [
         {name: value for name, value in item.items() if name not in ("warnings", "features", "probabilities")}
         | item.get("probabilities", {})

@@ -1,7 +1,7 @@
-"""What other protocols send, as the product's rows: columns and lists to fields, texts and whole floats to their kinds.
+"""Turns the tables of other protocols into the product's rows: columns and lists to fields, texts and whole floats to their kinds.
 
-Clients that hold their rows in a data frame send whole numbers as 1999.0 wherever the column has a gap, the gap itself
-as NaN, and CSV sends everything as text. The rows that come out are judged by the same decoder as native ones.
+Clients that hold their rows in a data frame send whole numbers as 1999.0 if the column has a gap, and the gap itself as NaN; CSV
+sends everything as text. The decoder of the native route checks the rows that come out.
 """
 
 import csv
@@ -22,20 +22,20 @@ _TRUTH = {"true": True, "false": False}
 
 
 def read_json(body: bytes) -> Any:
-    """Raises MalformedBody. A bare NaN, which RFC 8259 lacks and these clients send for a gap, is taken."""
+    """Raises MalformedBody. A bare NaN is accepted: it is no JSON, but these clients send it for a gap."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # the strict reader is several times faster, so the lenient one only sees what that refuses
+        pass  # the strict reader is several times faster, so the lenient one only reads what that refuses
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        # not JSON, not UTF-8, a number of thousands of digits, or lists within lists within lists
+        # not JSON, not UTF-8, a number of thousands of digits, or deeply nested lists
         raise MalformedBody(f"the body is no JSON: {str(error)[:200]}.") from None
 
 
 def as_bytes(schema: BodySchema, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The rows as a native body. Raises MalformedBody: a value is none that JSON has."""
+    """The rows as a native body. Raises MalformedBody: JSON has no such value."""
     kinds = {field.name: field.kind for field in schema.fields}
     try:
         return msgspec.json.encode({"rows": [_row(kinds, row) for row in rows]})
@@ -44,7 +44,7 @@ def as_bytes(schema: BodySchema, rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def from_split(columns: Any, data: Any) -> list[Row]:
-    """Rows of a data frame that is split into names and values. Raises MalformedBody: they do not fit together."""
+    """The rows of a data frame that is split into names and values. Raises MalformedBody: they do not fit together."""
     if not _is_names(columns) or not isinstance(data, list):
         raise MalformedBody('a split table is {"columns": [names], "data": [[values of a row], ...]}.')
     for number, values in enumerate(data):
@@ -54,7 +54,7 @@ def from_split(columns: Any, data: Any) -> list[Row]:
 
 
 def from_columns(columns: Mapping[str, Any]) -> list[Row]:
-    """Rows of a table that is one list per column. Raises MalformedBody: the lists differ in length."""
+    """The rows of a table with one list per column. Raises MalformedBody: the lists differ in length."""
     lengths = {name: len(values) for name, values in columns.items() if isinstance(values, list)}
     if len(lengths) != len(columns) or len(set(lengths.values())) != 1:
         raise MalformedBody(
@@ -64,7 +64,7 @@ def from_columns(columns: Mapping[str, Any]) -> list[Row]:
 
 
 def from_records(schema: BodySchema, records: Any) -> list[Row]:
-    """Rows that come as objects, or as lists in the order of the required fields. Raises MalformedBody."""
+    """Rows that are objects, or lists in the order of the required fields. Raises MalformedBody."""
     if not isinstance(records, list):
         raise MalformedBody("rows come as a list of objects.")
     names = [field.name for field in schema.fields if not field.is_optional]
@@ -72,9 +72,9 @@ def from_records(schema: BodySchema, records: Any) -> list[Row]:
 
 
 def from_csv(schema: BodySchema, body: bytes) -> list[Row]:
-    """A header and one line per row; without a header, the required fields in their order. Raises MalformedBody.
+    """A header and one line per row, or without a header the required fields in their order. Raises MalformedBody.
 
-    An empty cell is null in a required field and absent in an optional one, which is then looked up."""
+    An empty cell of a required field is null. An optional field is absent then, so that it is looked up."""
     try:
         lines = [line for line in csv.reader(io.StringIO(body.decode(), newline=""), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -97,10 +97,10 @@ def _row(kinds: Mapping[str, Kind], row: Mapping[str, Any]) -> Row:
 
 
 def _value(kind: Kind | None, value: Any) -> Any:
-    """The value as the field's kind would write it; what does not fit stays, for the decoder to name."""
+    """The value as the field's kind needs it. A value that does not fit stays as it is, and the decoder names it."""
     if isinstance(value, float):
         if not math.isfinite(value):
-            return None if math.isnan(value) else str(value)  # infinity is no gap: as a text, the decoder names it
+            return None if math.isnan(value) else str(value)  # infinity is no gap; the decoder names it as a text
         return int(value) if kind is Kind.INTEGER and value.is_integer() else value
     if not isinstance(value, str) or kind in (None, Kind.STRING, Kind.TIMESTAMP):
         return value

@@ -7,14 +7,14 @@ client library never does, so the contract is HTTP. `parameters` are accepted an
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get
 
 from serving.access import NEEDS, NO_KEY
-from serving.documentation import RawBody, raw, refusals, refusing
-from serving.error_shapes import Refusal, Shaped
-from serving.errors import MalformedBody, ready_status
+from serving.documentation import raw_post, refusals, refusing
+from serving.errors import MalformedBody
 from serving.model_store import ModelStore
-from serving.protocols.scoring import Scorings, media_type_of, records, request_id_of
+from serving.problems import Problem, Shaped, ready_status
+from serving.protocols.products import ServedProducts, media_type_of, records
 from serving.protocols.tables import from_records, read_json
 
 
@@ -37,13 +37,13 @@ class VertexError(msgspec.Struct):
     error: ErrorDetail
 
 
-def error_shape(refusal: Refusal) -> Shaped:
-    """As Google's APIs write their errors."""
-    return Shaped(VertexError(ErrorDetail(refusal.status, refusal.detail)), refusal.status)
+def error_shape(problem: Problem) -> Shaped:
+    """The form in which Google's APIs answer errors."""
+    return Shaped(VertexError(ErrorDetail(problem.status, problem.detail)), problem.status)
 
 
-def routes(scorings: Scorings, models: ModelStore, *, predict_route: str, health_route: str | None) -> Router:
-    """health_route: None where another protocol answers it already. Vertex AI has no key to send."""
+def routes(products: ServedProducts, models: ModelStore, *, predict_route: str, health_route: str | None) -> Router:
+    """health_route: None if another protocol already answers it. Vertex AI has no key to send."""
 
     @get(health_route or "/", opt={NEEDS: NO_KEY}, summary="The champion is open and warm", sync_to_thread=False)
     def health() -> Response[dict[str, str]]:
@@ -52,23 +52,23 @@ def routes(scorings: Scorings, models: ModelStore, *, predict_route: str, health
         )
 
     async def predict(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
-        scoring = scorings.only()
+        product = products.only()
         media_type_of(request)
         content = read_json(data)
         if not isinstance(content, dict) or "instances" not in content:
             raise MalformedBody('send {"instances": [{...}, ...]}, one object or list of values per row.')
-        rows = from_records(scoring.schema, content["instances"])
-        answer = await scoring.answer(rows, request_id_of(request, "x-request-id"))
+        rows = from_records(product.schema, content["instances"])
+        answer = await product.answer(rows, request, "x-request-id")
         written = VertexAnswer(records(answer), f"{answer.product}-{answer.version}")
         return Response(msgspec.json.encode(written), media_type="application/json")
 
-    route = post(
+    route = raw_post(
         predict_route,
-        opt={NEEDS: NO_KEY},
+        predict,
+        needs=NO_KEY,
         summary="Predict, as Vertex AI asks",
-        status_code=200,
-        dto=RawBody,
-        return_dto=None,
-    )(raw(predict, VertexRequest, VertexAnswer))
+        body=VertexRequest,
+        answer=VertexAnswer,
+    )
     handlers = [route] if health_route is None else [health, route]
     return Router("/", route_handlers=refusing(handlers, refusals(VertexError)), tags=["vertex ai"])

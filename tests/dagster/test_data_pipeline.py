@@ -13,7 +13,7 @@ from dagster._core.loader import LoadingContextForTest
 from examples.flights.nyc_flights import FLIGHTS
 from mlops_assets.data.ingest import quarantined
 from mlops_assets.replay.runs import Replay
-from mlops_assets.state.label_log import ToldLabel
+from mlops_assets.state.label_log import ReportedLabel
 from resources.asset_parts import key_of
 from tests.dagster.builders import (
     FIRST_WEEK,
@@ -123,12 +123,12 @@ def test_a_told_label_meets_what_was_asked_up_to_a_week_before_its_event(home: P
         log.append(product, answers("in time", day=week.start - timedelta(days=7), **last))
         log.append(product, answers("too early", day=week.start - timedelta(days=7, minutes=1), **first))
         log.close()
-        told = [ToldLabel(name, "true", None, None, state.clock.now()) for name in ("in time", "too early")]
+        told = [ReportedLabel(name, "true", None, None, state.clock.now()) for name in ("in time", "too early")]
         labels.append(product.name, told)
         labels.close()
 
         materialize(replay, "labels", key=FIRST_WEEK)
 
         stored = state.tables.read("labels", [FIRST_WEEK]).join(cancelled, on=list(product.entity_key))
-        assert newest_metadata(replay, "labels")["labels told to the API"] == 1
+        assert newest_metadata(replay, "labels")["labels reported to the API"] == 1
         assert stored.drop_nulls("label").select("flight", "label").rows() == [(last["flight"], 1.0)]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.products.policy import Serving
 from mlops_assets.state.workspace import Workspace
-from serving.answers import Predictor
 from serving.batching import BATCH_ROWS, INLINE_ROWS, Batcher
 from serving.errors import Overloaded, UnusableScore
 from serving.metrics import Metrics
 from serving.model_store import ModelStore
+from serving.prediction_service import PredictionRequest, PredictionService
 from serving.schemas import body_schema
 from serving.scoring import Scorer
 from tests.serving.test_compiled_rows import rows
@@ -28,7 +28,7 @@ from tests.tiny_bundle import deploy_tiny
 ROW = body_schema(flight_delay).row
 
 
-def a_predictor(workspace: Workspace, *, weight: float = 1e-4, bias: float = 0, **changes: Any) -> Predictor:
+def a_service(workspace: Workspace, *, weight: float = 1e-4, bias: float = 0, **changes: Any) -> PredictionService:
     """On version 1, with version 2 deployed once before."""
     product = dataclasses.replace(flight_delay, serving=Serving(log_predictions=False))
     for version in (2, 1):
@@ -36,7 +36,7 @@ def a_predictor(workspace: Workspace, *, weight: float = 1e-4, bias: float = 0, 
     models = ModelStore([workspace.of(product)], lambda *_: None)
     models.poll()
     scorer, log = Scorer(product, workspace.online), workspace.predictions()
-    return Predictor(product, scorer, models, log, lambda: time.time_ns() // 1_000, Metrics(), **changes)
+    return PredictionService(product, scorer, models, log, lambda: time.time_ns() // 1_000, Metrics(), **changes)
 
 
 def a_row(**changes: Any) -> Any:
@@ -69,11 +69,11 @@ def without_ids(answer: Any) -> Any:
     )
 )
 def test_each_request_of_a_batch_is_answered_as_it_is_alone(
-    shared: Predictor, requests: list[tuple[list[Any], bool, int | None]]
+    shared: PredictionService, requests: list[tuple[list[Any], bool, int | None]]
 ) -> None:
     def ask(number: int) -> Awaitable[Any]:
         many, with_features, version = requests[number]
-        return shared.predict(many, f"r{number}", with_features=with_features, version=version)
+        return shared.submit(PredictionRequest(many, f"r{number}", with_features=with_features, version=version))
 
     async def together() -> Any:
         return await asyncio.gather(*(ask(number) for number in range(len(requests))))
@@ -89,16 +89,18 @@ def test_each_request_of_a_batch_is_answered_as_it_is_alone(
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return a_predictor(Workspace(tmp_path_factory.mktemp("shared")))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> PredictionService:
+    return a_service(Workspace(tmp_path_factory.mktemp("shared")))
 
 
 def test_a_row_without_a_score_fails_its_request_and_no_other(workspace: Workspace) -> None:
     # the sum of the inputs times 1e36, minus infinity: no number where that overflows float32, else a score of 0
-    predictor = a_predictor(workspace, weight=1e36, bias=-math.inf)
+    service = a_service(workspace, weight=1e36, bias=-math.inf)
 
     async def three() -> Any:
-        asked = (predictor.predict([a_row(temperature=warm)], str(warm)) for warm in (-300, 9_000, -200))
+        asked = (
+            service.submit(PredictionRequest([a_row(temperature=warm)], str(warm))) for warm in (-300, 9_000, -200)
+        )
         return await asyncio.gather(*asked, return_exceptions=True)
 
     first, bad, last = run(three)
@@ -108,14 +110,14 @@ def test_a_row_without_a_score_fails_its_request_and_no_other(workspace: Workspa
 
 
 def test_a_full_queue_refuses_and_an_empty_one_takes_a_request_of_any_size(workspace: Workspace) -> None:
-    predictor = a_predictor(workspace, most_waiting_rows=3)
+    service = a_service(workspace, most_waiting_rows=3)
 
     async def three() -> Any:
-        asked = (predictor.predict([a_row()] * count, str(count)) for count in (2, 1, 1))
+        asked = (service.submit(PredictionRequest([a_row()] * count, str(count))) for count in (2, 1, 1))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     first, second, third = run(three)
-    big = run(lambda: predictor.predict([a_row()] * 10, "big"))
+    big = run(lambda: service.submit(PredictionRequest([a_row()] * 10, "big")))
 
     assert (len(first.predictions), len(second.predictions)) == (2, 1)
     assert isinstance(third, Overloaded)
@@ -129,9 +131,6 @@ class Seen:
     def __init__(self, rows: int) -> None:
         self.rows: Sequence[object] = [None] * rows
         self.loop = asyncio.get_running_loop()
-
-    def fail(self, error: Exception) -> None:
-        raise AssertionError(error)
 
 
 def test_calls_of_one_turn_come_together_up_to_what_the_loop_may_be_held_up_for() -> None:

@@ -18,7 +18,8 @@ from mlops_assets.products.policy import Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceState
 from mlops_assets.state.workspace import Workspace
-from serving.challengers import Challengers, place
+from serving.challengers import Challengers
+from serving.rollout import place
 from serving.schemas import body_schema
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, a_client, eventually, everywhere

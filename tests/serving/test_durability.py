@@ -21,8 +21,8 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.policy import Durability, Outage, Serving
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace
-from serving.answers import _logged_binary, _logged_multiclass
 from serving.schemas import body_schema
+from serving.scoring import logged_binary, logged_multiclass
 from tests.serving.running_api import Json, a_client, a_server, eventually
 from tests.tiny_bundle import deploy_tiny
 
@@ -106,7 +106,7 @@ def test_what_is_logged_is_what_was_answered(
 def test_of_several_classes_the_likeliest_is_logged_with_all_probabilities() -> None:
     scores = [[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]
 
-    assert _logged_multiclass(scores, ("a", "b", "c")) == ([0.5, 0.4], ["b", "a"], scores)
+    assert logged_multiclass(scores, ("a", "b", "c")) == ([0.5, 0.4], ["b", "a"], scores)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_of_several_classes_the_likeliest_is_logged_with_all_probabilities() -> 
     [((), ["false", "true"]), (("False", "TRUE"), ["false", "true"]), (("on time", "late"), ["on time", "late"])],
 )
 def test_of_two_classes_the_second_is_logged_from_one_half_on(classes: tuple[str, ...], labels: list[str]) -> None:
-    assert _logged_binary([0.4999, 0.5], classes) == ([0.4999, 0.5], labels, [None, None])
+    assert logged_binary([0.4999, 0.5], classes) == ([0.4999, 0.5], labels, [None, None])
 
 
 def spool_of(workspace: Workspace) -> Path:

@@ -14,8 +14,8 @@ from litestar.testing import TestClient
 
 from examples.flights.air_time import air_time
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.data.labels import with_told_labels
-from mlops_assets.state.label_log import ToldLabel
+from mlops_assets.data.labels import with_reported_labels
+from mlops_assets.state.label_log import ReportedLabel
 from mlops_assets.state.workspace import Workspace
 from tests.serving.running_api import Json, a_client, eventually, everywhere
 from tests.tiny_bundle import deploy_tiny, write_tiny_bundle
@@ -60,7 +60,7 @@ def test_a_told_label_reaches_the_row_that_was_predicted(
     )
     known = rows.clear().with_columns(label=pl.lit(None, pl.Float64), known_at=pl.col("scheduled_departure"))
 
-    found, count, _ = with_told_labels(flight_delay, known, rows, log.read("flight_delay"), told)
+    found, count, _ = with_reported_labels(flight_delay, known, rows, log.read("flight_delay"), told)
 
     assert (count, found["label"].to_list(), found["known_at"].to_list()) == (1, [1.0], told["received_at"].to_list())
 
@@ -111,8 +111,8 @@ def spool_of(workspace: Workspace) -> Path:
     return workspace.home / "spool" / "labels"
 
 
-def a_label(**changes: Any) -> ToldLabel:
-    return ToldLabel(**{"prediction_id": "a", "label": "true", "value": None, "observed_at": None, **changes})
+def a_label(**changes: Any) -> ReportedLabel:
+    return ReportedLabel(**{"prediction_id": "a", "label": "true", "value": None, "observed_at": None, **changes})
 
 
 def test_the_label_that_arrived_last_counts_where_the_clock_went_back(workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from serving.protocols.open_inference import Tensor, from_binary, to_binary
+from serving.protocols.tensors import Tensor, from_binary, to_binary
 from tests.serving.conftest import a_row
 from tests.serving.running_api import Json, RunningServer
 

@@ -104,6 +104,14 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
         yield server
 
 
+def test_a_method_that_the_route_does_not_take_is_the_client_s_fault(two_products: RunningServer) -> None:
+    answer = httpx.get(f"{two_products.address}/endpoints/flight_delay/invocations")
+
+    assert answer.status_code == 400
+    assert answer.headers["x-amzn-errortype"] == "ValidationError"
+    assert answer.json()["OriginalStatusCode"] == 405
+
+
 def test_the_container_pings_and_answers_invocations_without_a_key(container: RunningServer) -> None:
     ping = httpx.get(f"{container.address}/ping")
     answer = httpx.post(f"{container.address}/invocations", json={"instances": ROWS})

@@ -7,7 +7,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from mlops_assets.data.labels import known_labels, with_told_labels
+from mlops_assets.data.labels import known_labels, with_reported_labels
 from mlops_assets.products.periods import days
 from mlops_assets.products.product import Label
 from mlops_assets.products.task import Task
@@ -107,7 +107,7 @@ def told(*labels: tuple[str, str, int]) -> pl.DataFrame:
 def filled(answered: pl.DataFrame, labels: pl.DataFrame, **changes: Any) -> tuple[list[tuple[Any, ...]], int]:
     product = dataclasses.replace(a_product(), **changes)
     known = known_labels(product, RAW.lazy(), NOW)
-    found, count, _ = with_told_labels(product, known, RAW, answered, labels)
+    found, count, _ = with_reported_labels(product, known, RAW, answered, labels)
     assert found.schema == known.schema
     return found.select("ride", "label", "known_at").rows(), count
 
@@ -153,7 +153,7 @@ def test_of_several_outcomes_for_a_row_the_one_that_arrived_last_counts_whatever
 def test_an_id_that_was_given_to_several_rows_tells_nothing_of_any():
     answered = pl.concat([logged(a=2, b=3), logged(a=3)])
 
-    found = with_told_labels(
+    found = with_reported_labels(
         a_product(),
         known_labels(a_product(), RAW.lazy(), NOW),
         RAW,

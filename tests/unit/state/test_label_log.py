@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlops_assets.errors import DataError, StoreError
-from mlops_assets.state.label_log import LabelLog, ToldLabel
+from mlops_assets.state.label_log import LabelLog, ReportedLabel
 from mlops_assets.state.objects import Objects, objects_at
 from tests.serving.running_api import eventually
 from tests.unit.state.places import Watched
@@ -22,9 +22,9 @@ def spool(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def a_label(**changes: Any) -> ToldLabel:
+def a_label(**changes: Any) -> ReportedLabel:
     given = {"prediction_id": "a", "label": "true", "value": None, "observed_at": None, "received_at": NOON}
-    return ToldLabel(**{**given, **changes})
+    return ReportedLabel(**{**given, **changes})
 
 
 def told(log: LabelLog, *limits: datetime) -> list[tuple[Any, ...]]:

@@ -1,0 +1,87 @@
+"""One product as every protocol asks it: rows of any origin in, the answer of the native route out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Request
+
+from mlops_assets.errors import UnknownProduct
+from serving.errors import MalformedBody, TooManyRows, UnsupportedBody
+from serving.ids import new_id, trace_id_of
+from serving.prediction_service import PredictionRequest
+from serving.protocols.tables import as_bytes
+from serving.schemas import Answer
+from serving.services import Services
+
+LONGEST_ID = 200
+
+
+class ServedProduct:
+    """Its rows pass the decoder of the native route."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        self.name = name
+        self.schema = services.bodies[name]
+        self._decoder = services.decoders[name]
+        self._router = services.routers[name]
+
+    async def answer(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        request: Request[Any, Any, Any],
+        *id_headers: str,
+        request_id: str = "",
+        version: int | None = None,
+    ) -> Answer:
+        """The request is named by `request_id`, else by the first of these headers that it has, else by a new id.
+
+        Raises Refused: the rows do not fit. Raises whatever `RolloutRouter.submit` raises."""
+        most = self.schema.product.serving.max_rows
+        if len(rows) > most:
+            raise TooManyRows(f"{len(rows):,} rows in one request; {self.name} takes at most {most:,}.")
+        typed = self._decoder.decode_json(as_bytes(self.schema, rows)).rows
+        given = request_id or next((value for name in id_headers if (value := request.headers.get(name))), "")
+        trace_id = trace_id_of(request.headers.get("traceparent", ""))
+        return await self._router.submit(
+            PredictionRequest(typed, given[:LONGEST_ID] or new_id(), trace_id, version=version)
+        )
+
+
+class ServedProducts:
+    """The products of this server, by name, and the one that a protocol without names means."""
+
+    def __init__(self, services: Services) -> None:
+        self._by_name = {name: ServedProduct(services, name) for name in services.products}
+
+    def named(self, name: str) -> ServedProduct:
+        """Raises UnknownProduct."""
+        if name not in self._by_name:
+            raise UnknownProduct(name, self._by_name)
+        return self._by_name[name]
+
+    def only(self) -> ServedProduct:
+        """Raises MalformedBody: there are several, and the route does not say which."""
+        if len(self._by_name) != 1:
+            raise MalformedBody(
+                f"this server has {len(self._by_name)} products ({', '.join(sorted(self._by_name))}) and this route names "
+                "none. Start it with MLOPS_PRODUCT, or use /v1/models/<product>/predict or /v2/models/<product>/infer."
+            )
+        return next(iter(self._by_name.values()))
+
+
+def media_type_of(request: Request[Any, Any, Any]) -> str:
+    """The media type that the request declares. Raises UnsupportedBody: it is compressed, or not UTF-8."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedBody(f"the body is encoded with {encoding[:100]!r}. Send it as it is.")
+    kind, _, parameters = request.headers.get("content-type", "application/json").partition(";")
+    for parameter in filter(None, map(str.strip, parameters.split(";"))):
+        name, _, value = parameter.partition("=")
+        if name.lower() == "charset" and value.strip('"').lower() not in ("utf-8", "utf8"):
+            raise UnsupportedBody(f"the body is said to be in {value[:100]!r}. Send UTF-8.")
+    return kind.strip().lower()
+
+
+def records(answer: Answer) -> list[Any]:
+    """The predictions as they are, one object per row."""
+    return list(answer.predictions)
