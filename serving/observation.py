@@ -48,9 +48,9 @@ class Observation:
                 status = message["status"]
             await send(message)
 
-        with self._tracer.request(scope) as span:
+        with self._tracer.request(scope) as end_span:
             await self.app(scope, receive, send_observed)
-            span.end(scope, status)
+            end_span(status)
         seconds = time.perf_counter() - started
         # Unmatched paths share one label; otherwise a port scan would create thousands of series.
         route = str(scope.get("path_template") or "unmatched")

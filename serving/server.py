@@ -25,7 +25,7 @@ from mlops_assets.errors import DeclarationError, PlatformError, PortTaken
 from serving import logs
 from serving.connection import Connection
 from serving.settings import Settings
-from serving.shared_metrics import forget_gauges, reserve_room, shared_folder
+from serving.shared_metrics import forget_gauges, remove_folder, reserve_room, shared_folder
 
 GRACE_SECONDS = 10  # for requests in flight when the process is told to end
 PARENT_SECONDS = 0.5  # between two checks whether the parent process lives
@@ -70,11 +70,14 @@ def run(
             _watch(settings, listener, announce, metrics)
 
 
-def end_with(parent: int) -> None:
-    """End in good order once `parent` is gone. A parent that was killed could not end this process itself."""
+def end_with(parent: int, before: Callable[[], None] = lambda: None) -> None:
+    """End in good order once `parent` is gone, which could not end this process itself if it was killed.
+
+    before: called first."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     _log.error("the parent process %d is gone, so this process ends", parent)
+    before()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -139,11 +142,10 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
 
 def _worker(settings: Settings, listener: socket.socket, is_up: Event) -> None:
     logs.configure(settings.log_form)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole process group, and the parent ends its workers in good order
+    # Ctrl-C reaches the whole process group, and the parent ends its workers in good order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (watcher := multiprocessing.parent_process()) is not None and watcher.pid is not None:
-        threading.Thread(target=end_with, args=(watcher.pid,), name="watcher", daemon=True).start()
+        threading.Thread(target=end_with, args=(watcher.pid, remove_folder), name="watcher", daemon=True).start()
     reserve_room()
     try:
         _answer(settings, listener, is_up.set)

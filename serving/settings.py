@@ -1,4 +1,4 @@
-"""Settings of the prediction API; the only file on this side that reads environment variables."""
+"""Settings of the prediction API, read from environment variables."""
 
 import ipaddress
 import os
@@ -39,15 +39,15 @@ class Settings:
     approval_key: MLOPS_APPROVAL_KEY, what answers to waiting versions and bundles are signed with; empty: answers by the
     key in the home, bundles not.
     online_store: MLOPS_ONLINE_STORE, a file, redis://… or postgresql://…; empty: SQLite in the home.
-    hosts: MLOPS_HOSTS, names by comma that this server is asked by, besides its own.
-    product: MLOPS_PRODUCT, the only one to serve. poll_seconds: MLOPS_POLL_SECONDS, how often the deployment ledger is
-    asked for a new champion. platform: which hosted platform started this container. log_form: MLOPS_LOG, text or json.
-    log_requests: MLOPS_LOG_REQUESTS=1, a line for every request. queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product
+    hosts: MLOPS_HOSTS, further names, separated by commas, that this server answers to.
+    product: MLOPS_PRODUCT, the only one to serve. poll_seconds: MLOPS_POLL_SECONDS, between two looks for a
+    new champion in the deployment ledger. platform: the hosted platform that started this container. log_form: MLOPS_LOG, text or json.
+    log_requests: MLOPS_LOG_REQUESTS=1, log a line for every request. queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product
     may wait in one worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
     not ready after SIGTERM, for load balancers to notice. keep_alive_seconds: MLOPS_KEEP_ALIVE_SECONDS, how long a connection
     may be idle; longer than the load balancer in front keeps it, or that one sends into a connection that is gone.
     header_seconds: MLOPS_HEADER_SECONDS, how long the head of a request may take. parent: MLOPS_PARENT, id of the
-    process that started this one and with which it ends, even where that was killed (staging).
+    process that started this one. This one ends with it, even if it was killed (staging).
     """
 
     home: Path = Path("var/home")
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def needs_no_key(self) -> bool:
-        """On loopback without keys: whoever is on this machine may ask everything."""
+        """On loopback without keys, whoever uses this machine may do everything."""
         return not self.keys and self.platform is None
 
     @property
@@ -123,7 +123,7 @@ class Settings:
 
     @property
     def log_kind(self) -> str:
-        """Under which answers are logged; those of a pinned bundle are no production traffic and lie apart."""
+        """The kind of log for answers. Those of a pinned bundle are no production traffic, so they lie apart."""
         return "predictions" if self.pinned is None else "pinned"
 
 
@@ -151,7 +151,7 @@ def _state(environment: Mapping[str, str]) -> str:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] = ()) -> Settings:
-    """Raises DeclarationError: a variable has a value that cannot be used; the sentence says which."""
+    """Raises DeclarationError: the value of a variable cannot be used."""
     platform = platform_of(environment, arguments)
     product, bundle = environment.get("MLOPS_PRODUCT"), environment.get("MLOPS_BUNDLE")
     if bundle and not product and platform is None:

@@ -36,7 +36,7 @@ def shared_folder(workers: int) -> Iterator[Path | None]:
     try:
         yield Path(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder()
 
 
 def reserve_room() -> None:
@@ -56,6 +56,12 @@ def reserve_room() -> None:
         for path in paths:
             path.unlink(missing_ok=True)
         del os.environ[FOLDER]
+
+
+def remove_folder() -> None:
+    """Called by the parent, and by the workers of a parent that was killed."""
+    if FOLDER in os.environ:
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 
 def forget_gauges(folder: Path, worker: int) -> None:

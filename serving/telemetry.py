@@ -4,7 +4,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) turns them o
 and the packages are the extra `telemetry`. Without them a request costs one method call more.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -15,42 +15,25 @@ from mlops_assets.errors import DeclarationError
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-class Span(Protocol):
-    def end(self, scope: HTTPScope, status: int) -> None: ...
+EndSpan = Callable[[int], None]  # called with the status of the answer
 
 
 class Tracer(Protocol):
-    def request(self, scope: HTTPScope) -> AbstractContextManager[Span]: ...
+    def request(self, scope: HTTPScope) -> AbstractContextManager[EndSpan]: ...
 
     def close(self) -> None: ...
-
-
-class _NoSpan:
-    def end(self, scope: HTTPScope, status: int) -> None:
-        """There is no span."""
 
 
 class NoTracer:
     """Traces nothing, for a server without OpenTelemetry."""
 
-    _nothing: AbstractContextManager[Span] = nullcontext(_NoSpan())
+    _nothing: AbstractContextManager[EndSpan] = nullcontext(lambda _: None)
 
-    def request(self, scope: HTTPScope) -> AbstractContextManager[Span]:
+    def request(self, scope: HTTPScope) -> AbstractContextManager[EndSpan]:
         return self._nothing
 
     def close(self) -> None:
         """There is nothing to close."""
-
-
-class _OpenSpan:
-    def __init__(self, span: Any) -> None:
-        self._span = span
-
-    def end(self, scope: HTTPScope, status: int) -> None:
-        route = str(scope.get("path_template") or "unmatched")
-        self._span.update_name(f"{scope['method']} {route}")
-        self._span.set_attribute("http.route", route)
-        self._span.set_attribute("http.response.status_code", status)
 
 
 class OpenTelemetryTracer:
@@ -61,7 +44,7 @@ class OpenTelemetryTracer:
         self._tracer = provider.get_tracer("mlops-assets.serving")
 
     @contextmanager
-    def request(self, scope: HTTPScope) -> Iterator[Span]:
+    def request(self, scope: HTTPScope) -> Iterator[EndSpan]:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -72,7 +55,14 @@ class OpenTelemetryTracer:
             kind=trace.SpanKind.SERVER,
             attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
         ) as span:
-            yield _OpenSpan(span)
+
+            def end(status: int) -> None:
+                route = str(scope.get("path_template") or "unmatched")
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attribute("http.route", route)
+                span.set_attribute("http.response.status_code", status)
+
+            yield end
 
     def close(self) -> None:
         """Sends the spans that wait."""

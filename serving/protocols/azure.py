@@ -16,8 +16,8 @@ from serving.documentation import raw_post, refusals, refusing
 from serving.errors import MalformedBody
 from serving.model_store import ModelStore
 from serving.platforms import AZURE_LIVE, AZURE_READY, AZURE_SCORE
-from serving.problems import Problem, Shaped, ready_status
-from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
+from serving.problems import Problem, Shaped
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, readiness
 from serving.protocols.tables import Row, from_records, from_split, read_json
 
 
@@ -58,9 +58,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
 
     @get(AZURE_READY, opt={NEEDS: NO_KEY}, summary="The champion is open and warm", sync_to_thread=False)
     def ready() -> Response[dict[str, str]]:
-        return Response(
-            {"status": "ready" if models.is_ready else "not ready"}, status_code=ready_status(models.is_ready)
-        )
+        return readiness(models)
 
     async def score(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
         product = products.only()
@@ -68,7 +66,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
         rows = read_rows(product, read_json(data))
         answer = await product.answer(rows, request, "x-ms-client-request-id", "x-ms-request-id", "x-request-id")
         headers = {"x-ms-client-request-id": answer.request_id, "x-ms-run-function-failed": "False"}
-        return Response(msgspec.json.encode(records(answer)), media_type="application/json", headers=headers)
+        return Response(msgspec.json.encode(answer.predictions), media_type="application/json", headers=headers)
 
     route = raw_post(
         AZURE_SCORE,

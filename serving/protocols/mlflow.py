@@ -16,8 +16,8 @@ from serving.access import NEEDS, NO_KEY, Role
 from serving.documentation import raw_post, refusals, refusing
 from serving.errors import MalformedBody, UnsupportedBody
 from serving.model_store import ModelStore
-from serving.problems import Problem, Shaped, ready_status
-from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
+from serving.problems import Problem, Shaped
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, readiness
 from serving.protocols.tables import Row, from_columns, from_csv, from_records, from_split, read_json
 
 INVOCATIONS = "/invocations"
@@ -79,11 +79,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
         sync_to_thread=False,
     )
     def ping() -> Response[dict[str, str]]:
-        return Response(
-            {"status": "ready" if models.is_ready else "not ready"},
-            status_code=ready_status(models.is_ready),
-            media_type=JSON,
-        )
+        return readiness(models)
 
     @get(
         "/version",
@@ -100,7 +96,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
         kind = media_type_of(request)
         rows = read_rows(product, kind, data)
         answer = await product.answer(rows, request, "x-request-id")
-        return Response(msgspec.json.encode({"predictions": records(answer)}), media_type=JSON)
+        return Response(msgspec.json.encode({"predictions": answer.predictions}), media_type=JSON)
 
     invocations_route = raw_post(
         INVOCATIONS,

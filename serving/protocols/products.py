@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litestar import Request
+from litestar import Request, Response
 
 from mlops_assets.errors import UnknownProduct
 from serving.errors import MalformedBody, TooManyRows, UnsupportedBody
 from serving.ids import new_id, trace_id_of
+from serving.model_store import ModelStore
 from serving.prediction_service import PredictionRequest
+from serving.problems import ready_status
 from serving.protocols.tables import as_bytes
 from serving.schemas import Answer
 from serving.services import Services
@@ -82,6 +84,10 @@ def media_type_of(request: Request[Any, Any, Any]) -> str:
     return kind.strip().lower()
 
 
-def records(answer: Answer) -> list[Any]:
-    """The predictions as they are, one object per row."""
-    return list(answer.predictions)
+def readiness(models: ModelStore) -> Response[dict[str, str]]:
+    """The answer to the probes of a platform."""
+    return Response(
+        {"status": "ready" if models.is_ready else "not ready"},
+        status_code=ready_status(models.is_ready),
+        media_type="application/json",
+    )

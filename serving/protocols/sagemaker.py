@@ -20,7 +20,7 @@ from serving.access import Role
 from serving.documentation import raw_post, refusals, refusing
 from serving.problems import Problem, Shaped
 from serving.protocols import mlflow
-from serving.protocols.products import ServedProduct, ServedProducts, media_type_of, records
+from serving.protocols.products import ServedProduct, ServedProducts, media_type_of
 from serving.protocols.tables import Row, from_records, read_json
 from serving.schemas import Answer
 
@@ -83,7 +83,7 @@ def write(answer: Answer, accepted: str) -> tuple[bytes, str]:
             return b"".join(msgspec.json.encode(item) + b"\n" for item in answer.predictions), kind
         if kind == CSV:
             return _csv([msgspec.to_builtins(item) for item in answer.predictions]), CSV
-    return msgspec.json.encode({"predictions": records(answer)}), "application/json"
+    return msgspec.json.encode({"predictions": answer.predictions}), "application/json"
 
 
 def _csv(predictions: Sequence[dict[str, Any]]) -> bytes:

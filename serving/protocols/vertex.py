@@ -13,8 +13,8 @@ from serving.access import NEEDS, NO_KEY
 from serving.documentation import raw_post, refusals, refusing
 from serving.errors import MalformedBody
 from serving.model_store import ModelStore
-from serving.problems import Problem, Shaped, ready_status
-from serving.protocols.products import ServedProducts, media_type_of, records
+from serving.problems import Problem, Shaped
+from serving.protocols.products import ServedProducts, media_type_of, readiness
 from serving.protocols.tables import from_records, read_json
 
 
@@ -47,9 +47,7 @@ def routes(products: ServedProducts, models: ModelStore, *, predict_route: str, 
 
     @get(health_route or "/", opt={NEEDS: NO_KEY}, summary="The champion is open and warm", sync_to_thread=False)
     def health() -> Response[dict[str, str]]:
-        return Response(
-            {"status": "ready" if models.is_ready else "not ready"}, status_code=ready_status(models.is_ready)
-        )
+        return readiness(models)
 
     async def predict(data: bytes, request: Request[Any, Any, Any]) -> Response[bytes]:
         product = products.only()
@@ -59,7 +57,7 @@ def routes(products: ServedProducts, models: ModelStore, *, predict_route: str, 
             raise MalformedBody('send {"instances": [{...}, ...]}, one object or list of values per row.')
         rows = from_records(product.schema, content["instances"])
         answer = await product.answer(rows, request, "x-request-id")
-        written = VertexAnswer(records(answer), f"{answer.product}-{answer.version}")
+        written = VertexAnswer(answer.predictions, f"{answer.product}-{answer.version}")
         return Response(msgspec.json.encode(written), media_type="application/json")
 
     route = raw_post(

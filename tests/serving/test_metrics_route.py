@@ -179,6 +179,16 @@ def test_workers_of_one_server_are_read_from_any_of_them(workspace: Workspace, r
         assert answered(server) == told.count(200)
 
 
+def test_a_server_that_was_killed_leaves_no_metrics_behind(workspace: Workspace, tmp_path: Path) -> None:
+    variables = {"MLOPS_WORKERS": "2", "TMPDIR": str(tmp_path)}
+    with tempfile.TemporaryFile("w+") as output, a_server(workspace, output, **variables) as server:
+        assert len(list(tmp_path.glob("serving-metrics-*/counter_*.db"))) >= 1
+
+        server.process.kill()
+
+        eventually(lambda: list(tmp_path.glob("serving-metrics-*")) == [])
+
+
 def workers_of(server: RunningServer) -> set[str]:
     """By their own gauges. One that was killed resets connections that it had accepted."""
     try:
