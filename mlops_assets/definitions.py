@@ -22,6 +22,7 @@ from resources.tracking import Tracking
 from sensors.approvals import build_approvals_sensor
 from sensors.drift import build_drift_sensor
 from sensors.failures import build_failure_sensor
+from sensors.first_champion import build_first_champion_sensor
 from sensors.labels import build_labels_sensor
 from sensors.lost_runs import build_lost_runs_sensor
 from sensors.new_data import build_new_data_sensor
@@ -34,7 +35,13 @@ PIPELINES = (
     build_inference_assets,
     build_monitoring_assets,
 )
-SENSORS = (build_new_data_sensor, build_labels_sensor, build_drift_sensor, build_approvals_sensor)
+SENSORS = (
+    build_new_data_sensor,
+    build_labels_sensor,
+    build_first_champion_sensor,
+    build_drift_sensor,
+    build_approvals_sensor,
+)
 
 _log = logging.getLogger(__name__)
 

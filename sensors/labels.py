@@ -31,7 +31,7 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
     )
     def labels(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         state, instance = platform.state_of(product), context.instance
-        for key, what, found in _unfinished(instance, state):
+        for key, what, found in unfinished_labels(instance, state):
             if not found.is_open and product.retries.skips:
                 continue
             if found.state is not State.DUE:
@@ -47,7 +47,7 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
     return labels
 
 
-def _unfinished(instance: dg.DagsterInstance, state: ProductState) -> Iterator[tuple[str, str, Standing]]:
+def unfinished_labels(instance: dg.DagsterInstance, state: ProductState) -> Iterator[tuple[str, str, Standing]]:
     """Stored periods whose labels are due and not carried out whole, oldest first, with what is to be asked for.
 
     Only those before the first period whose arrival is unfinished: a period that is still arriving has no predictions yet."""

@@ -9,10 +9,13 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
 
+from mlops_assets.cli.checking import check
 from mlops_assets.cli.deployments import history, rollback, served
 from mlops_assets.cli.origins import reproduce, why
 from mlops_assets.cli.periods import retry, skip
 from mlops_assets.cli.recipes import recipe
+from mlops_assets.cli.replaying import replay
+from mlops_assets.cli.running import experiment, materialize, train
 from mlops_assets.cli.signatures import approve, reject, sign
 from mlops_assets.cli.workspaces import InHome, opened
 from mlops_assets.errors import PlatformError
@@ -56,19 +59,26 @@ def demo(
     run_demo(product_named(product), home, Console(), leave=exit, goes_on=go_on)
 
 
+for command in (check, replay, materialize, train, experiment):
+    app.command(command)
+
+
 @app.command
 def up(
     *,
     home: InHome = "",
-    sensors: Annotated[str, Parameter(help='Products whose sensors run, by comma, or "all".')] = "",
+    sensors: Annotated[
+        str,
+        Parameter(help='Products whose sensors run, by comma, "all" or "none" (default: those that this state holds).'),
+    ] = "",
 ) -> None:
     """Start Dagster, MLflow and the prediction API on your own data home, until Ctrl-C."""
+    from mlops_assets.cli.starting import next_steps, sensors_to_run
     from mlops_assets.servers.platform import run_platform
 
-    wanted = (
-        "all" if sensors == "all" else ",".join(product_named(name.strip()).name for name in sensors.split(",") if name)
-    )
-    run_platform(opened(home, is_made=True), wanted, Console())
+    workspace = opened(home, is_made=True)
+    running = sensors_to_run(workspace, sensors)
+    run_platform(workspace, running, Console(), next_steps(workspace, running))
 
 
 @app.command

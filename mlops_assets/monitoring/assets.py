@@ -18,7 +18,8 @@ COMPARISONS_SHOWN = 12
 
 
 class ReportConfig(dg.Config):
-    """render_report: write Evidently's HTML report as well, which takes seconds (`mlops report` makes it later)."""
+    """render_report: write Evidently's HTML report as well, which takes seconds (`mlops report` makes it later), and draw
+    the plots. A replay does without."""
 
     render_report: bool = True
 
@@ -85,7 +86,7 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
             "rows": reading.rows,
             "champion": record.model_version,
             "features": table(rows),
-            "plot": picture(drift_figure(reading, product.drift)),
+            "plot": picture(drift_figure(reading, product.drift)) if config.render_report else None,
             "Evidently report": _report_link(config, platform, product, DriftRecord.asset, key),
             "drift (%)": reading.percent,
             "prediction drift (%)": reading.prediction and reading.prediction.percent,
@@ -157,7 +158,9 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
         else "Never measured: the policy's staleness_every is 0.",
         deps=[dep(product, name, first=-history) for name in ("features", "labels")],
     )
-    def staleness(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+    def staleness(
+        context: dg.AssetExecutionContext, config: ReportConfig, platform: Platform
+    ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import staleness_figure
         from mlops_assets.monitoring.run import read_staleness
         from mlops_assets.records.readings import StalenessRecord
@@ -182,7 +185,7 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
             f"{product.metric} of the champion": reading.champion,
             f"{product.metric} of a fresh model": reading.challenger,
         }
-        if measured:
+        if measured and config.render_report:
             metadata["plot"] = picture(staleness_figure(measured, policy))
         return materialized(metadata=metadata, version=version)
 
@@ -202,7 +205,9 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
         f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries the decision out.",
         deps=[dep(product, name) for name in (DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)],
     )
-    def drift_decision(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+    def drift_decision(
+        context: dg.AssetExecutionContext, config: ReportConfig, platform: Platform
+    ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import decisions_figure
         from mlops_assets.monitoring.run import decide_period, decisions_before
 
@@ -218,7 +223,7 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
             "features": ", ".join(decision.features) or "none",
             "champion": decision.model_version,
             "read from": dg.MetadataValue.json(dict(decision.read_from)),
-            "plot": picture(decisions_figure([*earlier, decision], policy)),
+            "plot": picture(decisions_figure([*earlier, decision], policy)) if config.render_report else None,
             "acted on (%)": decision.percent,
         }
         return materialized(metadata=metadata, version=version)

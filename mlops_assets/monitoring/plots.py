@@ -8,6 +8,7 @@ from mlops_assets.records.decisions import Backtest, DriftDecision
 from mlops_assets.records.readings import DriftReading, StalenessReading
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = {
@@ -63,12 +64,7 @@ def decisions_figure(decisions: list[DriftDecision], policy: DriftPolicy) -> "Fi
 
     figure = Figure(figsize=(8, 3))
     axes = figure.subplots()
-    readings = [float("nan") if item.reading is None else item.reading for item in decisions]
-    _bands(axes.axhspan, policy, max([policy.rework * 1.5, *(item for item in readings if item == item)]))
-    axes.plot(range(len(decisions)), readings, color="gray", linewidth=1)
-    axes.scatter(
-        range(len(decisions)), readings, c=[COLOURS[item.action] for item in decisions], edgecolors="black", zorder=3
-    )
+    draw_readings(axes, [item.reading for item in decisions], [item.action for item in decisions], policy)
     step = max(1, len(decisions) // 8)
     axes.set_xticks(
         range(0, len(decisions), step), [item.period for item in decisions[::step]], rotation=30, fontsize=7
@@ -76,6 +72,14 @@ def decisions_figure(decisions: list[DriftDecision], policy: DriftPolicy) -> "Fi
     axes.set_ylabel("% of rows moved")
     axes.set_title("Data drift by period; colour: the action taken", fontsize=9)
     return figure
+
+
+def draw_readings(axes: "Axes", percents: Sequence[float | None], actions: Sequence[str], policy: DriftPolicy) -> None:
+    """One point a period over the bands, coloured by the action taken; a gap where nothing could be read."""
+    readings = [float("nan") if item is None else item for item in percents]
+    _bands(axes.axhspan, policy, max([policy.rework * 1.5, *(item for item in readings if item == item)]))
+    axes.plot(range(len(readings)), readings, color="gray", linewidth=1)
+    axes.scatter(range(len(readings)), readings, c=[COLOURS[item] for item in actions], edgecolors="black", zorder=3)
 
 
 def backtest_figure(results: Sequence[Backtest], policy: DriftPolicy) -> "Figure":

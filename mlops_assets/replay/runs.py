@@ -1,6 +1,6 @@
 """Replays history: a clock that is moved by hand, the shipped sensors, and their runs in this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,16 +9,25 @@ import dagster as dg
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.records.readings import DriftRecord, PerformanceRecord
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
 from mlops_assets.records.testing import TestReport
 from mlops_assets.state.clock import ReplayClock
 from mlops_assets.state.workspace import ProductState
+from resources.asset_parts import key_of
 from resources.platform import Platform
+from sensors.new_data import ARRIVAL
 from sensors.runs import CAUSE, request
-from sensors.selections import development, retraining
+from sensors.selections import arrival, development, first_arrival, labelled, only_labels, retraining
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 WITHOUT_REPORTS = {"config": {"render_report": False}}
+HAVE_REPORTS = tuple(
+    record.asset for record in (DriftRecord, PerformanceRecord, StalenessRecord, DriftDecision, TestReport)
+)
+# tags by which Dagster knows a run over several partitions
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PERIODS_OF_A_RUN = 50  # so that little is done again after an interrupt
 
 
 @dataclass
@@ -30,6 +39,7 @@ class Replay:
     definitions: dg.Definitions
     platform: Platform
     cursors: dict[str, str | None] = field(default_factory=dict)
+    renders_reports: bool = False  # and draws plots, which takes a third of a period
 
     @property
     def product(self) -> ModelProduct:
@@ -57,13 +67,16 @@ class Replay:
                 resources={"platform": self.platform},
             ) as context:
                 tick = sensor.evaluate_tick(context)
+            is_at_end = self.cursors.get(name) == tick.cursor  # a sensor reads a limited number of events in one tick
             self.cursors[name] = tick.cursor
-            if not tick.run_requests:
+            if not tick.run_requests and is_at_end:
                 return results
-            results += [self.run(asked) for asked in tick.run_requests]
+            results += [self.run(asked) for asked in tick.run_requests or ()]
 
     def run(self, asked: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return self.materialize(asked.asset_selection or [], asked.partition_key, asked.tags)
+        return self.materialize(
+            asked.asset_selection or [], asked.partition_key, asked.tags, asked.run_config.get("ops")
+        )
 
     def materialize(
         self,
@@ -75,9 +88,7 @@ class Replay:
         """Materialise assets as Dagster would in a run of its own; a failed run is in the result, not raised.
 
         Raises KeyboardInterrupt, of which Dagster makes a failure of the step."""
-        unreported = [
-            key for key in selection if key.path[-1] in (DriftRecord.asset, PerformanceRecord.asset, TestReport.asset)
-        ]
+        unreported = [key for key in selection if key.path[-1] in HAVE_REPORTS and not self.renders_reports]
         quick = {"__".join(key.path): WITHOUT_REPORTS for key in unreported}
         result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,
@@ -91,10 +102,71 @@ class Replay:
             raise KeyboardInterrupt
         return result
 
+    def store_history(self, keys: Sequence[str]) -> Iterator[tuple[int, dg.ExecuteInProcessResult]]:
+        """Store periods that nobody predicts, with their labels: many in one run where the assets can, else one by one.
+
+        Returns how many periods a run was over, and its result. Nobody looks anything up online before there is a champion,
+        so of `online_features` only the newest state is written."""
+        product = self.product
+        selection = [*first_arrival(product), *only_labels(product)]
+        online = key_of(product, "online_features")
+        selection.remove(online)
+        size = PERIODS_OF_A_RUN if self.takes_ranges(selection) else 1
+        tags = {"product": product.name}
+        for start in range(0, len(keys), size):
+            several = keys[start : start + size]
+            if len(several) == 1:
+                yield 1, self.materialize(selection, several[0], tags)
+            else:
+                yield (
+                    len(several),
+                    self.materialize(selection, None, {**tags, RANGE_START: several[0], RANGE_END: several[-1]}),
+                )
+        if keys:
+            yield 0, self.materialize([online], keys[-1], tags)
+
+    def materialize_several(
+        self,
+        selection: Sequence[dg.AssetKey],
+        keys: Sequence[str],
+        tags: Mapping[str, str],
+        ops: Mapping[str, Any] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """One run over adjacent partitions, oldest first; over none where the assets have no partitions."""
+        if len(keys) < 2:
+            return self.materialize(selection, keys[0] if keys else None, tags, ops)
+        return self.materialize(selection, None, {**tags, RANGE_START: keys[0], RANGE_END: keys[-1]}, ops)
+
+    def partitioned_assets(self) -> dict[str, bool]:
+        """Every asset of the product by name, and whether it has partitions."""
+        return {
+            key.path[-1]: self.definitions.resolve_assets_def(key).partitions_def is not None
+            for key in self.definitions.resolve_asset_graph().get_all_asset_keys()
+            if key.path[0] == self.product.name
+        }
+
+    def key(self, asset: str) -> dg.AssetKey:
+        return key_of(self.product, asset)
+
+    def takes_ranges(self, selection: Sequence[dg.AssetKey]) -> bool:
+        """Can each of these assets build several partitions in one run?"""
+        policies = [self.definitions.resolve_assets_def(key).backfill_policy for key in selection]
+        return all(policy is not None and policy.max_partitions_per_run is None for policy in policies)
+
+    def arrive_and_label(self, key: str) -> dg.ExecuteInProcessResult:
+        """Both runs of a period that arrived and whose labels are due, in one: half of what they cost is Dagster's.
+
+        It has the cause of an arrival. Where it fails, the sensors ask for the arrival again, and then for the labels."""
+        selection = [*arrival(self.product), *labelled(self.product)]
+        return self.run(request(self.instance, self.product, key, ARRIVAL, key, selection))
+
     def develop(self, key: str, why: str) -> list[dg.ExecuteInProcessResult]:
         """What a team does in development: run the experiment, let a recipe leave, train and deploy it as `key`."""
         name = self.product.name
-        experiment = {f"{name}__experiment": {"config": {"as_of": key}}, f"{name}__recipe": {"config": {"by": "demo"}}}
+        experiment = {
+            f"{name}__experiment": {"config": {"as_of": key}},
+            f"{name}__recipe": {"config": {"by": "replay"}},
+        }
         tags = {"product": name, CAUSE: f"{name}:{key}:{why}"}
         searched = self.materialize(development(self.product), None, tags, experiment)
         expect_success(searched)
@@ -124,7 +196,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     run = [
         _root(event.job_failure_data.error) or str(event.message) for event in result.all_events if event.is_job_failure
     ]
-    return "; ".join(checks or [error for error in errors if error] or run)
+    # two tables of a period that has not arrived say the same
+    return "; ".join(dict.fromkeys(checks or [error for error in errors if error] or run))
 
 
 def _root(error: Any) -> str:

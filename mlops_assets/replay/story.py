@@ -1,9 +1,10 @@
-"""The table of the year: what every period brought, and what the first model would have scored."""
+"""The story of a replay: what every period brought, why it was decided so, and what the first model would have scored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.errors import NothingToLearnFrom, PartitionMissing
@@ -11,7 +12,7 @@ from mlops_assets.inference.batch import SCORE, predict_period
 from mlops_assets.products.policy import Action
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
-from mlops_assets.records.readings import DriftRecord
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord
 from mlops_assets.state.ledger import Deployment
 from mlops_assets.state.workspace import ProductState
 from mlops_assets.training.fit import label_codes
@@ -38,17 +39,24 @@ class Week:
     never_retrained: float | None
 
 
-def week_of(state: ProductState, key: str) -> Week:
-    """Raises PartitionMissing: the period was not decided yet."""
+def week_of(state: ProductState, key: str, *, is_scored: bool = True) -> Week:
+    """is_scored: with the scores, which take a prediction of the whole period.
+
+    Raises PartitionMissing: the period was not decided yet."""
     drift = state.records.load(DriftRecord, key).reading
-    return Week(
-        key,
-        drift.rows,
-        drift.percent,
-        state.records.load(DriftDecision, key),
-        score_of(state, key, state.ledger.history()),
-        score_of(state, key, state.ledger.history()[:1]),
-    )
+    performance, never_retrained = _scores_of(state, key) if is_scored else (None, None)
+    return Week(key, drift.rows, drift.percent, state.records.load(DriftDecision, key), performance, never_retrained)
+
+
+def _scores_of(state: ProductState, key: str) -> tuple[float | None, float | None]:
+    """Of the champions of the period, and of the first one alone, which is the same where it was the only one."""
+    history, end = state.ledger.history(), state.product.period.at(key).end
+    performance = state.records.load(PerformanceRecord, key).reading.alone
+    if performance is None:
+        performance = score_of(state, key, history)
+    if [item for item in history if item.deployed_at < end] == history[:1]:
+        return performance, performance
+    return performance, score_of(state, key, history[:1])
 
 
 def score_of(state: ProductState, key: str, history: list[Deployment]) -> float | None:
@@ -64,12 +72,12 @@ def score_of(state: ProductState, key: str, history: list[Deployment]) -> float 
         return None
 
 
-def weeks_of(state: ProductState) -> list[Week]:
+def weeks_of(state: ProductState, *, is_scored: bool = True) -> list[Week]:
     """Every period that was decided, oldest first."""
     found = []
     for key in state.records.keys(DriftDecision):
         try:
-            found.append(week_of(state, key))
+            found.append(week_of(state, key, is_scored=is_scored))
         except PartitionMissing:
             continue  # a decision of a period whose labels were removed since
     return found
@@ -104,6 +112,43 @@ def year_table(product: ModelProduct, weeks: Iterable[Week], deployed: dict[str,
         "mean", "", "", "", "", _mean(w.performance for w in listed), _mean(w.never_retrained for w in listed)
     )
     return shown
+
+
+def decisions_table(weeks: Sequence[Week]) -> Table:
+    """Why each period was decided as it was: the reading that it rests on, and the features that caused it.
+
+    Periods in which nothing moved are left out; their number is in the caption."""
+    quiet = sum(week.decision.action is Action.NONE for week in weeks)
+    shown = Table(title="why", caption=f"decided none, as nothing moved: {quiet} periods" if quiet else None)
+    shown.add_column("period", no_wrap=True)
+    for name in ("decision", "feature", "why"):
+        shown.add_column(name, overflow="fold")
+    for week in weeks:
+        decision = week.decision
+        if decision.action is not Action.NONE:
+            action = Text(decision.action, STYLES[decision.action])
+            shown.add_row(week.period, action, Text(", ".join(decision.features) or "-"), Text(decision.reason))
+    return shown
+
+
+def what_inconclusive_needs(product: ModelProduct, weeks: Sequence[Week]) -> list[str]:
+    """What the periods that said nothing would need; nothing where there is none."""
+    silent = [week for week in weeks if week.drift is None]
+    if not silent:
+        return []
+    needed = product.drift.min_rows
+    few = [week.rows for week in silent if 0 < week.rows < needed]
+    said = [f"{len(silent)} of {len(weeks)} readings of data drift are inconclusive."]
+    if few:
+        typical = sorted(few)[len(few) // 2]
+        times = -(-needed // typical)
+        said.append(
+            f"{len(few)} of them have {min(few):,} to {max(few):,} rows, and the policy asks for min_rows={needed:,}: about "
+            f"{needed - typical:,} rows more in a period, periods {times} times as long, or DriftPolicy(min_rows={min(few)}) "
+            "if readings that vary more will do."
+        )
+    others = sorted({week.decision.reason for week in silent if not 0 < week.rows < needed})
+    return [*said, *(f"{'The others' if few else 'The reason'}: {reason}." for reason in others[:3])]
 
 
 def actions_in_words(weeks: Iterable[Week]) -> str:

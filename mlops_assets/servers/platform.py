@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,8 +45,9 @@ def free_ports(console: Console) -> Ports:
     return Ports(*(free_port(port, console.print) for port in (3000, 5000, api)))
 
 
-def run_platform(workspace: Workspace, sensors: str, console: Console) -> None:
-    """Start everything on this home and keep it running until Ctrl-C; what the home holds is kept.
+def run_platform(workspace: Workspace, sensors: str, console: Console, next_steps: Sequence[str] = ()) -> None:
+    """Start everything on this home and keep it running until Ctrl-C; what the home holds is kept. next_steps: sentences
+    that are said once it runs.
 
     Raises StillRunning: another one runs on this home."""
     with interruptible(), only_one(workspace.home):
@@ -62,6 +63,8 @@ def run_platform(workspace: Workspace, sensors: str, console: Console) -> None:
             console.print(f"MLflow   {shown(servers.environment['MLOPS_MLFLOW_URL'])}")
             console.print(f"API      http://{HOST}:{ports.api}/schema")
             console.print(f"state {workspace.url}; sensors of {sensors or 'no product'} run. Ctrl-C ends everything.")
+            for sentence in next_steps:
+                console.print(sentence, soft_wrap=True, highlight=False)
 
             def told(sentence: str) -> None:
                 console.print(f"{datetime.now():%H:%M:%S} {sentence}", soft_wrap=True, markup=False)

@@ -38,6 +38,10 @@ class ReplayClock:
     def set(self, now: datetime) -> None:
         self.objects.put(CLOCK, now.isoformat().encode())
 
+    def end(self) -> None:
+        """The wall clock holds again."""
+        self.objects.delete(CLOCK)
+
 
 def clock_of(objects: Objects) -> Clock:
     """The replay clock where it was set, else the wall clock."""

@@ -20,7 +20,8 @@ from tests.unit.cli.test_wrong_variables import ARGUMENTS, everything_below
 
 PATIENCE_SECONDS = 60.0
 ENDS_WITHIN_SECONDS = 30.0  # one that waits for its work would take longer; a machine with other work takes its time
-SHORT = {name: arguments for name, arguments in ARGUMENTS.items() if name not in ("up", "serve")}
+RUN_ASSETS = ("replay", "materialize", "train", "experiment")  # what was stored before the interrupt stays
+SHORT = {name: arguments for name, arguments in ARGUMENTS.items() if name not in ("up", "serve", *RUN_ASSETS)}
 
 
 def has_loaded(module: str) -> Callable[[psutil.Process], bool]:

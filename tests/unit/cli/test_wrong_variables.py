@@ -34,9 +34,15 @@ ARGUMENTS = {
     "report": [PRODUCT, "2013-07-01"],
     "backtest": [PRODUCT],
     "clean": [PRODUCT, "--dry-run"],
+    "check": [PRODUCT],
+    "replay": [PRODUCT, "--until-champion"],
+    "materialize": [PRODUCT, "raw", "--partition", "2013-07-01"],
+    "train": [PRODUCT],
+    "experiment": [PRODUCT],
 }
 # the demo leaves aside what is set for another installation, and a copy is told both places
 WITHOUT_VARIABLES = {"products", "demo", "copy"}
+MAKE_A_HOME = {"up", "serve", "replay", "materialize", "check"}  # or need none
 SECRET = "Sw0rdf1sh"
 # (variable, value, what the sentence says of the value); {file} is a file, {nothing} does not exist
 WRONG = [
@@ -165,7 +171,7 @@ def test_a_wrong_variable_is_one_sentence_and_changes_nothing(
     assert everything_below(tmp_path) == before
 
 
-@pytest.mark.parametrize("command", [name for name in ARGUMENTS if name not in ("up", "serve")])
+@pytest.mark.parametrize("command", [name for name in ARGUMENTS if name not in MAKE_A_HOME])
 @pytest.mark.parametrize("is_option", [True, False], ids=["--home", "MLOPS_HOME"])
 def test_a_home_that_does_not_exist_is_said_and_not_made(
     command: str,
@@ -186,7 +192,7 @@ def test_a_home_that_does_not_exist_is_said_and_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["up"], ["demo"]], ids=["up", "demo"])
+@pytest.mark.parametrize("command", [["up"], ["demo"], ["replay", PRODUCT]], ids=["up", "demo", "replay"])
 @pytest.mark.parametrize("place", ["/proc/home", "{file}", "{file}/below"])
 def test_a_home_that_cannot_be_made_is_said(
     command: list[str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,9 @@ from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
-from mlops_assets.replay.demo import deployed_after, kept_workspace, told_when_cut_short, unfinished
+from mlops_assets.replay.demo import kept_workspace
+from mlops_assets.replay.periods import deployed_after, unfinished
+from mlops_assets.replay.telling import told_when_cut_short
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.unit.training.builders import january
 
@@ -34,7 +36,7 @@ def test_whatever_cuts_a_demo_short_it_says_how_to_go_on(state, tmp_path: Path, 
 
     with (
         pytest.raises(type(fault)),
-        told_when_cut_short(state, Console(file=written, width=200)),
+        told_when_cut_short(state, Console(file=written, width=200), f"mlops demo --go-on --home {tmp_path}"),
     ):
         raise fault
 

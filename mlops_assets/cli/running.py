@@ -1,0 +1,202 @@
+"""`mlops materialize`, `train` and `experiment`: assets run in this process, for a terminal, cron, CI or another orchestrator."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from dataclasses import replace as changed
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from mlops_assets.cli.output import AsJson, write_json
+from mlops_assets.cli.workspaces import InHome, opened, tracking_of
+from mlops_assets.errors import DataError
+from mlops_assets.products.catalog import product_named
+from mlops_assets.products.product import ModelProduct
+
+if TYPE_CHECKING:
+    from mlops_assets.records.training import Leaderboard
+    from mlops_assets.replay.asked_runs import Outcome
+    from mlops_assets.replay.runs import Replay
+    from resources.environments import Environment
+
+
+def materialize(
+    product: str,
+    *assets: str,
+    partition: Annotated[
+        str, Parameter(help="A period, or the first and the last of several: 2013-04-22..2013-06-03.")
+    ] = "",
+    as_json: AsJson = False,
+    home: InHome = "",
+) -> None:
+    """Materialise assets of a product, for one period or several, and nothing else. Exit code 1: a run failed."""
+    from mlops_assets.replay.asked_runs import keys_of_range, partitions_of_runs, run_once, selection_of
+
+    declared = product_named(product)
+    keys = keys_of_range(declared, partition)
+    with in_this_process(declared, home, is_made=True) as running:
+        selection = selection_of(running, assets, has_partition=bool(keys))
+        outcomes = []
+        for several in partitions_of_runs(running, selection, keys):
+            outcomes.append(run_once(running, selection, several))
+            if not as_json:
+                _say(outcomes[-1])
+            if not outcomes[-1].succeeded:
+                break
+    if as_json:
+        write_json(_document(declared, outcomes))
+    if not all(outcome.succeeded for outcome in outcomes):
+        sys.exit(1)
+
+
+def train(
+    product: str,
+    *,
+    partition: Annotated[
+        str, Parameter(help="What the version is trained for (default: the period after the newest labelled one).")
+    ] = "",
+    as_json: AsJson = False,
+    home: InHome = "",
+) -> None:
+    """Train a version by the newest recipe, test, stage and deploy it. Exit code 1: its gates refused it."""
+    from mlops_assets.data.arrived import periods_of_history
+    from mlops_assets.data.next_step import labelled_history
+    from mlops_assets.records.acceptance import AcceptanceRecord
+    from mlops_assets.replay.asked_runs import run_once
+    from mlops_assets.training.recipe import current_recipe
+    from sensors.selections import retraining
+
+    declared = product_named(product)
+    with in_this_process(declared, home) as running:
+        state = running.state
+        newest, found = labelled_history(state)
+        key = declared.period.at(partition).key if partition else newest
+        needed = periods_of_history(declared)
+        if not key or (not partition and found < needed):
+            raise DataError(
+                f"{found} of the {needed} labelled periods that {product} learns from are stored. `mlops replay {product} "
+                "--until-champion` stores them."
+            )
+        if current_recipe(state) is None:
+            raise DataError(
+                f"no recipe of {product} has left development. Run `mlops experiment {product} --finalise`."
+            )
+        outcome = run_once(running, retraining(declared), (key,))
+        accepted = state.records.load(AcceptanceRecord, key) if state.records.has(AcceptanceRecord, key) else None
+    if as_json:
+        version = accepted.version if accepted is not None and outcome.succeeded else None
+        write_json({**_document(declared, [outcome]), "version": version})
+    elif outcome.succeeded and accepted is not None:
+        Console().print(f"version {accepted.version} of {product} for {key}: {accepted.reason}", soft_wrap=True)
+    else:
+        _say(outcome)
+    if not outcome.succeeded:
+        sys.exit(1)
+
+
+def experiment(
+    product: str,
+    *,
+    as_of: Annotated[
+        str, Parameter(help="Partition whose training window is searched (default: the newest that is labelled).")
+    ] = "",
+    finalise: Annotated[bool, Parameter(negative="", help="Let the best leave development as the recipe.")] = False,
+    as_json: AsJson = False,
+    home: InHome = "",
+) -> None:
+    """Compare the candidates and tune them within the product's search; `--finalise` makes the best the recipe."""
+    from mlops_assets.records.training import Leaderboard
+    from mlops_assets.replay.asked_runs import run_once
+    from sensors.selections import development
+
+    declared = product_named(product)
+    if as_of:
+        declared.period.at(as_of)
+    searched, left = development(declared)
+    with in_this_process(declared, home) as running:
+        names = {"__".join(key.path): key for key in (searched, left)}
+        of_experiment, of_recipe = names
+        ops = {of_experiment: {"config": {"as_of": as_of}}}
+        if finalise:
+            ops[of_recipe] = {"config": {"by": "mlops experiment"}}
+        outcome = run_once(running, [searched, left] if finalise else [searched], (), ops)
+        board = running.state.records.load(Leaderboard, "latest") if outcome.succeeded else None
+    if as_json:
+        write_json({**_document(declared, [outcome]), "leaderboard": board})
+    elif board is not None:
+        Console().print(leaderboard_table(board))
+        ending = (
+            "left development as the recipe"
+            if finalise
+            else f"`mlops experiment {product} --finalise` makes it the recipe"
+        )
+        Console().print(f"{board.best.candidate} is the best that can be served; {ending}", soft_wrap=True)
+    else:
+        _say(outcome)
+    if not outcome.succeeded:
+        sys.exit(1)
+
+
+@contextmanager
+def in_this_process(product: ModelProduct, home: str, *, is_made: bool = False) -> Iterator["Replay"]:
+    """What runs assets of the product on the home, with their reports; Ctrl-C ends a run and records it as failed."""
+    from mlops_assets.replay.opening import opened_replay, quieten
+    from mlops_assets.servers.platform import interruptible, prepare
+
+    environment = environment_of(home, is_made=is_made)
+    prepare(environment.workspace)
+    quieten()
+    with interruptible(), opened_replay(environment.workspace.of(product), environment) as running:
+        running.renders_reports = True
+        yield running
+
+
+def environment_of(home: str, *, is_made: bool) -> "Environment":
+    """That of this process, with the home that was named. Raises DeclarationError: there is none, and none is made."""
+    from resources.environments import read_environment
+
+    workspace = opened(home, is_made=is_made)
+    return changed(read_environment(), workspace=workspace, mlflow_tracking=tracking_of(workspace, home))
+
+
+def leaderboard_table(board: "Leaderboard") -> Table:
+    shown = Table(
+        "candidate", board.metric, "interval", "behind best", "settings tried", "fit s", "served", title=board.product
+    )
+    for trial in board.trials:
+        behind = "tied with the best" if trial.is_tied_with_best else f"{trial.behind_best:.4f}"
+        shown.add_row(
+            trial.candidate,
+            f"{trial.score:.4f}",
+            f"{trial.low:.4f} to {trial.high:.4f}",
+            behind,
+            str(trial.tried),
+            f"{trial.fit_seconds:.1f}",
+            "no ONNX form" if trial.bundle_bytes is None else f"{trial.bundle_bytes / 1e6:.1f} MB",
+        )
+    shown.caption = (
+        f"as of {board.as_of}, {board.rows:,} rows, {len(board.searched)} trials; ended by: {board.ended_by}"
+    )
+    return shown
+
+
+def _document(product: ModelProduct, outcomes: "list[Outcome]") -> dict[str, object]:
+    return {
+        "product": product.name,
+        "succeeded": all(outcome.succeeded for outcome in outcomes),
+        "runs": [asdict(outcome) for outcome in outcomes],
+    }
+
+
+def _say(outcome: "Outcome") -> None:
+    about = f"{outcome.partitions[0]}: " if len(outcome.partitions) == 1 else ""
+    if len(outcome.partitions) > 1:
+        about = f"{outcome.partitions[0]} to {outcome.partitions[-1]}: "
+    if outcome.succeeded:
+        Console().print(f"{about}{', '.join(outcome.materialized)} ({outcome.seconds:.1f} s)", soft_wrap=True)
+    else:
+        Console(stderr=True).print(f"{about}run {outcome.run_id} failed: {outcome.error}", soft_wrap=True, markup=False)

@@ -1,0 +1,121 @@
+"""Tries a product on one period of its real source, without storing anything: contract, features, label, online path."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+
+import polars as pl
+
+from mlops_assets.data.arrived import arrived_periods, periods_of_history
+from mlops_assets.data.contract import check_contract, conform
+from mlops_assets.data.labels import LABEL, known_labels
+from mlops_assets.errors import ContractBroken, DataError, DeclarationError
+from mlops_assets.features.build import build_features, require_finite
+from mlops_assets.features.checks import check_online_path
+from mlops_assets.features.validation import validate_features
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import tables_by_name
+from mlops_assets.products.task import Task
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is well, and what was seen. seconds: what it took."""
+
+    what: str
+    seen: str
+    seconds: float
+
+
+def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterator[Finding]:
+    """key: the period that is tried; "": the newest that has arrived.
+
+    Raises PlatformError: the first thing that is not well."""
+    started = perf_counter()
+
+    def finding(what: str, seen: str) -> Finding:
+        nonlocal started
+        before, started = started, perf_counter()
+        return Finding(what, seen, started - before)
+
+    validate_features(product)
+    yield finding("declaration", f"{len(product.inputs)} features fit the columns that the source declares")
+    arrived = arrived_periods(product, now)
+    period = product.period.at(key) if key else arrived[-1]
+    if period not in arrived:
+        raise DeclarationError(f"{key} has not arrived. The source holds {arrived[0].key} to {arrived[-1].key}.")
+    yield finding(
+        "source",
+        f"{len(arrived)} periods have arrived, {arrived[0].key} to {arrived[-1].key}; the first champion learns from "
+        f"{periods_of_history(product)}",
+    )
+    tables = _tables_with_lookback(product, period)
+    yield finding("contract", _keeps_contract(product, period, tables))
+    main = tables[product.source.main.name]
+    clock = product.event_timestamp
+    of_period = main.filter(pl.col(clock) >= period.start, pl.col(clock) < period.end)
+    lazy = {name: table.lazy() for name, table in tables.items()}
+    rows = of_period.select(product.request)
+    built = require_finite(product, build_features(product, rows.lazy(), lazy))
+    yield finding("features", _of_features(product, built))
+    yield finding("label", _of_label(product, of_period))
+    online = check_online_path(product, rows, lazy, built)
+    if not online.holds:
+        raise DataError(f"{product.name}: {online.reason}. The API would answer otherwise than what is learned from.")
+    yield finding("request", f"{online.rows} rows through the API's own code have the features that are stored")
+
+
+def _tables_with_lookback(product: ModelProduct, period: Period) -> dict[str, pl.DataFrame]:
+    """Every table as the source gives it, for the period and what its features look back at."""
+    count = product.period.covering(product.lookback) + 1
+    periods = product.period.up_to(period.key, count)
+    return {
+        name: pl.concat([conform(table, product.source.read(name, each)) for each in periods])
+        for name, table in tables_by_name(product.source).items()
+    }
+
+
+def _keeps_contract(product: ModelProduct, period: Period, tables: dict[str, pl.DataFrame]) -> str:
+    said = []
+    for name, table in tables_by_name(product.source).items():
+        clock = pl.col(table.event_timestamp)
+        frame = tables[name].filter(clock >= period.start, clock < period.end)
+        referenced = {reference.table: tables[reference.table] for reference in table.references}
+        result = check_contract(table, period, frame, (), referenced)
+        if not result.kept:
+            raise ContractBroken(f"{period.key} breaks its contract: {result.reason}.")
+        said.append(result.reason)
+    return f"{period.key}: {'; '.join(said)}"
+
+
+def _of_features(product: ModelProduct, built: pl.DataFrame) -> str:
+    empty = [name for name in product.feature_names if built.height and built[name].null_count() == built.height]
+    constant = [name for name in product.feature_names if name not in empty and built[name].n_unique() == 1]
+    said = f"{built.height:,} rows with {len(product.inputs)} features"
+    if empty:
+        said += f"; null in every row: {', '.join(empty)}"
+    if constant:
+        said += f"; one value in every row: {', '.join(constant)}"
+    return said
+
+
+def _of_label(product: ModelProduct, rows: pl.DataFrame) -> str:
+    label = known_labels(product, rows.lazy(), datetime.max.replace(tzinfo=UTC))[LABEL]
+    known = label.drop_nulls()
+    if known.is_empty():
+        raise DataError(
+            f"{product.name}: no row has a label: {product.label.name} is null in all {rows.height:,}. Compare its expression "
+            "with the columns of the source."
+        )
+    said = f"{product.label.name} is known of {known.len():,} of {rows.height:,} rows"
+    if product.task is Task.REGRESSION:
+        return f"{said}, from {known.min():,.4g} to {known.max():,.4g}"
+    counts = known.value_counts(sort=True, name="rows")
+    if counts.height == 1:
+        raise DataError(
+            f"{product.name}: {product.label.name} is {counts[LABEL][0]} in every row, so there is nothing to tell apart."
+        )
+    shares = ", ".join(f"{value}: {100 * count / known.len():.1f} %" for value, count in counts.head(8).iter_rows())
+    return f"{said}; {shares}"

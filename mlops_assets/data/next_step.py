@@ -1,0 +1,32 @@
+"""How far a product has come, and what happens next, in one sentence."""
+
+from mlops_assets.data.arrived import periods_of_history
+from mlops_assets.state.workspace import ProductState
+
+
+def labelled_history(state: ProductState) -> tuple[str, int]:
+    """The partition that a first champion would have now, and how many periods of its training window are stored with labels.
+
+    It begins when the newest labelled period ends; "" where nothing is labelled."""
+    labelled = {*state.tables.keys("labels")} & {*state.tables.keys("features")}
+    if not labelled:
+        return "", 0
+    periods = state.product.period
+    key = periods.shift(periods.at(max(labelled)), 1).key
+    window = periods.window_before(key, state.product.training_window)
+    return key, sum(period.key in labelled for period in window)
+
+
+def progress_of(state: ProductState) -> str:
+    """`churn: 42 periods are stored, 41 of them labelled; version 3 serves since 2024-05-06.`"""
+    product = state.product
+    stored, labelled = len(state.tables.keys("features")), len(state.tables.keys("labels"))
+    said = f"{product.name}: {stored} periods are stored, {labelled} of them with labels; "
+    deployments = state.ledger.history()
+    if deployments:
+        serving = deployments[-1]
+        return f"{said}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}."
+    needed, (_, found) = periods_of_history(product), labelled_history(state)
+    if found >= needed:
+        return f"{said}that is enough for the first champion, which needs {needed}."
+    return f"{said}the first champion needs {needed}, {needed - found} more."

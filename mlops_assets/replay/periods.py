@@ -1,0 +1,51 @@
+"""Which periods a replay goes through: what is history, what is decided, what is left of it."""
+
+from collections.abc import Sequence
+
+from mlops_assets.data.arrived import periods_of_history
+from mlops_assets.errors import DeclarationError, NotArrived
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.decisions import DriftDecision
+from mlops_assets.state.workspace import ProductState
+
+
+def split_history(
+    product: ModelProduct, arrived: Sequence[Period], start: str = "", end: str = ""
+) -> tuple[list[Period], list[Period]]:
+    """The periods before the first champion, and those it is replayed over.
+
+    start: key of the first period with a champion; "": the first that enough history lies before. end: key of the last
+    period; "": the newest. Raises DeclarationError: no such period has arrived. Raises NotArrived: there is too little."""
+    needed = periods_of_history(product)
+    keys = [period.key for period in arrived]
+    for option, key in (("--from", start), ("--to", end)):
+        if key and product.period.at(key).key not in keys:
+            raise DeclarationError(f"{option} {key} has not arrived. The source holds {keys[0]} to {keys[-1]}.")
+    if len(arrived) < needed:
+        raise NotArrived(
+            f"{len(arrived)} periods of {product.name} have arrived, and the first champion learns from {needed}: "
+            f"{needed - len(arrived)} more have to arrive, or declare a shorter training_window."
+        )
+    first = keys.index(start) if start else needed
+    if first < needed:
+        raise DeclarationError(
+            f"--from {start} has {first} periods before it, and the first champion learns from {needed}. The first that has "
+            f"enough is {product.period.shift(arrived[0], needed).key}."
+        )
+    last = keys.index(end) + 1 if end else len(arrived)
+    return list(arrived[: min(first, last)]), list(arrived[first:last])
+
+
+def unfinished(state: ProductState, periods: Sequence[Period]) -> list[Period]:
+    """Without those before the last decided one, which may have been cut short in what follows a decision."""
+    decided = state.records.keys(DriftDecision)
+    return [period for period in periods if not decided or period.key >= decided[-1]]
+
+
+def deployed_after(state: ProductState) -> dict[str, int]:
+    """Which version became champion after which period: from the ledger, without the first one."""
+    periods = state.product.period
+    return {
+        periods.shift(periods.at(item.partition), -1).key: item.version for item in reversed(state.ledger.history()[1:])
+    }

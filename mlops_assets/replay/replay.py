@@ -1,0 +1,88 @@
+"""`mlops replay`: the history of any product, period by period, to a champion, decisions and a table."""
+
+import time
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from mlops_assets.data.arrived import arrived_periods
+from mlops_assets.errors import PlatformError
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+from mlops_assets.replay.opening import opened_replay, quieten
+from mlops_assets.replay.periods import deployed_after, split_history
+from mlops_assets.replay.telling import tell, told_when_cut_short
+from mlops_assets.replay.walk import decide_periods, store_history, train_first_champion
+from mlops_assets.servers.platform import interruptible, prepare
+from mlops_assets.servers.supervisor import only_one
+from mlops_assets.state.workspace import ProductState
+from resources.environments import Environment
+
+
+def run_replay(
+    product: ModelProduct,
+    environment: Environment,
+    console: Console,
+    *,
+    start: str = "",
+    end: str = "",
+    until_champion: bool = False,
+    command: str,
+) -> None:
+    """Go on from where the state stands. start, end: keys of the first and the last period with a champion; "": the first
+    that is possible, the newest that has arrived. command: how a person says the same again."""
+    started = time.monotonic()
+    quieten()
+    state = environment.workspace.of(product)
+    arrived = arrived_periods(product, datetime.now(UTC))
+    history, replayed = split_history(product, arrived, start, end)
+    with interruptible(), only_one(state.workspace.home):
+        prepare(state.workspace)
+        _refuse_a_live_state(state, history)
+        with opened_replay(state, environment) as opened, told_when_cut_short(state, console, command):
+            store_history(opened, history, console)
+            train_first_champion(opened, product.period.shift(history[-1], 1).key, console)
+            deployed = deployed_after(state)
+            if not until_champion:
+                decide_periods(opened, replayed, deployed, console)
+                tell(state, deployed, console)
+        stopped_early = until_champion or bool(end and end != arrived[-1].key)
+        if not stopped_early:
+            state.workspace.replay_clock.end()
+    console.print(
+        f"replayed in {time.monotonic() - started:.0f} s; {_place(state)} keeps what was made", soft_wrap=True
+    )
+    _say_what_is_next(state, console, stopped_early)
+
+
+def _refuse_a_live_state(state: ProductState, history: list[Period]) -> None:
+    """A state in which the wall clock deployed a version cannot go back to periods before it."""
+    from mlops_assets.state.clock import SystemClock
+
+    deployments = state.ledger.history()
+    begins = history[-1].end + state.product.label.delay
+    if deployments and isinstance(state.clock, SystemClock) and deployments[0].deployed_at > begins:
+        first = deployments[0]
+        raise PlatformError(
+            f"version {first.version} of {state.product.name} serves since {first.deployed_at:%Y-%m-%d}, which is after the "
+            f"periods that would be replayed. Replay into a home of its own with --home."
+        )
+
+
+def _say_what_is_next(state: ProductState, console: Console, stopped_early: bool) -> None:
+    name, home = state.product.name, _place(state)
+    console.print("\n[bold]Next[/bold]")
+    if stopped_early:
+        now = state.clock.now()
+        console.print(f"  mlops replay {name} --home {home}    goes on from {now:%Y-%m-%d}", soft_wrap=True)
+    else:
+        console.print(f"  mlops up --home {home}    goes on by itself from now on", soft_wrap=True)
+    console.print(f"  mlops history {name} --home {home}    what served, and why", soft_wrap=True)
+    console.print(
+        f"  mlops backtest {name} --home {home}    other drift policies over the same periods", soft_wrap=True
+    )
+
+
+def _place(state: ProductState) -> str:
+    workspace = state.workspace
+    return str(workspace.url) if workspace.is_shared else str(workspace.home)
