@@ -59,8 +59,11 @@ def demo(
     run_demo(product_named(product), home, Console(), leave=exit, goes_on=go_on)
 
 
-for command in (check, replay, materialize, train, experiment):
-    app.command(command)
+app.command(check)
+app.command(replay)
+app.command(materialize)
+app.command(train)
+app.command(experiment)
 
 
 @app.command

@@ -111,7 +111,8 @@ def _of_label(product: ModelProduct, rows: pl.DataFrame) -> str:
         )
     said = f"{product.label.name} is known of {known.len():,} of {rows.height:,} rows"
     if product.task is Task.REGRESSION:
-        return f"{said}, from {known.min():,.4g} to {known.max():,.4g}"
+        ordered = known.sort().to_list()
+        return f"{said}, from {ordered[0]:,.4g} to {ordered[-1]:,.4g}"
     counts = known.value_counts(sort=True, name="rows")
     if counts.height == 1:
         raise DataError(
