@@ -1,8 +1,9 @@
 """Opens what a replay works with: the instance, the code location of one product, the resources."""
 
 import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -19,10 +20,23 @@ def opened_replay(state: ProductState, environment: Environment) -> Iterator[Rep
     from mlops_assets.definitions import build_definitions
 
     folder = Path(environment.dagster_home) if environment.dagster_home else state.workspace.dagster_home
-    with quiet_instance(folder) as instance:
+    with quiet_instance(folder) as instance, _held_open(folder):
         # of this product alone: the graph of every other one would be gone through at each run
         definitions = build_definitions(environment, [state.product])
         yield Replay(state, instance, definitions, Platform.of(environment))
+
+
+@contextmanager
+def _held_open(folder: Path) -> Iterator[None]:
+    """Within the block SQLite keeps the write-ahead logs of the instance.
+
+    Dagster opens and closes a connection for each event, and SQLite writes a log back and removes it with the last connection
+    that is closed; this one is never the last."""
+    with ExitStack() as connections:
+        for path in sorted(folder.glob("**/index.db")) + sorted(folder.glob("**/runs.db")):
+            connection = connections.enter_context(closing(sqlite3.connect(path)))
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
 
 
 def quiet_instance(folder: Path) -> dg.DagsterInstance:
