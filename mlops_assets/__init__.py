@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FeatureView,
         Role,
         Tables,
+        calendar,
         categories,
         numbers,
     )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mlops_assets.products.policy import Acceptance, DriftPolicy, Retries, Serving, automatic, manual
     from mlops_assets.products.probation import Probation
     from mlops_assets.products.product import Label, ModelProduct
+    from mlops_assets.products.row_view import row_view
     from mlops_assets.products.search import OneOf, Real, Search, Whole
     from mlops_assets.products.source import Column, Kind, Reference, Source, Table
     from mlops_assets.products.task import Task
@@ -47,7 +49,7 @@ _PLACES = {
     "products.candidates": ("Candidate", "dummy", "forest", "gradient_boosting", "lightgbm", "linear", "own"),
     "products.feature_view": (
         *("CREATED_TIME", "EVENT_TIME", "Feature", "FeatureKind", "FeatureView", "Role", "Tables"),
-        *("categories", "numbers"),
+        *("calendar", "categories", "numbers"),
     ),
     "sources.file_source": ("Files",),
     "products.gates": (
@@ -59,6 +61,7 @@ _PLACES = {
     "products.policy": ("Acceptance", "DriftPolicy", "Retries", "Serving", "automatic", "manual"),
     "products.probation": ("Probation",),
     "products.product": ("Label", "ModelProduct"),
+    "products.row_view": ("row_view",),
     "products.search": ("OneOf", "Real", "Search", "Whole"),
     "products.source": ("Column", "Kind", "Reference", "Source", "Table"),
     "sources.sql_source": ("Sql",),
@@ -101,6 +104,7 @@ __all__ = [
     "at_most",
     "automatic",
     "bundle_size",
+    "calendar",
     "categories",
     "daily",
     "days",
@@ -118,6 +122,7 @@ __all__ = [
     "nw",
     "onnx_parity",
     "own",
+    "row_view",
     "slice_gap",
     "trailing_view",
     "weekly",

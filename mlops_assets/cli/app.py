@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from mlops_assets.cli.checking import check
 from mlops_assets.cli.deployments import history, rollback, served
+from mlops_assets.cli.new import new
 from mlops_assets.cli.origins import reproduce, why
 from mlops_assets.cli.periods import retry, skip
 from mlops_assets.cli.recipes import recipe
@@ -41,6 +42,7 @@ def with_products(
 for command in (approve, reject, retry, skip, history, served, rollback, why, reproduce, sign):
     app.command(command)
 app.command(recipe)
+app.command(new)
 
 
 @app.command

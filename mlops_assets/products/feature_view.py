@@ -112,3 +112,19 @@ def numbers(*columns: str, unit: str = "", role: Role = Role.INPUT) -> tuple[Fea
 def categories(*columns: str, role: Role = Role.INPUT) -> tuple[Feature, ...]:
     """Categorical features that are columns of the request as they are."""
     return tuple(Feature(name, nw.col(name), FeatureKind.CATEGORICAL, role=role) for name in columns)
+
+
+def calendar(clock: str, *parts: CalendarPart) -> tuple[Feature, ...]:
+    """Features that are parts of a timestamp of the request, each by the name of its part.
+
+    They move by design, so that their drift is shown and not acted on. weekday: 1 is Monday."""
+    return tuple(Feature(part, _CALENDAR[part](nw.col(clock)), role=Role.CALENDAR) for part in parts)
+
+
+CalendarPart = Literal["hour", "weekday", "month", "year"]
+_CALENDAR: Mapping[CalendarPart, Callable[[nw.Expr], nw.Expr]] = {
+    "hour": lambda clock: clock.dt.hour(),
+    "weekday": lambda clock: (clock.dt.weekday().cast(nw.Int64) + 6) % 7 + 1,  # Sunday is 7 on Polars, 0 on Spark
+    "month": lambda clock: clock.dt.month(),
+    "year": lambda clock: clock.dt.year(),
+}

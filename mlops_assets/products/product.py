@@ -25,6 +25,7 @@ from mlops_assets.products.source import Column, Source, tables_by_name
 from mlops_assets.products.task import METRICS, Metric, Task, metrics_of
 
 DEFAULT_PARITY, DEFAULT_LEAKAGE = 1e-5, 0.9
+DEFAULT_METRICS = {Task.BINARY: "roc_auc", Task.MULTICLASS: "roc_auc", Task.REGRESSION: "mae"}
 
 
 def _twice(names: Sequence[str]) -> list[str]:
@@ -46,8 +47,11 @@ class ModelProduct:
     """The declared unit: source, features, label, candidates, gates, drift policy.
 
     entity_key, event_timestamp, created_timestamp: those of the source's main table, where they are left out.
+    owner, description: left out, the team of the product's name, and what it predicts.
+    metric: by which candidates are compared; left out, ROC AUC for classes and the mean absolute error for numbers.
     training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
-    request: columns of the main table that a prediction request carries (the features need no others).
+    request: columns of the main table that a prediction request carries (the features need no others); left out, the key, the
+        event timestamp and every column that a feature of a request view has the name of.
     calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
     estimator_packages: packages whose estimators a recipe may name, besides scikit-learn, LightGBM and the candidates.
     trusted_types: types that a stored estimator may hold, besides those of scikit-learn, LightGBM and NumPy.
@@ -56,8 +60,8 @@ class ModelProduct:
     """
 
     name: str
-    owner: str
-    description: str
+    owner: str = ""
+    description: str = ""
     source: Source
     entity_key: tuple[str, ...] = ()
     event_timestamp: str = ""
@@ -68,9 +72,9 @@ class ModelProduct:
     label: Label
     task: Task
     features: tuple[FeatureView, ...]
-    request: tuple[str, ...]
+    request: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...]
-    metric: str
+    metric: str = ""
     gates: tuple[Gate, ...]
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     acceptance: Acceptance = field(default_factory=Acceptance)
@@ -91,6 +95,10 @@ class ModelProduct:
         object.__setattr__(self, "entity_key", self.entity_key or main.key)
         object.__setattr__(self, "event_timestamp", self.event_timestamp or main.event_timestamp)
         object.__setattr__(self, "created_timestamp", self.created_timestamp or main.created_timestamp)
+        object.__setattr__(self, "request", self.request or self._usual_request())
+        object.__setattr__(self, "owner", self.owner or f"team:{self.name}")
+        object.__setattr__(self, "description", self.description or f"Predicts {self.label.name} of {main.name}.")
+        object.__setattr__(self, "metric", self.metric or DEFAULT_METRICS[self.task])
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise DeclarationError(
                 f"product name {self.name!r} becomes part of keys, routes and folders: "
@@ -147,6 +155,12 @@ class ModelProduct:
 
     def request_columns(self) -> tuple[Column, ...]:
         return tuple(self.source.main.column(name) for name in self.request)
+
+    def _usual_request(self) -> tuple[str, ...]:
+        named = [
+            name for view in self.features if not view.is_lookup for name in view.names if self.source.main.has(name)
+        ]
+        return tuple(dict.fromkeys((*self.entity_key, self.event_timestamp, *named)))
 
     def _validate_columns(self) -> None:
         main = self.source.main

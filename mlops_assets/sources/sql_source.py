@@ -15,6 +15,8 @@ from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Column, Kind, Table, tables_by_name
 from mlops_assets.sources.typed_rows import typed
 
+DAYS = "%Y-%m-%d"  # a text by which a database can select periods, as it can by ISO 8601
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -51,7 +53,7 @@ class Sql:
             if table.name not in self.queries:
                 raise DeclarationError(f"no query is declared for table {table.name!r}. Add it to `queries`.")
             event = table.column(table.event_timestamp)
-            if event.format not in ("", EPOCH_SECONDS, EPOCH_MILLISECONDS):
+            if event.format not in ("", DAYS, EPOCH_SECONDS, EPOCH_MILLISECONDS):
                 raise DeclarationError(
                     f"{table.name}: a database cannot select periods by {event.name!r}, a text of the format {event.format!r}. Give a "
                     "SELECT in `queries` that makes a timestamp of it."
@@ -90,21 +92,38 @@ class Sql:
         event = table.column(table.event_timestamp)
         clock = _quoted(event.delivered_as)
         start, end = (self._literal(moment, url, event.format) for moment in (period.start, period.end))
+        is_text = _driver(url) == "sqlite" and not event.format
+        # SQLite compares texts, and its own functions part day and time by a space
+        written = f"replace({clock}, ' ', 'T')" if is_text else clock
         return (
             f"SELECT {columns} FROM {self.queries[table.name]} AS source "
-            f"WHERE {clock} >= {start} AND {clock} < {end} ORDER BY {clock}"
+            f"WHERE {written} >= {start} AND {written} < {end} ORDER BY {clock}"
         )
 
     def _literal(self, moment: datetime, url: str, format: str) -> str:
         if format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
             return f"{moment.timestamp() * (1 if format == EPOCH_SECONDS else 1_000):.0f}"
-        return f"'{self._written(moment, url)}'"
+        moment = moment.astimezone(ZoneInfo(self.zone)) if self.zone else moment
+        if _driver(url) != "sqlite":
+            return f"'{(moment.replace(tzinfo=None) if self.zone else moment).isoformat()}'"
+        # of SQLite's texts, one without an offset comes before the same one with any, and a day before its moments
+        return f"'{moment.replace(tzinfo=None).isoformat().removesuffix('T00:00:00')}'"
 
-    def _written(self, moment: datetime, url: str) -> str:
-        if self.zone:
-            return moment.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None).isoformat()
-        # SQLite compares texts, of which one without an offset comes before the same one with any
-        return moment.replace(tzinfo=None).isoformat() if url.startswith("sqlite") else moment.isoformat()
+
+def read_query(url: str, query: str) -> pl.DataFrame:
+    """All rows of a query, of a database that ADBC has a driver for.
+
+    Raises SourceError: the database cannot be reached or refuses the query.
+    Raises DeclarationError: it is not clear where the password of the address ends."""
+    import polars as pl
+
+    refuse_unclear(url, "the address")
+    try:
+        with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(query)
+            return pl.DataFrame(cursor.fetch_arrow_table())
+    except _adbc_errors() as error:
+        raise _failed(url, error, 0) from None
 
 
 def _quoted(name: str) -> str:

@@ -187,3 +187,21 @@ def test_a_database_cannot_select_periods_by_a_text_of_any_format():
 
     with pytest.raises(DeclarationError, match=r"cannot select periods by 'at', a text of the format '%d\.%m\.%Y'"):
         Sql(prices, {"prices": "prices"}, url="sqlite://prices.db")
+
+
+@pytest.mark.parametrize("written", ["2013-07-01", "2013-07-01 00:00:00", "2013-07-01T00:00:00Z"])
+def test_a_text_of_sqlite_that_begins_a_period_belongs_to_it(tmp_path: Path, written: str):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "prices.db") as connection:
+        connection.execute("CREATE TABLE prices (at text)")
+        connection.executemany("INSERT INTO prices VALUES (?)", [(written,), (written.replace("07-01", "07-08"),)])
+    connection.close()
+    at = Column("at", Kind.TIMESTAMP, format="%Y-%m-%d" if len(written) == 10 else "")
+    prices = Table("prices", (at,), event_timestamp="at")
+
+    source = Sql(
+        prices, {"prices": "prices"}, url=f"sqlite://{tmp_path}/prices.db", zone=None if "Z" in written else "UTC"
+    )
+
+    assert source.read("prices", WEEK).collect()["at"].dt.day().to_list() == [1]

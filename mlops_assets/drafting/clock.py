@@ -1,0 +1,212 @@
+"""Which column says when a row happened: how it is written, its zone, and whether another one says when it was learned."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
+from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS
+
+# ISO 8601 first, which needs no format; of the others, day before month where dots part them, month first where slashes do
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
+_FORMATS = tuple(
+    f"{day}{time}"
+    for day in ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d")
+    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", "T%H:%M", "T%H:%M%#z", " %H:%M%#z")
+)
+_HINTS = re.compile(r"(^|_)(time|date|timestamp|datetime|at|ts|when|day|event)($|_)|time|date|stamp", re.IGNORECASE)
+_SAMPLE = 2_000
+_SECONDS, _THOUSAND = (5e8, 4e9), 1_000  # 1985 to 2096
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A column of moments. format: "" for a timestamp type or ISO 8601. is_naive: it carries no zone. values: as they are
+    written, without a zone (UTC where they carry one)."""
+
+    name: str
+    format: str
+    is_naive: bool
+    values: pl.Series
+
+
+@dataclass(frozen=True)
+class Clock:
+    """time: when a row happened. zone: of its wall clock, "" where it carries its offset. learned: when its outcome was
+    known, None where no column says so."""
+
+    time: Moments
+    zone: str
+    learned: str | None
+    all_moments: tuple[Moments, ...]
+
+
+def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Remarks) -> Clock:
+    """Raises DeclarationError: no column says when a row happened, or the one that was named does not."""
+    if time and time not in rows.columns:
+        raise DeclarationError(f"the table has no column {time!r} for --time. {choices(time, rows.columns)}")
+    found = [moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None]
+    if time and time not in [item.name for item in found]:
+        examples = ", ".join(repr(value) for value in rows[time].drop_nulls().unique(maintain_order=True)[:3].to_list())
+        raise DeclarationError(
+            f"--time {time}: it holds {examples}, of which no timestamp can be made. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
+            "seconds or milliseconds since 1970. Write it as one of these."
+        )
+    if not found:
+        raise DeclarationError(
+            f"no column of the table says when a row happened: it has {listed(rows.columns)}. Add a timestamp to the source, or make "
+            "one of its parts with a view or a script, and name it with --time."
+        )
+    chosen = next((item for item in found if item.name == time), None) or _ask_for_time(found, ask, remarks)
+    if chosen.values.null_count():
+        raise DeclarationError(
+            f"{chosen.name} is null in {chosen.values.null_count():,} rows, which then belong to no period. Leave those rows out of the "
+            "source, or name another column with --time."
+        )
+    if chosen.format:
+        remarks.assume(f"{chosen.name} is written as {chosen.format}", f"as in {rows[chosen.name][0]!r}")
+    zone = _zone(chosen, zone, ask, remarks)
+    return Clock(chosen, zone, _learned(chosen, found, remarks), tuple(found))
+
+
+def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
+    """The column as moments, None where it is no column of moments.
+
+    is_meant: somebody says that it is, so that numbers may be counts of seconds whatever their name."""
+    kind = column.dtype
+    if isinstance(kind, pl.Datetime):
+        wall = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else column
+        return Moments(column.name, "", kind.time_zone is None, wall.cast(pl.Datetime("us")))
+    if isinstance(kind, pl.Date):
+        return Moments(column.name, "", True, column.cast(pl.Datetime("us")))
+    if isinstance(kind, pl.String):
+        return _epoch(column.cast(pl.Int64, strict=False), column, is_meant) or _written(column)
+    return _epoch(column, column, is_meant) if kind.is_integer() else None
+
+
+def _epoch(numbers: pl.Series, column: pl.Series, is_meant: bool) -> Moments | None:
+    if numbers.null_count() > column.null_count() or not (is_meant or _HINTS.search(column.name)):
+        return None
+    low, high = numbers.min(), numbers.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return None
+    for format, factor in ((EPOCH_SECONDS, 1), (EPOCH_MILLISECONDS, _THOUSAND)):
+        if _SECONDS[0] * factor <= low and high <= _SECONDS[1] * factor:
+            unit = 1_000_000 // factor
+            return Moments(column.name, format, False, (numbers * unit).cast(pl.Datetime("us")))
+    return None
+
+
+def _written(column: pl.Series) -> Moments | None:
+    known = column.drop_nulls()
+    if not len(known):
+        return None
+    sample = known.gather_every(max(1, len(known) // _SAMPLE))
+    if all(_ISO.fullmatch(text) for text in sample.to_list()):
+        has_offset = bool(_ISO.fullmatch(sample[0])[1 + 1])  # type: ignore[index]
+        iso = column.str.replace(" ", "T", literal=True)
+        values = _parsed(iso, "%Y-%m-%dT%H:%M:%S%.f%#z" if has_offset else "%Y-%m-%dT%H:%M:%S%.f")
+        return None if values is None else Moments(column.name, "", not has_offset, values)
+    fitting = [
+        Moments(column.name, format, "%#z" not in format, values)
+        for format in _FORMATS
+        if _parsed(sample, format) is not None and (values := _parsed(column, format)) is not None
+    ]
+    # 03/04/2026 may be read both ways: the rows of most files are in the order of time
+    return max(fitting, key=lambda item: _share_in_order(item.values), default=None)
+
+
+def _parsed(texts: pl.Series, format: str) -> pl.Series | None:
+    try:
+        values = texts.str.to_datetime(format, time_unit="us", strict=False)
+    except pl.exceptions.PolarsError:
+        return None
+    if values.null_count() > texts.null_count():
+        return None
+    return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if values.dtype.time_zone else values  # type: ignore[attr-defined]
+
+
+def _share_in_order(values: pl.Series) -> float:
+    steps = values.drop_nulls().diff().drop_nulls()
+    return float((steps.dt.total_microseconds() >= 0).mean() or 0.0) if len(steps) else 1.0  # type: ignore[arg-type]
+
+
+def _ask_for_time(found: list[Moments], ask: Ask, remarks: Remarks) -> Moments:
+    whole = [item for item in found if not item.values.null_count()] or found
+    ranked = sorted(whole, key=lambda item: -_share_in_order(item.values))
+    earliest = min(ranked, key=lambda item: _mean(item.values))
+    if len(found) == 1:
+        remarks.assume(f"a row happens at {found[0].name}", "it is the only column of timestamps")
+        return found[0]
+    names = tuple(item.name for item in found)
+    why = "of the columns of timestamps it is the earliest, and what comes later may be part of the outcome"
+    answer = ask(Question("--time", "Which column says when a row happened?", earliest.name, why, names))
+    return next(item for item in found if item.name == answer)
+
+
+def _mean(values: pl.Series) -> float:
+    return float(values.cast(pl.Int64).mean() or 0.0)  # type: ignore[arg-type]
+
+
+def _zone(chosen: Moments, zone: str, ask: Ask, remarks: Remarks) -> str:
+    if not chosen.is_naive:
+        return ""
+    answer = zone or ask(
+        Question(
+            "--zone",
+            f"{chosen.name} carries no zone. Of which one is it (such as Europe/Berlin)?",
+            "UTC",
+            "it says none",
+        )
+    )
+    _require_zone(answer, chosen.values)
+    return answer
+
+
+def _require_zone(zone: str, values: pl.Series) -> None:
+    """Raises DeclarationError: there is no such zone, or its clocks never show some of these times, or twice."""
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, KeyError):
+        raise DeclarationError(f"no time zone {zone!r}. {_close_zones(zone, available_timezones())}") from None
+    moments = values.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    lost = moments.is_null() & values.is_not_null()
+    if lost.any():
+        first = values.filter(lost)[0]
+        assert isinstance(first, datetime)
+        raise DeclarationError(
+            f"the clocks of {zone} show {lost.sum():,} of these times never or twice, such as {first:%Y-%m-%d %H:%M}. Write offsets "
+            "from UTC in the source, or take --zone UTC if it is UTC."
+        )
+
+
+def _close_zones(zone: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(zone, sorted(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Name one as Europe/Berlin or America/New_York."
+
+
+def _learned(time: Moments, found: list[Moments], remarks: Remarks) -> str | None:
+    """A column that is never before the event and never null, and is named for that."""
+    said = re.compile(r"created|reported|known|learned|recorded|updated|ingested|loaded|arrived", re.IGNORECASE)
+    for item in found:
+        later = item.values >= time.values
+        is_of_its_kind = item.is_naive == time.is_naive
+        if (
+            item.name != time.name
+            and said.search(item.name)
+            and is_of_its_kind
+            and later.all()
+            and not later.null_count()
+        ):
+            remarks.assume(f"the outcome of a row is known at {item.name}", f"it is never before {time.name}")
+            return item.name
+    return None

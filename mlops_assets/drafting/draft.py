@@ -1,0 +1,332 @@
+"""Drafts a product from a table: one question after the other, a first model, and the text of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import polars as pl
+
+from mlops_assets.data.contract import check_contract, conform
+from mlops_assets.drafting.baseline import Baseline, leakage_of, measure_baseline, past_windows
+from mlops_assets.drafting.clock import choose_clock
+from mlops_assets.drafting.columns import (
+    MOST_CATEGORIES,
+    Profile,
+    decimal_mark,
+    declare,
+    names_of,
+    profile_columns,
+    usable_names,
+    utc,
+)
+from mlops_assets.drafting.key import choose_key
+from mlops_assets.drafting.origin import Origin
+from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
+from mlops_assets.drafting.source_text import Declaration, file_text
+from mlops_assets.drafting.task import Target, choose_label, choose_task, is_categorical
+from mlops_assets.drafting.windows import choose_windows
+from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.features.validation import validate_features
+from mlops_assets.products.product import DEFAULT_LEAKAGE, ModelProduct
+from mlops_assets.products.source import Kind
+from mlops_assets.products.task import Task
+from mlops_assets.sources.typed_rows import typed
+
+MOST_FEATURES = 100
+_TELLING = 0.7  # of the label by one column alone, which is worth a look
+_LEAST_ROWS = 250  # that a training set asks for: 200 to fit, 50 to test
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command's options say; "" and () where they say nothing."""
+
+    time: str = ""
+    label: str = ""
+    key: tuple[str, ...] = ()
+    task: str = ""
+    zone: str = ""
+    known_after: str = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    text: str
+    product: ModelProduct
+    remarks: Remarks
+    baseline: Baseline
+
+
+def draft_product(
+    name: str, origin: Origin, wishes: Wishes, ask: Ask, on_progress: Callable[[str], None] = lambda _: None
+) -> Draft:
+    """Raises DeclarationError: no product can be made of the table, or of what was wished; the sentence says what to do."""
+    remarks, rows = Remarks(), origin.rows
+    if wishes.task and wishes.task not in list(Task):
+        raise DeclarationError(f"no task {wishes.task!r}. {choices(wishes.task, [task.value for task in Task])}")
+    if origin.every > 1:
+        remarks.assume(f"one of {origin.every} rows was looked at", f"there are about {origin.every * rows.height:,}")
+    clock = choose_clock(rows, wishes.time, wishes.zone, ask, remarks)
+    decimal = decimal_mark(rows, origin.separator) if origin.is_text else "."
+    _remark_on_text(origin, decimal, remarks)
+    profiles = profile_columns(rows, clock.all_moments, decimal, is_text=origin.is_text or origin.is_postgres)
+    by_name = {item.source_name: item for item in profiles}
+    _remark_on_names(profiles, remarks)
+    time = by_name[clock.time.name]
+    label = choose_label(profiles, time.source_name, wishes.label, ask)
+    target = choose_task(label, name, wishes.task, [item.name for item in profiles if item is not label], ask, remarks)
+    key = choose_key(profiles, time, label.source_name, wishes.key, remarks)
+    delay = timedelta(0) if clock.learned else _known_after(label, wishes.known_after, ask)
+    events = utc(time.values, clock.zone)
+    known = label.values.is_not_null()
+    if int(known.sum()) < _LEAST_ROWS:
+        raise DeclarationError(
+            f"{int(known.sum()):,} rows have a {label.source_name}, and a training needs {_LEAST_ROWS}: 200 to fit, 50 later ones to test. "
+            "Add history to the source."
+        )
+    windows = choose_windows(events.filter(known), delay, remarks)
+    inputs = _inputs(profiles, time, label, key, remarks)
+    learned = by_name[clock.learned].name if clock.learned else None
+    declared = Declaration(
+        name=name,
+        origin=origin,
+        decimal=decimal,
+        zone=clock.zone,
+        time=time,
+        learned=learned,
+        key=key,
+        target=target,
+        delay=delay,
+        windows=windows,
+        table=_table_name(origin),
+    )
+    declared = replace(declared, calendar=_calendar(events, profiles, inputs))
+    full = _with_inputs(declared, inputs, profiles)
+    on_progress("looking at every column alone")
+    table = _read(full, origin)
+    past = past_windows(product_of(file_text(full), name), table)
+    telling = leakage_of(product_of(file_text(full), name), past[-1])
+    inputs = _without_suspects(inputs, telling, label, remarks)
+    full = _with_inputs(declared, inputs, profiles)
+    if not (inputs or full.calendar):
+        raise DeclarationError(
+            f"no column is left from which {label.source_name} could be told. Add columns that are known before the outcome."
+        )
+    product = product_of(file_text(full), name)
+    baseline = measure_baseline(product, past_windows(product, table), on_progress)
+    final = _with_baseline(full, baseline, remarks)
+    text = file_text(final)
+    product = product_of(text, name)
+    on_progress("reading one period through the source and its contract")
+    _try(product, remarks)
+    return Draft(text, product, remarks, baseline)
+
+
+def product_of(text: str, name: str) -> ModelProduct:
+    """The product that such a file declares."""
+    namespace: dict[str, object] = {"__name__": f"products.{name}"}
+    exec(compile(text, f"{name}.py", "exec"), namespace)
+    product = namespace[name]
+    assert isinstance(product, ModelProduct)
+    return product
+
+
+def _read(declared: Declaration, origin: Origin) -> pl.DataFrame:
+    main = product_of(file_text(declared), declared.name).source.main
+    return conform(main, typed(main, origin.rows.lazy(), declared.zone or None, decimal=declared.decimal))
+
+
+def _try(product: ModelProduct, remarks: Remarks) -> None:
+    """Raises DeclarationError, SourceError, ContractBroken: what was drafted does not read the table that it was drafted from."""
+    validate_features(product)
+    main = product.source.main
+    newest = product.period.shift(product.period.first, 1)
+    result = check_contract(main, newest, conform(main, product.source.read(main.name, newest)))
+    if not result.kept:
+        remarks.warn(f"the period {newest.key} breaks the contract: {result.reason}")
+
+
+def _inputs(
+    profiles: Sequence[Profile], time: Profile, label: Profile, key: Sequence[Profile], remarks: Remarks
+) -> list[Profile]:
+    """Columns that may be features; the others are named with the reason."""
+    left_out: dict[str, list[str]] = {}
+    inputs = []
+    parts = _parts(time.values)
+    identity = {item.source_name for item in key if item.kind is Kind.INTEGER}
+    for item in profiles:
+        if item.source_name in (time.source_name, label.source_name) or item.source_name in identity:
+            continue
+        is_part = item.kind is Kind.INTEGER and (
+            item.source_name.lower() in parts or any(_same(item.values, part) for part in parts.values())
+        )
+        reason = (
+            f"a part of the time, which moves by design; features are made of {time.source_name}"
+            if is_part
+            else _why_not(item)
+        )
+        if reason:
+            left_out.setdefault(reason, []).append(item.source_name)
+        else:
+            inputs.append(item)
+    for reason, names in left_out.items():
+        remarks.warn(f"left out: {listed(names)} ({reason})")
+    return inputs
+
+
+def _why_not(item: Profile) -> str:
+    if item.fault:
+        return item.fault
+    if item.is_constant:
+        return "constant"
+    if item.kind is Kind.TIMESTAMP:
+        return "another timestamp: it may be part of the outcome; a feature can be made of it"
+    if item.kind is Kind.STRING and not is_categorical(item):
+        return f"more than {MOST_CATEGORIES} different texts, of which no feature can be made as they are"
+    if item.nulls > 0.95 * len(item.values):
+        return "null in more than 95 % of the rows"
+    return ""
+
+
+def _without_suspects(
+    inputs: list[Profile], telling: Mapping[str, float], label: Profile, remarks: Remarks
+) -> list[Profile]:
+    suspects = [item for item in inputs if telling.get(item.name, 0.0) > DEFAULT_LEAKAGE]
+    for item in suspects:
+        remarks.warn(
+            f"left out: {item.source_name} tells {label.source_name} by itself ({telling[item.name]:.2f} of 1), as a part of the "
+            "outcome does. Put it back if a request can carry it before the outcome is known, and raise the gate leakage_probe."
+        )
+    kept = [item for item in inputs if item not in suspects]
+    for item in kept:
+        if telling.get(item.name, 0.0) > _TELLING:
+            remarks.warn(
+                f"{item.source_name} alone tells much of {label.source_name} ({telling[item.name]:.2f} of 1): make sure that it is "
+                "known before the outcome."
+            )
+    if len(kept) > MOST_FEATURES:
+        most = sorted(kept, key=lambda item: -telling.get(item.name, 0.0))[:MOST_FEATURES]
+        remarks.warn(
+            f"left out: {len(kept) - MOST_FEATURES:,} of {len(kept):,} columns that tell less than the {MOST_FEATURES} that are kept. "
+            "Name others in the file if you need them."
+        )
+        kept = [item for item in kept if item in most]
+    return kept
+
+
+def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Sequence[Profile]) -> Declaration:
+    """The declaration with these features, and a contract of the columns that it needs, in the order of the table."""
+    label = declared.target.column
+    needed = {*names_of(inputs), declared.time.source_name, label.source_name, *names_of(declared.key)}
+    key = names_of(declared.key)
+    columns = [
+        declare(
+            item,
+            is_key=item.source_name in key and item.kind is Kind.INTEGER,
+            is_open=item is label and _is_open(declared.target),
+        )
+        for item in profiles
+        if item.source_name in needed or item.name == declared.learned
+    ]
+    # the outcome of new rows may not be known when they are delivered
+    columns = [replace(column, nullable=True) if column.name == label.name else column for column in columns]
+    names = names_of(inputs)
+    leave_out = [
+        item.name
+        for item in profiles
+        if item.source_name in needed and item.kind is not Kind.TIMESTAMP and item.source_name not in names
+    ]
+    return replace(declared, columns=tuple(columns), leave_out=tuple(leave_out))
+
+
+def _is_open(target: Target) -> bool:
+    """Numbers that are predicted may go on to where they never were; classes are those that were seen."""
+    return target.task is Task.REGRESSION
+
+
+def _with_baseline(declared: Declaration, baseline: Baseline, remarks: Remarks) -> Declaration:
+    metric, limit, margin = baseline.metric, baseline.limit, baseline.margin
+    more = declared.target.task is not Task.REGRESSION
+    gate = f'ml.{"at_least" if more else "at_most"}("{metric}", {limit:g})'
+    gates = (gate, f'ml.not_worse_than_champion("{metric}", {margin:g})', "ml.latency_p99(100)")
+    calls = {"linear": "ml.linear()", "lightgbm": "ml.lightgbm(n_estimators=100)"}
+    said = f"{metric} {baseline.value:.4g} ({baseline.low:.4g} to {baseline.high:.4g})"
+    remarks.assume(
+        f"the gate {metric} {'at least' if more else 'at most'} {limit:g}",
+        f"{baseline.ranked[0]} reaches {said} on {len(baseline.scores)} windows of the past; a constant answer {baseline.constant:.4g}",
+    )
+    bound = baseline.low if more else -baseline.high
+    if bound <= (baseline.constant if more else -baseline.constant):
+        remarks.warn(
+            f"the columns hardly tell {declared.target.column.source_name}: {said}, and a constant answer reaches {baseline.constant:.4g}. "
+            "Add columns or views of what was learned before, see docs/your_product.md."
+        )
+    return replace(declared, gates=gates, candidates=tuple(calls[name] for name in baseline.ranked))
+
+
+def _calendar(events: pl.Series, profiles: Sequence[Profile], inputs: Sequence[Profile]) -> tuple[str, ...]:
+    """Parts of the time of which there are several, and that no column has the name of."""
+    parts = {name: part for name, part in _parts(events).items() if name in ("hour", "weekday", "month")}
+    if not inputs:
+        parts["year"] = events.dt.year()
+    names = {item.name for item in inputs}
+    span = events.dt.date().max() - events.dt.date().min()  # type: ignore[operator]
+    whole_year = isinstance(span, timedelta) and span > timedelta(days=730)
+    return tuple(
+        part
+        for part, values in parts.items()
+        if values.n_unique() > 1 and part not in names and (part != "month" or whole_year)
+    )
+
+
+def _parts(moments: pl.Series) -> dict[str, pl.Series]:
+    clock = moments.dt
+    parts = {"year": clock.year(), "month": clock.month(), "day": clock.day(), "hour": clock.hour()}
+    return {**parts, "minute": clock.minute(), "weekday": clock.weekday()}
+
+
+def _same(values: pl.Series, part: pl.Series) -> bool:
+    return bool((values.cast(pl.Int64) == part.cast(pl.Int64)).all())
+
+
+def _known_after(label: Profile, said: str, ask: Ask) -> timedelta:
+    answer = said or ask(
+        Question(
+            "--known-after",
+            f"How long after the time of a row is {label.source_name} known (such as 30m, 6h, 2d)?",
+            "1d",
+            "no column says when it was learned",
+        )
+    )
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m|h|d|w)?\s*", answer)
+    if found is None or (found[2] is None and float(found[1])):
+        raise DeclarationError(f"--known-after {answer!r} is no time. Write it as 30m, 6h or 2d, and 0 for at once.")
+    unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "w": timedelta(weeks=1)}.get(
+        found[2], timedelta(days=1)
+    )
+    return float(found[1]) * unit
+
+
+def _table_name(origin: Origin) -> str:
+    (name,) = usable_names([origin.name or "rows"]).values()
+    return name.lower()
+
+
+def _remark_on_text(origin: Origin, decimal: str, remarks: Remarks) -> None:
+    if origin.separator != ",":
+        remarks.assume(f"fields are separated by {origin.separator!r}", "it parts the first lines evenly")
+    if decimal != ".":
+        remarks.assume("numbers have a decimal comma", "columns hold numbers such as 3,5, and none such as 3.5")
+    if origin.null_words:
+        remarks.assume(f"{', '.join(origin.null_words)} mean null", "they stand among numbers")
+
+
+def _remark_on_names(profiles: Sequence[Profile], remarks: Remarks) -> None:
+    renamed = [f"{item.source_name} is {item.name}" for item in profiles if item.name != item.source_name]
+    if renamed:
+        remarks.assume(
+            listed(renamed), "a request needs names that every client can write; source_name keeps the table's"
+        )

@@ -1,0 +1,197 @@
+"""Where a table lies, and its rows as they are written there: files by path, glob or S3 address, Postgres, SQLite."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import polars as pl
+
+from mlops_assets.addresses import is_of_postgres, reason, shown
+from mlops_assets.errors import SourceError, choices
+from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
+from mlops_assets.sources.file_source import FORMATS
+from mlops_assets.sources.files_found import find_files, open_bytes, what_is_there, where_it_looked
+from mlops_assets.sources.sql_source import read_query
+
+MOST_ROWS = 1_000_000  # of more, every second, third, … row is read
+NULL_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-", "?")
+_HEAD_BYTES = 100_000
+_SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A table as it was found. name: for the declaration. every: of how many rows one was read.
+
+    pattern: path of its files. url, query: of its database; url is "" where it may hold a password."""
+
+    name: str
+    rows: pl.DataFrame
+    pattern: str = ""
+    separator: str = ","
+    query: str = ""
+    url: str = ""
+    is_postgres: bool = False
+    every: int = 1
+    null_words: tuple[str, ...] = field(default=())
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every value is a text, whose kind has to be found out."""
+        return self.pattern.lower().endswith(".csv")
+
+
+def read_origin(source: str) -> Origin:
+    """Raises SourceError: nothing is there, it holds no rows, or it cannot be read; the sentence says what to do."""
+    path = urlsplit(source).path.lower()
+    if is_of_postgres(source):
+        found = _from_postgres(source)
+    elif source.startswith("sqlite://") or path.endswith(_SQLITE_ENDINGS):
+        found = _from_sqlite(source)
+    else:
+        found = _from_files(source)
+    place = found.pattern or f"table {found.query}"
+    if not found.rows.width or not found.rows.height:
+        raise SourceError(f"{place} holds no rows. Deliver some: what a product is made of is read from them.")
+    if found.rows.width == 1:
+        raise SourceError(
+            f"{place} has one column, {found.rows.columns[0]!r}. A product needs at least a time column and a label: add the other "
+            "one, or name another table."
+        )
+    return found
+
+
+def _from_files(pattern: str) -> Origin:
+    ending = pattern.rpartition(".")[-1].lower()
+    if ending not in FORMATS:
+        if Path(pattern).is_dir():
+            raise SourceError(f"{pattern} is a folder. Name its files, as in {pattern.rstrip('/')}/*.parquet.")
+        raise SourceError(
+            f"{pattern} is of no known format. {choices(ending, FORMATS)} The ending says which; a database is named as "
+            "postgresql://…?table=… or sqlite://file.db?table=…"
+        )
+    paths = find_files(pattern)
+    if not paths:
+        there = "" if pattern.startswith("s3://") else what_is_there(pattern)
+        fact = f"{pattern} is {there}" if there else f"no file matches {pattern}"
+        fact = fact if there or pattern.startswith("s3://") else where_it_looked(pattern)
+        raise SourceError(f"{fact}. Correct the path.")
+    with open_bytes(paths[0], _HEAD_BYTES) as file:
+        head = file.read(_HEAD_BYTES)
+    if not head.strip():
+        raise SourceError(f"{paths[0]} is empty. Deliver it whole, or name another file.")
+    separator = _separator(head.decode(errors="replace")) if ending == "csv" else ","
+    if ending == "csv":
+        for path in paths:
+            if broken := broken_header(path, separator) or broken_lines(path, separator):
+                raise SourceError(broken)
+    try:
+        rows, every = _thinned(pl.concat([_scan(path, ending, separator) for path in paths], how="vertical_relaxed"))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise SourceError(explain(paths[0], error, separator=separator)) from None
+    words = _null_words(rows) if ending == "csv" else ()
+    if words:
+        rows = rows.with_columns(pl.when(pl.all().is_in(words)).then(None).otherwise(pl.all()).name.keep())
+    stem = Path(pattern).stem
+    name = stem if re.search(r"[A-Za-z]", stem) and "*" not in stem else Path(pattern).parent.name
+    return Origin(name, rows, pattern, separator, every=every, null_words=words)
+
+
+def _scan(path: str, ending: str, separator: str) -> pl.LazyFrame:
+    match ending:
+        case "parquet":
+            return pl.scan_parquet(path)
+        case "csv":
+            return pl.scan_csv(path, separator=separator, infer_schema=False, null_values=[""])
+        case "json":
+            return pl.read_json(path).lazy()
+        case _:
+            return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def _thinned(rows: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
+    count = int(rows.select(pl.len()).collect(engine="streaming").item())
+    every = -(-count // MOST_ROWS)
+    return (rows.gather_every(every) if every > 1 else rows).collect(engine="streaming"), max(1, every)
+
+
+def _separator(head: str) -> str:
+    """The mark that parts the first lines into most fields, as many in each."""
+    lines = [line for line in head.splitlines()[:-1] or head.splitlines() if line.strip()][:20]
+    counts = {mark: [line.count(mark) for line in lines] for mark in SEPARATORS}
+    even = {mark: number[0] for mark, number in counts.items() if number[0] and len(set(number)) == 1}
+    fields = even or {mark: number[0] for mark, number in counts.items()}
+    return max(fields, key=lambda mark: fields[mark])
+
+
+def _null_words(rows: pl.DataFrame) -> tuple[str, ...]:
+    """Words for null in columns that hold numbers otherwise."""
+    found: set[str] = set()
+    for column in rows:
+        said = column.filter(column.is_in(NULL_WORDS)).unique().to_list()
+        if said:
+            others = column.filter(~column.is_in(NULL_WORDS)).drop_nulls().str.replace(",", ".", literal=True)
+            if len(others) and others.cast(pl.Float64, strict=False).null_count() == 0:
+                found |= set(said)
+    return tuple(sorted(found))
+
+
+def _from_postgres(address: str) -> Origin:
+    parts = urlsplit(address)
+    parameters = dict(parse_qsl(parts.query))
+    table = parameters.pop("table", "")
+    url = urlunsplit(parts._replace(query=urlencode(parameters)))
+    if not table:
+        query = (
+            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+            "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+        )
+        table = _only_table(shown(address), read_query(url, query)["name"].to_list())
+    query = table if _PLAIN.fullmatch(table) or table.startswith("(") else _quoted(table)
+    rows = read_query(url, f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
+    return Origin(_plain(table), rows, query=query, is_postgres=True)
+
+
+def _from_sqlite(address: str) -> Origin:
+    import sqlite3
+
+    place, _, parameters = address.removeprefix("sqlite://").partition("?")
+    path, table = unquote(place), dict(parse_qsl(parameters)).get("table", "")
+    if not Path(path).is_file():
+        raise SourceError(f"{where_it_looked(path)}. Correct the path.")
+    try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")
+            known = [str(name) for (name,) in names]
+            table = table or _only_table(path, known)
+            if table not in known and not table.startswith("("):
+                raise SourceError(f"{path} has no table {table!r}. {choices(table, known)}")
+            query = table if _PLAIN.fullmatch(table) or table.startswith("(") else _quoted(table)
+            cursor = connection.execute(f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
+            columns = [str(item[0]) for item in cursor.description]
+            values = cursor.fetchall()
+    except sqlite3.Error as error:
+        raise SourceError(f"{path} cannot be read: {reason(error)}. Deliver it again, or name another one.") from None
+    series = [pl.Series(name, [row[at] for row in values], strict=False) for at, name in enumerate(columns)]
+    return Origin(_plain(table), pl.DataFrame(series), query=query, url=f"sqlite://{path}")
+
+
+def _only_table(place: str, known: list[str]) -> str:
+    if len(known) == 1:
+        return known[0]
+    raise SourceError(
+        f"{place} has the tables {', '.join(known) or '(none)'}. Name one: …?table={(known or ['name'])[0]}"
+    )
+
+
+def _plain(table: str) -> str:
+    return "rows" if table.startswith("(") else table.rpartition(".")[2]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,388 @@
+"""Tables that are not as one would like them: each ends in a product, or in a sentence that says what to do."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_assets.data.contract import check_contract, conform
+from mlops_assets.drafting.draft import Draft
+from mlops_assets.errors import PlatformError, SourceError
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.periods import days
+from mlops_assets.products.task import Task
+from tests.unit.drafting.orders import FIRST, HOURS, draft, draft_of, orders
+
+AT = pl.col("ordered_at")
+
+
+def first_day(made: Draft) -> pl.DataFrame:
+    """The first period, read through the source of the product that was written, after its contract."""
+    main = made.product.source.main
+    first = made.product.period.first
+    result = check_contract(main, first, conform(main, made.product.source.read(main.name, first)))
+    assert result.kept, result.reason
+    return result.accepted
+
+
+def refused(rows: pl.DataFrame | str, place: Path, sentence: str, **wishes: Any) -> None:
+    with pytest.raises(PlatformError, match=sentence):
+        draft(rows, place, **wishes)
+
+
+def test_a_table_without_a_key_is_one_series(tmp_path: Path):
+    made = draft(orders(), tmp_path, label="late")
+
+    assert made.product.entity_key == ("ordered_at",)
+    assert "key=" not in made.text
+    assert first_day(made).height == 24
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_file_is_to_be_delivered_whole(tmp_path: Path, text: str):
+    refused(text, tmp_path, r"orders\.csv is empty\. Deliver it whole, or name another file")
+
+
+def test_a_file_of_nothing_but_its_header_holds_no_rows(tmp_path: Path):
+    refused("ordered_at,late\n", tmp_path, r"orders\.csv holds no rows\. Deliver some")
+    refused(orders().clear(), tmp_path, r"orders\.parquet holds no rows")
+
+
+def test_one_column_is_too_few(tmp_path: Path):
+    refused(
+        orders().select("ordered_at"),
+        tmp_path,
+        "has one column, 'ordered_at'. A product needs at least a time column and",
+    )
+
+
+def test_a_label_of_one_class_teaches_nothing(tmp_path: Path):
+    rows = orders().with_columns(late=pl.lit(False))
+
+    refused(
+        rows, tmp_path, "--label late: every row has the same label, False, so there is nothing to learn", label="late"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"label": "lat"}, r"no column 'lat' for --label\. Known: .*Did you mean 'late'\?"),
+        ({"time": "orderd_at"}, r"no column 'orderd_at' for --time\. Known: .*Did you mean 'ordered_at'\?"),
+        ({"key": ["regoin"]}, r"no column 'regoin' for --key\. Known: .*Did you mean 'region'\?"),
+        ({"task": "binry"}, r"no task 'binry'\. .*Did you mean 'binary'\?"),
+        ({"zone": "Europa/Berlin"}, r"no time zone 'Europa/Berlin'\. Did you mean 'Europe/Berlin'\?"),
+        ({"known_after": "soon"}, r"--known-after 'soon' is no time\. Write it as 30m, 6h or 2d"),
+        ({"time": "region"}, r"--time region: it holds 'west', .*of which no timestamp can be made\. Known: ISO 8601"),
+        ({"label": "ordered_at"}, r"--label ordered_at: it holds timestamps\. Name a column of numbers or classes"),
+        ({"label": "region", "task": "regression"}, r"--label region is string, which is no number\. Leave --task out"),
+        ({"label": "weight", "task": "binary"}, r"--task binary: weight has [\d,]+ values\. Name a column of two"),
+    ],
+)
+def test_a_wrong_option_is_said_with_what_there_is(tmp_path: Path, wishes: dict[str, Any], sentence: str):
+    rows = orders().with_columns(AT.dt.replace_time_zone(None))
+
+    refused(rows, tmp_path, sentence, **{"label": "late", **wishes})
+
+
+def test_no_column_of_time_is_said_with_what_to_add(tmp_path: Path):
+    refused(
+        orders().drop("ordered_at"),
+        tmp_path,
+        r"no column of the table says when a row happened: it has region, weight, late\.",
+    )
+
+
+def test_a_time_that_is_null_belongs_to_no_period(tmp_path: Path):
+    rows = orders().with_columns(ordered_at=pl.when(AT > FIRST).then(AT))
+
+    refused(
+        rows,
+        tmp_path,
+        r"ordered_at is null in 1 rows, which then belong to no period\. Leave those rows out",
+        time="ordered_at",
+    )
+
+
+def test_rows_that_are_there_twice_have_no_key(tmp_path: Path):
+    rows = pl.concat([orders(), orders().head(3)])
+
+    refused(
+        rows,
+        tmp_path,
+        r"nothing identifies a row: 3 rows have the same ordered_at, region as another one.*--key",
+        label="late",
+    )
+    refused(
+        rows,
+        tmp_path,
+        r"--key region: [\d,]+ rows have the key of another one, such as region",
+        label="late",
+        key=["region"],
+    )
+
+
+def test_rows_of_one_moment_are_told_apart_by_what_they_are_about(tmp_path: Path):
+    rows = pl.concat([orders().with_columns(shop=pl.lit(name)) for name in ("a", "b")])
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert made.product.entity_key == ("shop", "ordered_at")
+    assert first_day(made).height == 48
+
+
+def test_a_column_named_for_it_identifies_a_row_and_goes_on(tmp_path: Path):
+    made = draft(orders(order_id=range(HOURS)), tmp_path, label="late")
+
+    order = made.product.source.main.column("order_id")
+    assert made.product.entity_key == ("order_id",)
+    assert (order.minimum, order.maximum) == (0, None)  # tomorrow's numbers are higher
+    assert "order_id" not in made.product.feature_names
+
+
+def test_a_label_with_nulls_is_learned_from_where_it_is_known(tmp_path: Path):
+    made = draft(orders().with_columns(late=pl.when(AT.dt.hour() > 0).then("late")), tmp_path, label="late")
+
+    assert made.product.task is Task.BINARY
+    assert "60 rows without late are not learned from: their outcome never came, or not yet" in made.remarks.assumed
+    assert first_day(made)["late"].null_count() == 1
+
+
+def test_texts_beside_numbers_are_left_out_with_examples(tmp_path: Path):
+    mixed = pl.when(AT.dt.hour() == 5).then(pl.lit("about 3")).otherwise(pl.col("weight").cast(pl.String))
+
+    made = draft(orders().with_columns(weight=mixed), tmp_path, label="late")
+
+    assert made.product.feature_names == ("region", "hour", "weekday")
+    assert any(
+        re.match(r"left out: weight \(it holds texts beside numbers \(60 rows, such", line)
+        for line in made.remarks.warnings
+    )
+
+
+def test_words_for_null_among_numbers_are_declared(tmp_path: Path):
+    weight = pl.when(AT.dt.hour() == 5).then(pl.lit("n/a")).otherwise(pl.col("weight").cast(pl.String))
+
+    made = draft(orders().with_columns(weight=weight).write_csv(), tmp_path, label="late")
+
+    assert 'null_values=("", "n/a")' in made.text
+    assert first_day(made)["weight"].null_count() == 1
+
+
+def test_semicolons_and_decimal_commas_are_found(tmp_path: Path):
+    weight = pl.col("weight").cast(pl.String).str.replace(".", ",", literal=True)
+
+    made = draft(orders().with_columns(weight=weight).write_csv(separator=";"), tmp_path, label="late")
+
+    assert (made.product.source.separator, made.product.source.decimal) == (";", ",")
+    assert first_day(made)["weight"].to_list() == orders()["weight"].head(24).to_list()
+
+
+@pytest.mark.parametrize(
+    ("written", "format"),
+    [
+        ("%Y-%m-%dT%H:%M:%SZ", ""),
+        ("%Y-%m-%d %H:%M:%S", ""),
+        ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M"),
+        ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"),
+        ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M"),
+        ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M"),
+        ("%s", "epoch seconds"),
+        ("%s000", "epoch milliseconds"),
+    ],
+)
+def test_moments_are_read_as_they_are_written(tmp_path: Path, written: str, format: str):
+    made = draft(orders().with_columns(AT.dt.strftime(written)).write_csv(), tmp_path, label="late", zone="UTC")
+
+    assert made.product.source.main.column("ordered_at").format == format
+    assert first_day(made)["ordered_at"].to_list() == [FIRST + timedelta(hours=hour) for hour in range(24)]
+
+
+def test_days_that_may_be_read_both_ways_are_read_in_the_order_of_the_rows(tmp_path: Path):
+    # the first twelve days of twelve months: every one of them is a day in either order
+    days_of_month = [
+        FIRST.replace(month=month, day=day, hour=hour)
+        for month in range(1, 13)
+        for day in range(1, 13)
+        for hour in range(24)
+    ]
+    written = [f"{moment:%d/%m/%Y %H:%M}" for moment in days_of_month]
+
+    made = draft(orders(len(written), ordered_at=written).write_csv(), tmp_path, label="late", zone="UTC")
+
+    assert made.product.source.main.column("ordered_at").format == "%d/%m/%Y %H:%M"
+
+
+def test_a_wall_clock_is_taken_as_utc_and_said_so(tmp_path: Path):
+    made = draft(orders().with_columns(AT.dt.replace_time_zone(None)), tmp_path, label="late")
+
+    assert 'zone="UTC"' in made.text
+
+
+def test_a_zone_whose_clocks_never_show_a_time_is_refused(tmp_path: Path):
+    # in Berlin, 2026-03-29 02:00 to 03:00 is skipped
+    rows = orders(100 * 24).with_columns(AT.dt.replace_time_zone(None))
+
+    refused(
+        rows,
+        tmp_path,
+        r"the clocks of Europe/Berlin show 1 of these times never or twice",
+        zone="Europe/Berlin",
+        label="late",
+    )
+
+
+def test_names_that_clients_cannot_write_are_changed_and_kept_as_source_names(tmp_path: Path):
+    renamed = {"region": "class", "weight": "Größe in cm", "late": 'Späte "Lieferung"'}
+
+    made = draft(orders().rename(renamed), tmp_path, label='Späte "Lieferung"')
+
+    assert made.product.request == ("ordered_at", "class_", "groesse_in_cm")
+    assert made.product.label.name == "spaete_lieferung"
+    assert first_day(made)["groesse_in_cm"].to_list() == orders()["weight"].head(24).to_list()
+
+
+@pytest.mark.parametrize("taken", ["label", "period", "split", "prediction_id", "score"])
+def test_names_that_the_platform_needs_are_changed(tmp_path: Path, taken: str):
+    made = draft(orders().rename({"weight": taken}), tmp_path, label="late")
+
+    assert f"{taken}_" in made.product.feature_names
+
+
+def test_of_2000_columns_the_most_telling_ones_are_kept(tmp_path: Path):
+    draw = np.random.default_rng(1)
+    noise = pl.DataFrame({f"noise_{number}": draw.normal(size=HOURS).round(3) for number in range(2_000)})
+
+    made = draft(pl.concat([orders(), noise], how="horizontal"), tmp_path, label="late")
+
+    assert len(made.product.source.main.columns) <= 103
+    assert {"weight", "region"} <= set(made.product.feature_names)
+    assert any("columns that tell less than the 100 that are kept" in line for line in made.remarks.warnings)
+
+
+def test_a_column_that_tells_the_label_by_itself_is_left_out(tmp_path: Path):
+    made = draft(orders(minutes_late=pl.col("late").cast(pl.Int64) * 40 + AT.dt.minute()), tmp_path, label="late")
+
+    assert "minutes_late" not in made.product.feature_names
+    assert any(
+        line.startswith("left out: minutes_late tells late by itself (1.00 of 1)") for line in made.remarks.warnings
+    )
+
+
+def test_constant_columns_and_long_texts_are_left_out(tmp_path: Path):
+    rows = orders(
+        country=pl.lit("DE"), note=pl.int_range(pl.len()).cast(pl.String) + " was ordered", empty=pl.lit(None, pl.Int64)
+    )
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert made.product.feature_names == ("region", "weight", "hour", "weekday")
+    assert [line.partition(" (")[0] for line in made.remarks.warnings] == [
+        "left out: country",
+        "left out: note",
+        "left out: empty",
+    ]
+
+
+def test_too_little_history_is_said_with_what_is_needed(tmp_path: Path):
+    refused(
+        orders(300),
+        tmp_path,
+        r"300 labelled rows over 12 days are too few: a training needs 200 rows to fit",
+        label="late",
+    )
+    refused(orders(100), tmp_path, r"100 rows have a late, and a training needs 250", label="late")
+
+
+def test_three_classes_are_multiclass_and_few_numbers_may_be(tmp_path: Path):
+    assert draft(orders(), tmp_path, label="region").product.task is Task.MULTICLASS
+    stars = orders(stars=(pl.col("weight") > 2).cast(pl.Int64) + (pl.col("weight") > 5).cast(pl.Int64)).drop("weight")
+
+    assert draft(stars, tmp_path, label="stars").product.task is Task.MULTICLASS
+    assert draft(stars, tmp_path, label="stars", task="regression").product.task is Task.REGRESSION
+
+
+def test_a_text_of_two_values_is_binary_and_says_which_is_predicted(tmp_path: Path):
+    answers = pl.col("late").replace_strict({True: "yes", False: "no"}, return_dtype=pl.String)
+
+    made = draft(orders().with_columns(late=answers), tmp_path, label="late")
+
+    assert 'ml.nw.col("late") == "yes"' in made.text
+    assert "binary: 'yes' of late is what is predicted: the other one is 'no'" in made.remarks.assumed
+
+
+def test_a_column_that_says_when_the_outcome_was_learned_is_the_created_timestamp(tmp_path: Path):
+    made = draft(orders(reported_at=AT + timedelta(hours=5)), tmp_path, label="late", time="ordered_at")
+
+    assert made.product.created_timestamp == "reported_at"
+    assert made.product.label.delay == timedelta(0)
+    assert "reported_at" not in made.product.request
+
+
+def test_the_wait_for_the_outcome_is_the_label_delay(tmp_path: Path):
+    assert draft(orders(), tmp_path, label="late").product.label.delay == days(1)
+    assert draft(orders(), tmp_path, label="late", known_after="12h").product.label.delay == timedelta(hours=12)
+
+
+def test_texts_are_categories_and_numbers_are_numbers(tmp_path: Path):
+    made = draft(orders(), tmp_path, label="late")
+
+    kinds = {feature.name: feature.kind for feature in made.product.inputs}
+    assert kinds["region"] is FeatureKind.CATEGORICAL
+    assert kinds["weight"] is FeatureKind.NUMERIC
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("data", r"data is a folder\. Name its files, as in data/\*\.parquet"),
+        ("orders.xlsx", r"orders\.xlsx is of no known format\. Known: csv, json"),
+        ("orders.csv", r"no file matches .*orders\.csv; .* holds data/\. Correct the path"),
+        ("orders.db?table=a", r"no file matches .*orders\.db; .*Correct the path"),
+    ],
+)
+def test_a_source_that_is_not_there_is_said_with_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, sentence: str
+):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SourceError, match=sentence):
+        draft_of(source)
+
+
+def test_a_line_of_another_length_is_named(tmp_path: Path):
+    refused(
+        "at,late\n2026-01-01,true\n2026-01-02\n",
+        tmp_path,
+        r"orders\.csv is broken: line 3 has 1 fields, the header has 2",
+    )
+
+
+def test_an_sqlite_table_is_drafted_and_read(tmp_path: Path):
+    import sqlite3
+
+    rows = orders().with_columns(AT.dt.strftime("%Y-%m-%d %H:%M:%S"), pl.col("late").cast(pl.Int64))
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE orders (ordered_at text, region text, weight real, late integer)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?, ?)", rows.rows())
+        connection.execute("CREATE TABLE others (a integer)")
+    connection.close()
+
+    with pytest.raises(SourceError, match=r"has the tables orders, others\. Name one: …\?table=orders"):
+        draft_of(f"{tmp_path}/shop.db")
+    with pytest.raises(SourceError, match=r"has no table 'order'\. Known: orders, others\. Did you mean 'orders'\?"):
+        draft_of(f"sqlite://{tmp_path}/shop.db?table=order")
+    made = draft_of(f"{tmp_path}/shop.db?table=orders", label="late")
+    assert made.product.task is Task.BINARY
+    assert first_day(made).height == 24
+
+
+def test_too_many_classes_are_refused(tmp_path: Path):
+    code = pl.int_range(pl.len()).mod(60).cast(pl.String)
+
+    refused(orders(code=code), tmp_path, "--label code has 60 different values, more than the 50 classes", label="code")
