@@ -8,8 +8,8 @@ from datetime import datetime
 
 import polars as pl
 
-from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
-from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.drafting.questions import Ask, Question, Remarks, known_columns, listed
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS
 
 # ISO 8601 first, which needs no format; of the others, day before month where dots part them, month first where slashes do
@@ -49,7 +49,7 @@ class Clock:
 def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Remarks) -> Clock:
     """Raises DeclarationError: no column says when a row happened, or the one that was named does not."""
     if time and time not in rows.columns:
-        raise DeclarationError(f"the table has no column {time!r} for --time. {choices(time, rows.columns)}")
+        raise DeclarationError(f"the table has no column {time!r} for --time. {known_columns(time, rows.columns)}")
     found = [moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None]
     if time and time not in [item.name for item in found]:
         examples = ", ".join(repr(value) for value in rows[time].drop_nulls().unique(maintain_order=True)[:3].to_list())

@@ -9,8 +9,8 @@ from itertools import combinations
 import polars as pl
 
 from mlops_assets.drafting.columns import Profile
-from mlops_assets.drafting.questions import Remarks
-from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.drafting.questions import Remarks, known_columns
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.source import Kind
 
 _NAMED_ID = re.compile(r"(^|[_\W])(id|uuid|guid|key|no|nr|number)$|[a-z](Id|ID)$", re.IGNORECASE)
@@ -62,7 +62,7 @@ def _named(profiles: Sequence[Profile], time: Profile, named: Sequence[str]) -> 
     by_name = {item.source_name: item for item in profiles}
     for name in named:
         if name not in by_name:
-            raise DeclarationError(f"the table has no column {name!r} for --key. {choices(name, by_name)}")
+            raise DeclarationError(f"the table has no column {name!r} for --key. {known_columns(name, by_name)}")
         item = by_name[name]
         if item.kind is None or item.nulls or item.kind in (Kind.FLOAT, Kind.BOOLEAN):
             what = f"is null in {item.nulls:,} rows" if item.nulls else f"is {item.kind or item.fault}"

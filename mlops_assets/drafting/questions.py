@@ -1,7 +1,12 @@
 """What `mlops new` asks of a person, and what it tells: one line for each assumption and each warning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from mlops_assets.errors import choices
+
+_SHOWN_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,15 @@ class Remarks:
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
+
+
+def known_columns(wrong: str, names: Iterable[str]) -> str:
+    """Which columns there are; of a wide table, only those that are close."""
+    known = list(names)
+    close = get_close_matches(wrong, known, n=_SHOWN_NAMES)
+    if len(known) <= _SHOWN_NAMES:
+        return choices(wrong, known)
+    return f"It has {len(known):,} columns. " + (choices(wrong, close) if close else "None has such a name.")
 
 
 def listed(names: list[str] | tuple[str, ...], shown: int = 8) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mlops_assets.drafting.columns import MOST_CATEGORIES, Profile
 from mlops_assets.drafting.literals import written
-from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
-from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.drafting.questions import Ask, Question, Remarks, known_columns, listed
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.source import Kind
 from mlops_assets.products.task import Task
 
@@ -33,7 +33,7 @@ def choose_label(profiles: Sequence[Profile], time: str, named: str, ask: Ask) -
     by_name = {item.source_name: item for item in profiles}
     if named:
         if named not in by_name:
-            raise DeclarationError(f"the table has no column {named!r} for --label. {choices(named, by_name)}")
+            raise DeclarationError(f"the table has no column {named!r} for --label. {known_columns(named, by_name)}")
         return by_name[named]
     possible = [item for item in profiles if item.source_name != time and item.kind not in (None, Kind.TIMESTAMP)]
     possible = [item for item in possible if not item.is_constant] or possible
