@@ -10,7 +10,7 @@ import sys
 import time
 
 FLOOR = "import dagster"
-OURS = "import mlops_assets.definitions"
+OURS = "from mlops_assets.definitions import defs; defs()"
 
 
 def seconds(code: str) -> float:

@@ -1,6 +1,7 @@
 """The names a product file needs, so that it has one import line: `from mlops_assets import Column, ModelProduct, …`.
 
-Each is loaded when it is first asked for: `import mlops_assets` alone loads none of them.
+Each is loaded when it is first asked for: `import mlops_assets` alone loads none of them. `ModelProductComponent` is for
+projects that are made with Dagster's dg.
 """
 
 from importlib import import_module
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import narwhals as nw
 
+    from mlops_assets.component import ModelProductComponent
     from mlops_assets.products.candidates import Candidate, dummy, forest, gradient_boosting, lightgbm, linear, own
     from mlops_assets.products.feature_view import (
         CREATED_TIME,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from mlops_assets.sources.sql_source import Sql
 
 _PLACES = {
+    "component": ("ModelProductComponent",),
     "products.candidates": ("Candidate", "dummy", "forest", "gradient_boosting", "lightgbm", "linear", "own"),
     "products.feature_view": (
         *("CREATED_TIME", "EVENT_TIME", "Feature", "FeatureKind", "FeatureView", "Role", "Tables"),
@@ -86,6 +89,7 @@ __all__ = [
     "Kind",
     "Label",
     "ModelProduct",
+    "ModelProductComponent",
     "OneOf",
     "Probation",
     "Real",

@@ -1,7 +1,8 @@
 """The Dagster code location: every product of the catalog, its assets, its sensors and schedule, and the resources they open."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -56,6 +57,19 @@ def build_definitions(
     products: without them, those of the catalog; what is broken in it is shown as an asset.
     replacements: assets of your own that stand in for the generated ones of the same key."""
     known = catalog() if products is None else Catalog(tuple(products))
+    return definitions_of(known, environment, resources_of(environment), replacements, executor=dg.in_process_executor)
+
+
+def definitions_of(
+    known: Catalog,
+    environment: Environment,
+    resources: Mapping[str, dg.ConfigurableResource[Any]],
+    replacements: Sequence[dg.AssetsDefinition] = (),
+    executor: dg.ExecutorDefinition | None = None,
+    named: str = "",
+) -> dg.Definitions:
+    """Of one set of products. named: stands before the names of the sensors that watch all of its runs, where a code location
+    holds several sets."""
     products = known.products
     replaced = {key for asset in replacements for key in asset.keys}
     generated = [asset for product in products for build in PIPELINES for asset in build(product)]
@@ -64,6 +78,7 @@ def build_definitions(
         running = environment.starts_sensors_of(product)
         return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
+    names = frozenset(product.name for product in products)
     for_all = dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
         assets=[
@@ -73,19 +88,24 @@ def build_definitions(
         ],
         sensors=[
             *(build(product, status(product.name)) for product in products for build in SENSORS),
-            build_failure_sensor(for_all, products),
-            build_lost_runs_sensor(for_all, frozenset(product.name for product in products)),
+            *([build_failure_sensor(for_all, products, f"{named}failures")] if products else ()),
+            *([build_lost_runs_sensor(for_all, names, f"{named}lost_runs")] if products else ()),
         ],
         schedules=[build_retention_schedule(product, status(product.name)) for product in products],
-        resources={
-            "platform": Platform.of(environment),
-            "tracking": Tracking.of(environment),
-            "notifier": Notifier.of(environment),
-            "feature_engine": FeatureEngine.of(environment),
-            "spark": Spark(master=environment.spark_master),
-        },
-        executor=dg.in_process_executor,
+        resources=resources,
+        executor=executor,
     )
+
+
+def resources_of(environment: Environment) -> dict[str, dg.ConfigurableResource[Any]]:
+    """What the assets and sensors open, by the names that they ask for."""
+    return {
+        "platform": Platform.of(environment),
+        "tracking": Tracking.of(environment),
+        "notifier": Notifier.of(environment),
+        "feature_engine": FeatureEngine.of(environment),
+        "spark": Spark(master=environment.spark_master),
+    }
 
 
 def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
@@ -105,4 +125,7 @@ def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
         )
 
 
-defs = build_definitions(read_environment())
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Only built when Dagster loads this code location, and not by whoever imports a function of this file."""
+    return build_definitions(read_environment())

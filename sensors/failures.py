@@ -13,11 +13,13 @@ from sensors.runs import CAUSE, how_to_go_on, is_final, root_error, standing, wi
 ASKED_AGAIN_WHATEVER_FAILED = ("arrival", "labels", "only_labels")
 
 
-def build_failure_sensor(status: dg.DefaultSensorStatus, products: Sequence[ModelProduct]) -> dg.SensorDefinition:
+def build_failure_sensor(
+    status: dg.DefaultSensorStatus, products: Sequence[ModelProduct], name: str = "failures"
+) -> dg.SensorDefinition:
     known = {product.name: product for product in products}
 
     @dg.run_failure_sensor(
-        name="failures",
+        name=name,
         minimum_interval_seconds=5,
         default_status=status,
         description="Notifies of every run that failed for good: no retry follows, or only a person can mend the reason.",

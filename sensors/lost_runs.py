@@ -16,11 +16,13 @@ TAKEN_UP_WITHIN = timedelta(minutes=1)
 LAUNCHED_WITHIN = timedelta(minutes=2)
 
 
-def build_lost_runs_sensor(status: dg.DefaultSensorStatus, products: frozenset[str]) -> dg.SensorDefinition:
+def build_lost_runs_sensor(
+    status: dg.DefaultSensorStatus, products: frozenset[str], name: str = "lost_runs"
+) -> dg.SensorDefinition:
     """Looks at runs of these products' assets alone; an instance may be shared with other code locations."""
 
     @dg.sensor(
-        name="lost_runs",
+        name=name,
         minimum_interval_seconds=10,
         default_status=status,
         description="Marks runs failed whose process is gone; Dagster or the sensor that asked for them retries them.",

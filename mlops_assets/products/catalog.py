@@ -117,6 +117,17 @@ def find_products(environment: Mapping[str, str], working_directory: Path) -> Ca
     )
 
 
+def products_of_file(file: Path) -> Catalog:
+    """What one product file declares; the files beside it can be imported by their plain names."""
+    if not file.is_file():
+        broken = Broken(file.stem, shown_path(file), "there is no such file. Write it, or name another one.")
+        return Catalog(broken=(broken,))
+    _make_importable(file.parent)
+    found = list(_loaded(file.stem, shown_path(file), partial(_from_file, file.stem, file)))
+    usable, doubled = _with_distinct_names([item for item in found if isinstance(item, ModelProduct)])
+    return Catalog(tuple(usable), (*(item for item in found if isinstance(item, Broken)), *doubled))
+
+
 def _in_folder(folder: Path) -> Iterator[ModelProduct | Broken]:
     _make_importable(folder)
     for module in sorted(pkgutil.iter_modules([str(folder)]), key=lambda module: module.name):

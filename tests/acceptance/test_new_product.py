@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 
 from mlops_assets.cli.app import app
-from mlops_assets.replay.runs import Replay, expect_success
 from mlops_assets.products.gates import AtLeast
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.testing import TestReport
+from mlops_assets.replay.runs import Replay, expect_success
 from tests.dagster.builders import a_replay, materialized
 
 pytestmark = [

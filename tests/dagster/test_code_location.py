@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 # each takes seconds to import, which every launched run would pay
 HEAVY = ("mlflow", "sklearn", "evidently", "pyspark", "polars", "dataframely", "lightgbm", "skl2onnx", "matplotlib")
 
-LOADED = "import json, sys; import mlops_assets.definitions; print(json.dumps(sorted(sys.modules)))"
+LOADED = "import json, sys; from mlops_assets.definitions import defs; defs(); print(json.dumps(sorted(sys.modules)))"
 CODE_VERSIONS = """
 import json
 from mlops_assets.definitions import defs
-print(json.dumps({spec.key.to_user_string(): spec.code_version for spec in defs.resolve_all_asset_specs()}))
+print(json.dumps({spec.key.to_user_string(): spec.code_version for spec in defs().resolve_all_asset_specs()}))
 """
 
 

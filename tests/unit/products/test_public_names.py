@@ -28,7 +28,8 @@ def test_importing_the_package_loads_nothing_else():
 
 
 def test_a_product_file_of_public_names_loads_no_heavy_module():
-    names = ", ".join(mlops_assets.__all__)
+    of_dagster = {"ModelProductComponent"}
+    names = ", ".join(name for name in mlops_assets.__all__ if name not in of_dagster)
     asked = f"import json, sys; from mlops_assets import {names}; print(json.dumps(sorted(sys.modules)))"
 
     loaded = json.loads(subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True).stdout)
