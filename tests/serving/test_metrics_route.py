@@ -114,7 +114,7 @@ def test_several_processes_sum_and_one_that_was_killed_still_counts(tmp_path: Pa
 
 def test_without_room_for_metrics_the_workers_answer_and_each_shows_its_own(workspace: Workspace, row: Json) -> None:
     deploy_tiny(workspace.of(flight_delay))
-    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))"
+    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (32_768, 32_768))"
     command = ("-c", f"{limited}; runpy.run_module('serving', run_name='__main__')")
     with (
         tempfile.TemporaryFile("w+") as output,
