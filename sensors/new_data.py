@@ -41,8 +41,11 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
             return dg.SkipReason(in_words(product, key, ARRIVAL, found))
         if cause := under_way(instance, product, ARRIVAL):
             return dg.SkipReason(f"{key} waits for the run of {cause}")
-        champion = state.ledger.champion_at(product.period.at(key).end)
-        selection = arrival(product) if champion else first_arrival(product)
+        end = product.period.at(key).end
+        champion = state.ledger.champion_at(end)
+        # one that was deployed when the period ended served nothing of it
+        is_served = champion is not None and champion.deployed_at < end
+        selection = arrival(product) if is_served else first_arrival(product)
         return dg.SensorResult(run_requests=[request(instance, product, key, ARRIVAL, key, selection)])
 
     return new_data

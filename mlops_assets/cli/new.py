@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt
+from rich.status import Status
 
-from mlops_assets.drafting.questions import Ask, Question, Remarks
+from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.catalog import FOLDER, USUAL_FOLDER, catalog, shown_path
 
@@ -49,11 +50,14 @@ def new(
         time, label, tuple(part.strip() for part in key.split(",") if part.strip()), task, zone, known_after
     )
     remarks = Remarks()
-    draft = draft_product(name, origin, wishes, _asking(yes, console, remarks), lambda step: None)
+    status = console.status("")
+    try:
+        draft = draft_product(name, origin, wishes, _asking(yes, console, remarks), lambda step: _show(status, step))
+    finally:
+        status.stop()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(draft.text, encoding="utf-8")
-    for line in (*remarks.assumed, *draft.remarks.assumed):
-        what, _, why = line.partition(": ")
+    for what, why in (*remarks.assumed, *draft.remarks.assumed):
         console.print(f"  {escape(what)} [dim]({escape(why)})[/dim]", soft_wrap=True)
     for line in draft.remarks.warnings:
         console.print(f"  [yellow]![/yellow] {escape(line)}", soft_wrap=True)
@@ -65,6 +69,12 @@ def new(
         console.print(
             f"Set {variable_of(name)} to the address of the database wherever the product runs.", soft_wrap=True
         )
+
+
+def _show(status: Status, step: str) -> None:
+    """Begins with the first step, when every question was answered: it would write over a prompt."""
+    status.start()
+    status.update(escape(step))
 
 
 def _require_free(name: str, place: Path, force: bool) -> None:
@@ -89,10 +99,12 @@ def _require_free(name: str, place: Path, force: bool) -> None:
 def _asking(yes: bool, console: Console, remarks: Remarks) -> Ask:
     def ask(question: Question) -> str:
         if yes:
-            remarks.assume(f"{question.option} {question.assumption}", question.why or question.sentence)
+            remarks.assume(
+                f"{question.sentence} {question.assumption}", f"{question.why}; {question.option} says otherwise"
+            )
             return question.assumption
         if not sys.stdin.isatty():
-            known = f" Known: {', '.join(question.options)}." if question.options else ""
+            known = f" Known: {listed(question.options, shown=20)}." if question.options else ""
             raise DeclarationError(
                 f"{question.sentence} Answer with {question.option}, or take {question.assumption!r} with --yes ({question.why}).{known}"
             )
@@ -100,6 +112,7 @@ def _asking(yes: bool, console: Console, remarks: Remarks) -> Ask:
         return Prompt.ask(
             f"{escape(question.sentence)} [dim]({escape(question.why)})[/dim]",
             choices=options,
+            show_choices=len(question.options) <= 20,
             default=question.assumption,
             console=console,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from mlops_assets.errors import choices
 
@@ -23,15 +24,20 @@ class Question:
 Ask = Callable[[Question], str]
 
 
+class Assumption(NamedTuple):
+    what: str
+    why: str
+
+
 @dataclass
 class Remarks:
     """In the order in which they came up."""
 
-    assumed: list[str] = field(default_factory=list)
+    assumed: list[Assumption] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def assume(self, what: str, why: str) -> None:
-        self.assumed.append(f"{what}: {why}")
+        self.assumed.append(Assumption(what, why))
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)

@@ -15,8 +15,8 @@ import pytest
 from mlops_assets.cli.app import app
 from mlops_assets.products.gates import AtLeast
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records import testing
 from mlops_assets.records.decisions import DriftDecision
-from mlops_assets.records.testing import TestReport
 from mlops_assets.replay.runs import Replay, expect_success
 from tests.dagster.builders import a_replay, materialized
 
@@ -83,6 +83,6 @@ def test_the_drafted_product_is_trained_tested_staged_deployed_and_watched(late_
         assert {"predictions", "data_drift"} <= materialized(arrival)
         assert {"performance", "drift_decision"} <= materialized(labelled)
         assert [deployment.version for deployment in replay.state.ledger.history()] == [1]
-        score = replay.state.records.load(TestReport, key).value_of("roc_auc")
+        score = replay.state.records.load(testing.TestReport, key).value_of("roc_auc")
         assert score >= next(gate.limit for gate in late_flights.gates if isinstance(gate, AtLeast))
         assert replay.state.records.load(DriftDecision, key).model_version == 1

@@ -115,6 +115,16 @@ def test_what_a_champion_served_is_predicted_and_read_for_drift(watched: Replay)
     assert assets(third.run_requests[0]) == {*DATA, "predictions", "data_drift"}
 
 
+def test_a_champion_that_was_deployed_when_a_period_ended_served_nothing_of_it(watched: Replay):
+    serve_from(watched.state, moment("2013-01-14"))
+    watched.at(moment("2013-01-21"))
+
+    _, second, third = (carried_out(watched, NEW_DATA, None) for _ in range(3))
+
+    assert assets(second.run_requests[0]) == DATA
+    assert assets(third.run_requests[0]) == {*DATA, "predictions", "data_drift"}
+
+
 def test_periods_that_are_stored_are_not_asked_for(watched: Replay):
     store(watched.state, "features", "2012-12-31", "2013-01-14")
     watched.at(moment("2013-01-21"))

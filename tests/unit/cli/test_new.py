@@ -43,7 +43,7 @@ def test_a_product_file_is_written_and_what_was_assumed_is_said(folder: Path, ca
     validate_features(product)
     said = capsys.readouterr().out
     assert "one series without a key (no two rows have the same ordered_at)" in said
-    assert "--known-after 1d (no column says when it was learned)" in said
+    assert "1d (no column says when it was learned; --known-after says otherwise)" in said
     assert "products/shop.py is written" in said
 
 
