@@ -4,6 +4,7 @@ import keyword
 import os
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +84,11 @@ def _require_free(name: str, place: Path, force: bool) -> None:
         raise DeclarationError(
             f"a product cannot be named {name!r}: use lower-case letters, digits and underscores, beginning with a letter, and no word of "
             "Python."
+        )
+    spec = find_spec(name)
+    if spec is not None and spec.origin not in (None, str(place.absolute())):
+        raise DeclarationError(
+            f"Python knows another module {name!r} ({spec.origin}) and would import that one. Choose another name."
         )
     known = catalog().products if place.parent.is_dir() or not os.environ.get(FOLDER) else ()
     other = next((product for product in known if product.name == name), None)

@@ -83,6 +83,11 @@ def test_a_name_that_no_product_can_have_is_refused(name: str):
         new(name, "orders.parquet", "--yes")
 
 
+def test_a_name_that_python_knows_is_refused():
+    with pytest.raises(DeclarationError, match=r"Python knows another module 'statistics' \(.*statistics.py\)"):
+        new("statistics", "orders.parquet", "--yes")
+
+
 def test_a_name_of_the_catalog_is_refused():
     with pytest.raises(DeclarationError, match=r"a product 'flight_delay' is declared in .*flight_delay.py already"):
         new("flight_delay", "orders.parquet", "--yes")
