@@ -16,7 +16,7 @@ PlatformError
 │   └── RecordTooNew       a newer release wrote the record
 ├── BundleError            a bundle is missing, damaged or belongs to other features
 │   └── NotConvertible     an estimator cannot become ONNX faithfully
-├── NoChampion             nothing is deployed for this product (yet)
+├── NoChampion             nothing is deployed for this product (yet), or was by then
 ├── LedgerBroken           an entry of the deployment ledger was changed or removed
 ├── ChampionChanged        another deployment came first
 ├── StaleVersion           a version that must not replace the champion
@@ -144,12 +144,15 @@ class NotConvertible(BundleError):
 
 
 class NoChampion(PlatformError):
-    """Nothing is deployed for this product (yet)."""
+    """Nothing is deployed for this product, or nothing was by then. first: what was deployed first, and when."""
 
-    def __init__(self, product: str) -> None:
+    def __init__(self, product: str, first: str = "") -> None:
         self.product = product
         super().__init__(
-            f"nothing is deployed for {product!r} yet. Materialise {product}/deployment to deploy a champion."
+            f"nothing of {product!r} served by then: {first}, and what happened before is neither predicted nor watched. Choose a "
+            "later partition."
+            if first
+            else f"nothing is deployed for {product!r} yet. Materialise {product}/deployment to deploy a champion."
         )
 
 
@@ -206,5 +209,10 @@ def choices(wrong: str, known: Iterable[str]) -> str:
     "Known: log_loss, roc_auc. Did you mean 'roc_auc'?"
     """
     names = sorted(known)
-    close = get_close_matches(wrong, names, n=1)
+    close = close_names(wrong, names)
     return f"Known: {', '.join(names) or 'none'}." + (f" Did you mean {close[0]!r}?" if close else "")
+
+
+def close_names(wrong: str, known: Iterable[str]) -> list[str]:
+    """The name that was probably meant, or none."""
+    return get_close_matches(wrong, list(known), n=1)

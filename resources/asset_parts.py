@@ -1,17 +1,18 @@
 """What every generated asset shares: partitions, mappings, owners, tags, code references, metadata that reads well."""
 
 import base64
+import hashlib
 import inspect
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.errors import DeclarationError
 from mlops_assets.products.periods import Periods
 from mlops_assets.products.product import ModelProduct
 from resources.retrying import retrying
@@ -27,17 +28,25 @@ def partitions_of(periods: Periods) -> dg.TimeWindowPartitionsDefinition:
     """The product's periods as Dagster partitions with the same keys.
 
     The running period is one of them: a model that is retrained when a period ends has the key of the next one."""
-    end = periods.end.strftime("%Y-%m-%d") if periods.end else None
-    start = periods.start.strftime("%Y-%m-%d")
-    if periods.length == timedelta(days=1):
-        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, end_offset=1)
-    if periods.length == timedelta(weeks=1):
-        # Dagster counts weekdays from Sunday as 0
-        return dg.WeeklyPartitionsDefinition(
-            start_date=start, end_date=end, day_offset=periods.start.isoweekday() % 7, end_offset=1
-        )
-    raise DeclarationError(
-        f"periods of {periods.length.days} days have no Dagster partitions. Use daily() or weekly()."
+    schedule, start = periods.schedule.expression, periods.start.strftime("%Y-%m-%d")
+    if schedule.startswith(
+        "0 0 * * "
+    ):  # as they have always been written, so that what Dagster stored of them stays theirs
+        end = periods.end.strftime("%Y-%m-%d") if periods.end else None
+        if periods.length == timedelta(days=1):
+            return dg.DailyPartitionsDefinition(start_date=start, end_date=end, end_offset=1)
+        if periods.length == timedelta(weeks=1):
+            # Dagster counts weekdays from Sunday as 0
+            return dg.WeeklyPartitionsDefinition(
+                start_date=start, end_date=end, day_offset=periods.start.isoweekday() % 7, end_offset=1
+            )
+    return dg.TimeWindowPartitionsDefinition(
+        start=periods.start,
+        end=periods.end,
+        fmt=periods.key_format,
+        cron_schedule=schedule,
+        timezone="UTC",
+        end_offset=1,
     )
 
 
@@ -72,8 +81,11 @@ def product_asset(
     code: str = "1",
     check_specs: Sequence[dg.AssetCheckSpec] = (),
     output_required: bool = True,
+    many_at_once: bool = False,
 ) -> Callable[[Callable[..., object]], dg.AssetsDefinition]:
-    """`dg.asset` with what makes the assets of a product look and behave alike, and repeats a step after a transient error."""
+    """`dg.asset` with what makes the assets of a product look and behave alike, and repeats a step after a transient error.
+
+    many_at_once: one run may be given a range of partitions, `context.partition_keys`, as a back-fill does."""
     asset_of = dg.asset(
         key=key_of(product, asset),
         group_name=f"{product.name}_{group}",
@@ -87,6 +99,7 @@ def product_asset(
         metadata={"dagster/code_references": _code_references(product, factory)},
         check_specs=list(check_specs),
         output_required=output_required,
+        backfill_policy=dg.BackfillPolicy.single_run() if many_at_once else None,
     )
     return lambda compute: asset_of(retrying(compute))
 
@@ -101,6 +114,40 @@ def materialized(
         metadata={name: value for name, value in metadata.items() if value is not None},
         data_version=None if version is None else dg.DataVersion(version),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was stored for one partition: its data version, and what the UI shows."""
+
+    version: str
+    metadata: Mapping[str, Any]
+
+
+def materialized_parts(
+    context: dg.AssetExecutionContext, asset_key: dg.AssetKey, parts: Mapping[str, Part]
+) -> dg.MaterializeResult[None]:
+    """What an asset returns once it has stored these partitions, which are all that its run was given.
+
+    Dagster gives the partitions of one run one data version. Of several it is made of all of theirs, so that none of them
+    looks unchanged when it is not."""
+    if len(parts) == 1:
+        (part,) = parts.values()
+        return materialized(part.metadata, part.version, asset_key)
+    for key, part in parts.items():
+        context.add_asset_metadata({**part.metadata, "data version": part.version}, asset_key, partition_key=key)
+    versions = hashlib.sha256("\n".join(f"{key} {part.version}" for key, part in parts.items()).encode())
+    return materialized({}, versions.hexdigest()[:16], asset_key)
+
+
+def report_parts(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, parts: Mapping[str, Part]) -> None:
+    """Say of these partitions that they are stored, in a run that fails because of others."""
+    for key, part in parts.items():
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key, partition=key, metadata=part.metadata, tags={"dagster/data_version": part.version}
+            )
+        )
 
 
 def rows_metadata(frame: "pl.DataFrame") -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from collections.abc import Collection
 from datetime import datetime
 
+from mlops_assets.data.gaps import is_gap
 from mlops_assets.products.product import ModelProduct
 
 
 def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[str]) -> list[str]:
-    """Keys of the periods that arrived and are not stored, oldest first."""
+    """Keys of the periods that arrived and are not stored, oldest first; where gaps are allowed, these too."""
     return [
         period.key
         for period in product.period.ended_by(now)
-        if period.key not in stored and product.source.has_arrived(period, now)
+        if period.key not in stored and (product.source.has_arrived(period, now) or is_gap(product, period, now))
     ]
 
 

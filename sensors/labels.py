@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord
@@ -27,7 +28,7 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
         asset_selection=dg.AssetSelection.assets(*labelled(product)),
         minimum_interval_seconds=5,
         default_status=status,
-        description=f"Labels of {product.name} are due {product.label.delay.days} days after the period.",
+        description=f"Labels of {product.name} are due {spelled(product.label.delay)} after the period.",
     )
     def labels(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         state, instance = platform.state_of(product), context.instance

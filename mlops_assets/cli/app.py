@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -88,10 +89,10 @@ def up(
 
 @app.command
 def products() -> None:
-    """List the model products of the catalog, after trying their features on rows that are made up.
+    """List the model products of the catalog, after trying their labels and features on rows that are made up.
 
     Exit code 1: one of them cannot be used, or there is none."""
-    from mlops_assets.features.validation import validate_features
+    from mlops_assets.features.validation import validate_product
 
     console, known, are_well = Console(), catalog(), True
     for product in known.products:
@@ -99,10 +100,12 @@ def products() -> None:
         console.print(f"[bold]{product.name}[/bold] ({product.task}, {product.metric}): {product.description}")
         console.print(f"  {shown_path(file)}:{line}", style="dim", soft_wrap=True, highlight=False)
         try:
-            validate_features(product)
+            validate_product(product)
         except PlatformError as error:
             are_well = False
             console.print(f"  [red]cannot be used[/red]: {escape(str(error))}", soft_wrap=True, highlight=False)
+        for note in product.notes(datetime.now(UTC)):
+            console.print(f"  {note}", soft_wrap=True, highlight=False)
     for broken in known.broken:
         console.print(f"[bold red]{broken.name}[/bold red] cannot be used", highlight=False)
         console.print(f"  {escape(broken.place)}: {escape(broken.sentence)}", soft_wrap=True, highlight=False)

@@ -31,13 +31,15 @@ def sensors_to_run(workspace: Workspace, asked: str, products: Sequence[ModelPro
 def next_steps(workspace: Workspace, running: str, products: Sequence[ModelProduct] | None = None) -> list[str]:
     """How far each product has come, and what a person can do. running: products by comma, or "all"."""
     from mlops_assets.data.next_step import progress_of
+    from mlops_assets.features.validation import validate_product
 
     known, said = catalog().products if products is None else products, []
     started = [product for product in known if running == EVERY or product.name in running.split(",")]
     for product in started:
         try:
+            validate_product(product)
             state = workspace.of(product)
-            said.append(progress_of(state))
+            said += [progress_of(state), *product.notes(workspace.clock.now())]
             if not state.ledger.history():
                 said.append(
                     f"  its sensors store what arrives and train the first champion; `mlops replay {product.name}` is quicker"

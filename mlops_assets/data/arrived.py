@@ -38,4 +38,4 @@ def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
 
 def periods_of_history(product: ModelProduct) -> int:
     """How many periods the first champion learns from."""
-    return product.training_window // product.period.length
+    return product.period.in_window(product.training_window)

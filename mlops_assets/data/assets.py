@@ -1,16 +1,28 @@
 """Assets of the data pipeline: source tables, labels, features, online features."""
 
-import hashlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
-from mlops_assets.errors import ContractBroken, NotArrived
+from mlops_assets.errors import ContractBroken, DataError, NotArrived
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
-from resources.asset_parts import dep, key_of, materialized, periods_in, product_asset, rows_metadata, table
+from resources.asset_parts import (
+    Part,
+    dep,
+    key_of,
+    materialized,
+    materialized_parts,
+    periods_in,
+    product_asset,
+    report_parts,
+    rows_metadata,
+    table,
+)
 from resources.feature_engine import FeatureEngine
 from resources.platform import Platform
 
@@ -20,6 +32,7 @@ if TYPE_CHECKING:
     from mlops_assets.state.workspace import ProductState
 
 GROUP = "data"
+CHECKS = ("contract", "rows_accounted_for", "reaches_the_end")  # of a source table
 
 
 def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -55,74 +68,150 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
             dg.AssetCheckSpec(
                 "rows_accounted_for", asset=key, blocking=True, description="Rows in = rows stored + rows quarantined."
             ),
+            dg.AssetCheckSpec(
+                "reaches_the_end",
+                asset=key,
+                description="How much of the period lies before its newest row: a delivery that ends early may have been cut off.",
+            ),
         ],
         output_required=False,
+        many_at_once=True,
     )
     def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.data.ingest import read_period, require_found, store_period, store_without_rows
+        from mlops_assets.features.validation import validate_product
 
-        period = product.period.at(context.partition_key)
+        validate_product(product)  # before a row is read: what is misspelt is said here, and not by what comes later
         state = platform.state_of(product)
-        if state.skipped.has(period.key):
-            skipped = state.skipped.load(period.key)
-            version, empty = store_without_rows(state.tables, name, declared, period)
-            said = f"skipped by {skipped.by}: {skipped.reason}"
-            metadata = {**rows_metadata(empty), "skipped": said}
-            yield materialized(asset_key=key, metadata=metadata, version=version)
-            for check in ("contract", "rows_accounted_for"):
-                yield dg.AssetCheckResult(asset_key=key, check_name=check, passed=True, description=said)
-            return
-        now = state.clock.now()
-        if not product.source.has_arrived(period, now):
-            if period.end <= now:
-                require_found(product.source, declared, period)
-            raise NotArrived(
-                f"{product.name}: the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}. It ends "
-                f"{period.end:%Y-%m-%d}; materialise it then, or leave it to the sensor."
-            )
-        try:
-            result = read_period(state, name, declared, period)
-        except ContractBroken as error:
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name="contract",
-                passed=False,
-                severity=dg.AssetCheckSeverity.ERROR,
-                description=str(error),
-            )
-            return
-        counted = None
-        if result.kept:
-            version, counted = store_period(state.tables, name, result, period)
-            metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
-            yield materialized(asset_key=key, metadata=metadata, version=version)
-        broken = [
-            {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
-            for item in result.violations
-        ]
-        yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name="contract",
-            passed=result.kept,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=result.reason,
-            metadata={
-                "rows": result.rows,
-                "quarantined share": result.quarantined_share,
-                "limit": declared.max_quarantined_share,
-                "violations": table(broken),
-            },
-        )
-        if counted is not None:
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name="rows_accounted_for",
-                passed=counted.is_complete,
-                severity=dg.AssetCheckSeverity.ERROR,
-                description=counted.reason,
-            )
+        parts: dict[str, Part] = {}
+        refused: dict[str, DataError] = {}
+        found: list[dg.AssetCheckResult] = []
+        for period_key in context.partition_keys:
+            try:
+                parts[period_key], checks = _store_period(state, name, declared, period_key)
+                found += checks
+            except _Refused as error:
+                refused[period_key] = error.error
+                found += error.checks
+        if refused:
+            # what the run says is the reason; what stands in a check alone is found only by who looks for it
+            report_parts(context, key, parts)
+            yield from _combined(found)
+            first, *others = refused.values()
+            more = f" ({', '.join(list(refused)[1:])} failed as well)" if others else ""
+            raise type(first)(f"{first}{more}") from None
+        yield materialized_parts(context, key, parts)
+        yield from _combined(found)
 
     return source_table
+
+
+class _Refused(Exception):
+    """A period is not stored. checks: what they say of it."""
+
+    def __init__(self, error: DataError, *checks: dg.AssetCheckResult) -> None:
+        self.error, self.checks = error, checks
+        super().__init__(str(error))
+
+
+def _store_period(
+    state: "ProductState", name: str, declared: Table, period_key: str
+) -> tuple[Part, list[dg.AssetCheckResult]]:
+    """One period of a source table. Raises _Refused: it breaks its contract, or has not arrived."""
+    from mlops_assets.data.contract import reach
+    from mlops_assets.data.gaps import ALLOWED, how_to_allow, is_gap
+    from mlops_assets.data.ingest import (
+        is_without_rows,
+        read_period,
+        require_found,
+        store_period,
+        store_without_rows,
+    )
+
+    product = state.product
+    key, period, now = key_of(product, name), product.period.at(period_key), state.clock.now()
+
+    def checked(check: str, passed: bool, said: str, **metadata: Any) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=said,
+            metadata=metadata,
+        )
+
+    def without_rows(said: str) -> tuple[Part, list[dg.AssetCheckResult]]:
+        version, empty = store_without_rows(state.tables, name, declared, period)
+        return Part(version, {**rows_metadata(empty), "skipped": said}), [
+            checked(check, True, said) for check in CHECKS
+        ]
+
+    skipped = state.skipped.load(period.key) if state.skipped.has(period.key) else None
+    if skipped is not None and skipped.by != ALLOWED:
+        return without_rows(f"skipped by {skipped.by}: {skipped.reason}")
+    if is_gap(product, period, now):
+        said = "the source has nothing of it, and a later period has arrived"
+        state.skipped.note_gap(period.key, said, ALLOWED)
+        return without_rows(f"a gap: {said}")
+    if not product.source.has_arrived(period, now):
+        try:
+            if period.end <= now:
+                require_found(product.source, declared, period)
+        except NotArrived as error:
+            raise _Refused(error) from None
+        raise _Refused(
+            NotArrived(
+                f"{product.name}: the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}. It ends "
+                f"{period.end:{'%Y-%m-%d' if period.end.hour == period.end.minute == 0 else '%Y-%m-%d %H:%M'}}; "
+                "materialise it then, or leave it to the sensor."
+            )
+        )
+    try:
+        result = read_period(state, name, declared, period)
+    except ContractBroken as error:
+        raise _Refused(error, checked("contract", False, str(error))) from None
+    is_main = declared.name == product.source.main.name
+    if result.rows == 0 and product.gaps == "allow" and is_without_rows(product.source, period):
+        said = f"the source has no row of {product.source.main.name} in it"
+        state.skipped.note_gap(period.key, said, ALLOWED)
+        return without_rows(f"a gap: {said}")
+    if skipped is not None and is_main:
+        state.skipped.end_gap(period.key)
+    broken = [
+        {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
+        for item in result.violations
+    ]
+    said = f"{result.reason}. {how_to_allow(product, period)}" if is_main and not result.rows else result.reason
+    contract = checked(
+        "contract",
+        result.kept,
+        said,
+        rows=result.rows,
+        **{"quarantined share": result.quarantined_share, "limit": declared.max_quarantined_share},
+        violations=table(broken),
+    )
+    if not result.kept:
+        raise _Refused(ContractBroken(said), contract)
+    version, counted = store_period(state.tables, name, result, period)
+    metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
+    reaches, how_far = reach(declared, period, result.accepted)
+    return Part(version, metadata), [
+        contract,
+        checked("rows_accounted_for", counted.is_complete, counted.reason),
+        checked("reaches_the_end", reaches, how_far)._replace(severity=dg.AssetCheckSeverity.WARN),
+    ]
+
+
+def _combined(results: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
+    """One result of each check: of several periods the first that failed, or what is said of the last."""
+    for name in dict.fromkeys(str(item.check_name) for item in results):
+        same = [item for item in results if item.check_name == name]
+        failed = [item for item in same if not item.passed]
+        if len(same) == 1 or failed:
+            yield (failed or same)[0]
+        else:
+            description = f"{len(same)} periods; the last: {same[-1].description}"
+            yield same[-1]._replace(description=description)
 
 
 def _labels(product: ModelProduct) -> dg.AssetsDefinition:
@@ -132,44 +221,45 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_data_assets,
         kinds={"polars", "parquet"},
-        description=f"Observed `{product.label.name}`, known {product.label.delay.days} days after the event; where the source "
+        description=f"Observed `{product.label.name}`, known {spelled(product.label.delay)} after the event; where the source "
         "says nothing, what clients reported to the API.",
         deps=[dep(product, "raw")],
         code=repr(product.label.expression),
+        many_at_once=True,
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.data.labels import LABEL, known_labels, with_reported_labels
-
         state = platform.state_of(product)
-        raw = state.tables.read("raw", [context.partition_key])
-        known = known_labels(product, raw.lazy(), state.clock.now())
-        period = product.period.at(context.partition_key)
-        reported, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
-        if not reported.is_empty():
-            logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
-            known, of_clients, ambiguous = with_reported_labels(product, known, raw, logged, reported)
-        version = state.tables.write("labels", context.partition_key, known)
-        never_came = known[LABEL].null_count()
-        mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
-        return materialized(
-            metadata={
-                **rows_metadata(known),
-                "labelled rows": known.height - never_came,
-                "rows whose label never came": never_came,
-                "rows still waiting": raw.height - known.height,
-                "labels reported to the API": of_clients,
-                "reported again with another value": int(reported["is_corrected"].sum()),
-                "reported of an id of several rows, not taken": ambiguous,
-                **(
-                    {f"mean {product.label.name} {product.label.unit}".strip(): float(mean)}
-                    if isinstance(mean, float)
-                    else {}
-                ),
-            },
-            version=version,
-        )
+        parts = {period_key: _label_period(state, period_key) for period_key in context.partition_keys}
+        return materialized_parts(context, key_of(product, "labels"), parts)
 
     return labels
+
+
+def _label_period(state: "ProductState", period_key: str) -> Part:
+    from mlops_assets.data.labels import LABEL, known_labels, with_reported_labels
+
+    product = state.product
+    raw = state.tables.read("raw", [period_key])
+    known = known_labels(product, raw.lazy(), state.clock.now())
+    period = product.period.at(period_key)
+    reported, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
+    if not reported.is_empty():
+        logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
+        known, of_clients, ambiguous = with_reported_labels(product, known, raw, logged, reported)
+    version = state.tables.write("labels", period_key, known)
+    never_came = known[LABEL].null_count()
+    mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
+    metadata = {
+        **rows_metadata(known),
+        "labelled rows": known.height - never_came,
+        "rows whose label never came": never_came,
+        "rows still waiting": raw.height - known.height,
+        "labels reported to the API": of_clients,
+        "reported again with another value": int(reported["is_corrected"].sum()),
+        "reported of an id of several rows, not taken": ambiguous,
+        **({f"mean {product.label.name} {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
+    }
+    return Part(version, metadata)
 
 
 def _features(product: ModelProduct) -> dg.AssetsDefinition:
@@ -196,37 +286,52 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
                 description="What was learned or happened later is shuffled: no feature before changes.",
             ),
         ],
+        many_at_once=True,
     )
     def features(
         context: dg.AssetExecutionContext, platform: Platform, feature_engine: FeatureEngine
     ) -> Iterator[object]:
-        from mlops_assets.features.checks import check_another_future, check_online_path
+        state, key = platform.state_of(product), key_of(product, "features")
+        parts: dict[str, Part] = {}
+        found: list[dg.AssetCheckResult] = []
+        for period_key in context.partition_keys:
+            parts[period_key], checks = _build_period(state, period_key, feature_engine)
+            found += checks
+            if many := parts[period_key].metadata["features of very many categories"]:
+                context.log.warning(f"{period_key}: {many}")
+        yield materialized_parts(context, key, parts)
+        yield from _combined(found)
 
-        state = platform.state_of(product)
-        frame = _built(state, context.partition_key, feature_engine)
-        version = state.tables.write("features", context.partition_key, frame)
-        nulls = [
-            {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
-            for name in product.feature_names
-        ]
-        yield materialized(
-            asset_key=key_of(product, "features"),
-            metadata={
-                **rows_metadata(frame),
-                "features": len(product.inputs),
-                "engine": feature_engine.engine.value,
-                "nulls": table(nulls),
-            },
-            version=version,
-        )
-        rows = state.tables.scan("raw", [context.partition_key]).select(product.request).collect()
-        tables = tables_with_lookback(state, context.partition_key)
-        for name, check in (
-            ("online_path_agrees", check_online_path),
-            ("no_leak_from_the_future", check_another_future),
-        ):
-            checked = check(product, rows, tables, frame)
-            yield dg.AssetCheckResult(
+    return features
+
+
+def _build_period(
+    state: "ProductState", period_key: str, engine: FeatureEngine
+) -> tuple[Part, list[dg.AssetCheckResult]]:
+    from mlops_assets.features.categories import many_categories
+    from mlops_assets.features.checks import check_another_future, check_online_path
+
+    product = state.product
+    frame = _built(state, period_key, engine)
+    version = state.tables.write("features", period_key, frame)
+    nulls = [
+        {"feature": name, "null %": 100 * frame[name].null_count() / max(1, frame.height)}
+        for name in product.feature_names
+    ]
+    metadata = {
+        **rows_metadata(frame),
+        "features": len(product.inputs),
+        "engine": engine.engine.value,
+        "nulls": table(nulls),
+        "features of very many categories": many_categories(product, frame) or None,
+    }
+    rows = state.tables.scan("raw", [period_key]).select(product.request).collect()
+    tables = tables_with_lookback(state, period_key)
+    checks = []
+    for name, check in (("online_path_agrees", check_online_path), ("no_leak_from_the_future", check_another_future)):
+        checked = check(product, rows, tables, frame)
+        checks.append(
+            dg.AssetCheckResult(
                 asset_key=key_of(product, "features"),
                 check_name=name,
                 passed=checked.holds,
@@ -234,8 +339,8 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
                 description=checked.reason,
                 metadata={"rows": checked.rows, "features that differ": [item.feature for item in checked.differences]},
             )
-
-    return features
+        )
+    return Part(version, metadata), checks
 
 
 def _built(state: "ProductState", key: str, engine: FeatureEngine) -> "pl.DataFrame":
@@ -263,32 +368,17 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
         + "\n".join(
             f"- **{view.name}** by {', '.join(view.key)}, lives {view.time_to_live}" for view in product.lookups
         ),
+        many_at_once=True,
         deps=[dep(product, name, first=-periods_in(product, product.lookback)) for name in raw_assets(product)],
     )
     def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.features.build import newest_per_key
+        from mlops_assets.data.stored_online import fill_online
 
-        state = platform.state_of(product)
-        online = state.online
-        tables = tables_with_lookback(state, context.partition_key)
-        written = []
-        content = hashlib.sha256()
-        for view in product.lookups:
-            newest = newest_per_key(view, tables, state.clock.now())
-            content.update(newest.write_ndjson().encode())
-            changed = online.write(product.name, view, newest)
-            written.append(
-                {
-                    "view": view.name,
-                    "keys": newest.height,
-                    "changed": changed,
-                    "newest": str(online.freshness(product.name, view)),
-                }
-            )
-        online.close()
+        # the newest values are those of the last period of several
+        filled, version = fill_online(platform.state_of(product), context.partition_keys[-1])
         return materialized(
-            metadata={"views": table(written), "keys": sum(int(str(row["keys"])) for row in written)},
-            version=content.hexdigest()[:16],
+            metadata={"views": table([asdict(item) for item in filled]), "keys": sum(item.keys for item in filled)},
+            version=version,
         )
 
     return online_features

@@ -41,6 +41,11 @@ def require_found(source: Source, table: Table, period: Period) -> None:
         raise NotArrived(f"the period {period.key} is over and nothing of it was delivered: {error}") from None
 
 
+def is_without_rows(source: Source, period: Period) -> bool:
+    """Has the main table no row in this period?"""
+    return source.read(source.main.name, period).head(1).collect().is_empty()
+
+
 def read_period(state: ProductState, name: str, declared: Table, period: Period) -> ContractResult:
     """The period as the source gives it now, held against its contract. name: of the asset that stores the table.
 

@@ -29,4 +29,4 @@ def addresses_with_lookback(state: ProductState, key: str) -> dict[str, list[str
 
 def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
     """The period and as many earlier ones as its features look back, oldest first."""
-    return [period.key for period in product.period.up_to(key, product.period.covering(product.lookback) + 1)]
+    return [period.key for period in product.period.with_lookback(key, product.lookback)]

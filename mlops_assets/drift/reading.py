@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping
 import polars as pl
 
 from mlops_assets.drift.binning import Counts, count_bins
-from mlops_assets.drift.profile import FeatureProfile, Table, what_is_wrong
+from mlops_assets.drift.profile import CATEGORY_SHARE, FeatureProfile, Table, what_is_wrong
 from mlops_assets.drift.reference import ChangeProfile, ReferenceProfile, changes_of
 from mlops_assets.drift.shares import Shares
-from mlops_assets.products.feature_view import Role
+from mlops_assets.products.feature_view import FeatureKind, Role
 from mlops_assets.records.readings import DriftReading, DriftState, FeatureReading
 
+MOSTLY_RARE_PERCENT = 50.0
 BLIND_FROM_PERCENT = 5.0  # a feature that cannot see a smaller shift says so
 
 
@@ -35,7 +36,8 @@ def measure_drift(
     lazy = current.lazy()
     rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
     if rows < max(1, min_rows):
-        return inconclusive(rows, f"{rows} rows, the policy asks for {min_rows}")
+        needed = f": a period has to be {-(-min_rows // rows)} times as long, or min_rows lower" if rows else ""
+        return inconclusive(rows, f"{rows} rows, the policy asks for {min_rows}{needed}")
     if reference.windows < 2:
         return inconclusive(rows, "the reference is a single window, so its natural variation is unknown")
     of_season = (
@@ -44,7 +46,7 @@ def measure_drift(
     readings = _read_features(reference, lazy, unused, of_season)
     acting = [reading for reading in readings if reading.acts]
     if not acting:
-        return inconclusive(rows, "no feature acts: all are seasonal, calendar, unused or blind", readings)
+        return inconclusive(rows, _why_none_acts(reference, readings, rows), readings)
     largest = max(acting, key=lambda reading: reading.percent)
     if largest.percent == 0:
         hidden = max(reading.high for reading in acting)
@@ -70,6 +72,23 @@ def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: i
     smallest = shares.smallest_detectable()
     note = f"blind below {smallest:.0f} %" if smallest > BLIND_FROM_PERCENT else ""
     return FeatureReading(profile.name, percent, low, high, smallest, profile.name, False, note, "values", percent)
+
+
+def _why_none_acts(reference: ReferenceProfile, readings: tuple[FeatureReading, ...], rows: int) -> str:
+    """And what would be needed: the noise of a share falls with the root of the rows."""
+    text = "no feature acts: all are seasonal, calendar, unused or blind"
+    blind = [
+        item for item in readings if item.role == Role.INPUT.value and item.smallest_detectable > BLIND_FROM_PERCENT
+    ]
+    if not blind:
+        return text
+    best = min(blind, key=lambda item: item.smallest_detectable)
+    factor = (best.smallest_detectable / BLIND_FROM_PERCENT) ** 2
+    return (
+        f"{text}. {best.name} sees most, from {best.smallest_detectable:.0f} % of {rows:,} rows on: about "
+        f"{rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, or a training_window of more than its "
+        f"{reference.windows} windows where those differ much from each other"
+    )
 
 
 def inconclusive(rows: int, reason: str, features: tuple[FeatureReading, ...] = ()) -> DriftReading:
@@ -178,6 +197,8 @@ def _notes(profile: FeatureProfile, shares: "Shares", current: pl.LazyFrame) -> 
     notes = []
     if shares.reference[-1] == 1:
         notes.append("null throughout the reference")
+    elif profile.kind is FeatureKind.CATEGORICAL:
+        notes += _notes_on_categories(profile, shares)
     elif shares.reference.max() == 1 and profile.minimum == profile.maximum:
         notes.append("constant in the reference")
     if shares.current[-1] == 1:
@@ -185,6 +206,18 @@ def _notes(profile: FeatureProfile, shares: "Shares", current: pl.LazyFrame) -> 
     elif shares.current.max() == 1 > shares.reference.max() and _is_constant(current, profile.name):
         notes.append("constant in the current window")
     return notes
+
+
+def _notes_on_categories(profile: FeatureProfile, shares: "Shares") -> list[str]:
+    if len(profile.categories) + len(profile.rare) == 1:
+        return ["constant in the reference"]
+    rare = 100 * float(shares.reference[len(profile.categories)])
+    if rare < MOSTLY_RARE_PERCENT:
+        return []
+    return [
+        f"{rare:.0f} % of the reference lies in {len(profile.rare):,} categories of less than {CATEGORY_SHARE:.1%} each, which are "
+        "read as one: rows that move between them are not seen"
+    ]
 
 
 def _is_constant(rows: pl.LazyFrame, name: str) -> bool:

@@ -1,11 +1,12 @@
 """Monitoring windows: which periods are compared with which. Always whole weeks, so that no weekday is missing."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mlops_assets.products.feature_view import Feature, Role
+from mlops_assets.products.periods import Period, Periods
 from mlops_assets.products.product import ModelProduct
 
 if TYPE_CHECKING:
@@ -22,25 +23,50 @@ def periods_in_window(product: ModelProduct) -> int:
     return product.period.covering(WEEK)
 
 
+def periods_with_blocks(product: ModelProduct) -> int:
+    """Periods that hold as many days as the policy asks of an interval."""
+    return product.period.covering(product.drift.min_blocks * DAY)
+
+
 def current_keys(product: ModelProduct, key: str) -> list[str]:
     """The period and the ones before it that make its window, oldest first; fewer at the start of time."""
     return [period.key for period in product.period.up_to(key, periods_in_window(product))]
 
 
 def reference_window(product: ModelProduct, rows: "pl.DataFrame") -> "pl.Series":
-    """First day of the window each row belongs to, (rows,); windows are counted back from the newest row's period."""
+    """Start of the window each row belongs to, (rows,); windows are counted back from the newest row's period."""
     import polars as pl  # a code location that only lists its assets does without
 
-    event = pl.col(product.event_timestamp)
-    newest = rows[product.event_timestamp].max()
-    if not isinstance(newest, datetime):
+    newest, oldest = rows[product.event_timestamp].max(), rows[product.event_timestamp].min()
+    if not isinstance(newest, datetime) or not isinstance(oldest, datetime):
         return pl.Series("window", [], dtype=pl.String)
-    end = product.period.containing(newest).end
-    length = periods_in_window(product) * product.period.length
-    windows_back = (pl.lit(end) - event).dt.total_microseconds().sub(1) // (length // timedelta(microseconds=1)) + 1
-    return rows.select(
-        (pl.lit(end) - windows_back * pl.lit(length)).dt.strftime("%Y-%m-%d").alias("window")
-    ).to_series()
+    period, many = product.period.containing(newest), periods_in_window(product)
+    starts = [product.period.shift(period, 1 - many)]
+    while starts[-1].start > oldest:
+        starts.append(product.period.shift(starts[-1], -many))
+    return _named_by_start(rows[product.event_timestamp], starts[::-1]).alias("window")
+
+
+def keys_of(periods: Periods, moments: "pl.Series") -> "pl.Series":
+    """Key of the period that each moment lies in. (moments,)"""
+    import polars as pl
+
+    oldest, newest = moments.min(), moments.max()
+    if not isinstance(oldest, datetime) or not isinstance(newest, datetime):
+        return pl.Series(moments.name, [None] * len(moments), dtype=pl.String)
+    starts = [periods.containing(oldest)]
+    while starts[-1].end <= newest:
+        starts.append(periods.shift(starts[-1], 1))
+    return _named_by_start(moments, starts)
+
+
+def _named_by_start(moments: "pl.Series", starts: Sequence[Period]) -> "pl.Series":
+    """Key of the newest of `starts`, oldest first, that is not after each moment; none of them is before all. (moments,)"""
+    import polars as pl
+
+    begins = pl.Series([period.start for period in starts], dtype=moments.dtype)
+    places = begins.search_sorted(moments, side="right").cast(pl.Int64) - 1
+    return pl.Series(moments.name, [period.key for period in starts], dtype=pl.String).gather(places)
 
 
 def unseen_from(product: ModelProduct, partition: str, since: str = "") -> datetime:
@@ -50,7 +76,7 @@ def unseen_from(product: ModelProduct, partition: str, since: str = "") -> datet
     is shorter: the version has to learn rows of after the shift, and to be tested on later ones. Where either half would hold
     labels of fewer than three days, the shift cannot be learned yet."""
     cutoff = product.period.at(partition).start
-    ordinary = cutoff - product.test_window
+    ordinary = product.period.window_start(partition, product.test_window)
     if not since:
         return ordinary
     half = (cutoff - product.period.at(since).start) // 2 // DAY * DAY
@@ -83,7 +109,7 @@ def season_keys(product: ModelProduct, key: str, stored: Collection[str]) -> lis
 
     Empty while half of them or more are missing: with less than a year of history there is no season to compare with."""
     year_before = product.period.containing(product.period.at(key).start - YEAR)
-    half = product.training_window // product.period.length // 2
+    half = product.period.in_window(product.training_window) // 2
     wanted = [product.period.shift(year_before, by).key for by in range(-half, half)]
     found = [name for name in wanted if name in stored]
     return found if len(found) > len(wanted) // 2 else []

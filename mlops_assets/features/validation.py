@@ -1,5 +1,6 @@
 """Tries a product's feature views on empty and on made-up rows, so that a wrong view is named before real rows arrive."""
 
+import re
 from collections.abc import Mapping
 
 import narwhals as nw
@@ -7,16 +8,43 @@ import polars as pl
 from narwhals.exceptions import NarwhalsError
 from polars.exceptions import PolarsError
 
-from mlops_assets.errors import DeclarationError
+from mlops_assets.errors import DeclarationError, close_names
 from mlops_assets.features.edge_rows import edge_rows
 from mlops_assets.features.views import Expressions, lookup_table, request_expressions, with_expressions
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView, Trailing
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import tables_by_name
+from mlops_assets.products.task import Task
 from mlops_assets.products.trailing import COUNT
 from mlops_assets.state.dtypes import column_schema
 
 MADE_UP_ROWS = 3
+
+
+def validate_product(product: ModelProduct) -> None:
+    """Everything that can be tried without a row of the source: the label, then the features.
+
+    Raises DeclarationError: one of them does not fit the columns that the product declares."""
+    validate_label(product)
+    validate_features(product)
+
+
+def validate_label(product: ModelProduct) -> None:
+    """Raises DeclarationError: the label cannot be made of the main table's columns, or is not what its task asks for."""
+    place, main = f"{product.name}: the label {product.label.name!r}", product.source.main
+    rows = pl.DataFrame(schema=column_schema(main.columns))
+    try:
+        made = _computed(rows, {product.label.name: product.label.expression})[product.label.name]
+    except (NarwhalsError, PolarsError) as error:
+        raise DeclarationError(
+            f"{place} cannot be made of {main.name}: {_fault(error)}. Make it of columns that the table declares."
+        ) from None
+    is_text = product.task is Task.MULTICLASS
+    if made.dtype != pl.Null and is_text != (made.dtype == pl.String):
+        remedy = "Cast it to nw.String." if is_text else "Make it a number, or a condition such as nw.col(…) > 5."
+        raise DeclarationError(
+            f"{place} is {made.dtype}, and {product.task} takes {'texts' if is_text else 'numbers'}. {remedy}"
+        )
 
 
 def validate_features(product: ModelProduct) -> None:
@@ -52,13 +80,14 @@ def _validate_lookup(place: str, view: FeatureView, tables: Mapping[str, pl.Lazy
         columns = lookup_table(view, tables).collect_schema().names()
     except (KeyError, NarwhalsError, PolarsError) as error:
         raise DeclarationError(
-            f"{place} cannot look up anything in the tables {', '.join(tables)}: {_first_line(error)}. "
+            f"{place} cannot look up anything in the tables {', '.join(tables)}: {_fault(error)}. "
             "Change lookup to fit the columns that the source declares."
-        ) from error
+        ) from None
     if missing := [name for name in (*view.key, EVENT_TIME, CREATED_TIME, *view.names) if name not in columns]:
+        close = next((found[0] for name in missing if (found := close_names(name, columns))), "")
         raise DeclarationError(
-            f"{place} looks up a table without {', '.join(missing)}. It has {', '.join(columns)}. Let lookup make the "
-            "key, both clocks and every feature."
+            f"{place} looks up a table without {', '.join(missing)}. It has {', '.join(columns)}."
+            f"{f' Did you mean {close!r}?' if close else ''} Let lookup make the key, both clocks and every feature."
         )
 
 
@@ -67,7 +96,7 @@ def _require_columns(place: str, expressions: Expressions, rows: pl.DataFrame, r
         try:
             _computed(rows.clear(), {name: expression})
         except NarwhalsError as error:
-            raise DeclarationError(f"{place} cannot make {name!r}: {_first_line(error)}. {remedy}") from error
+            raise DeclarationError(f"{place} cannot make {name!r}: {_fault(error)}. {remedy}") from None
 
 
 def _require_own_row(place: str, layers: tuple[Expressions, ...], rows: pl.DataFrame, remedy: str) -> None:
@@ -87,5 +116,9 @@ def _computed(rows: pl.DataFrame, *layers: Expressions) -> pl.DataFrame:
     return made
 
 
-def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).partition("\n")[0].rstrip(".")
+def _fault(error: Exception) -> str:
+    """What is wrong, without the query plan that follows; of a column that is not there also which one was meant."""
+    said = str(error.args[0] if error.args else error).partition("\n")[0].rstrip(".")
+    there = re.search(r"unable to find column \"(.*?)\"; valid columns: \[(.*)\]", said)
+    close = close_names(there[1], re.findall(r"\"(.*?)\"", there[2])) if there else []
+    return f"{said} (did you mean {close[0]!r}?)" if close else said

@@ -4,17 +4,28 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from mlops_assets.errors import PartitionMissing, StoreError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceRecord
 from mlops_assets.records.inference import ProbationRecord
 from mlops_assets.records.training import ModelRecord
-from resources.asset_parts import dep, key_of, materialized, product_asset, rows_metadata, table
+from resources.asset_parts import (
+    Part,
+    dep,
+    key_of,
+    materialized,
+    materialized_parts,
+    product_asset,
+    rows_metadata,
+    table,
+)
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
 
 if TYPE_CHECKING:
     from mlops_assets.state.ledger import Deployment
+    from mlops_assets.state.workspace import ProductState
 
 GROUP, RETENTION = "inference", "retention"
 
@@ -36,6 +47,7 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
     def deployment(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.stored_online import fill_where_empty
         from mlops_assets.inference.promotion import promote
         from mlops_assets.state.model_registry import CHAMPION
 
@@ -44,9 +56,15 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         deployed = promotion.deployment
         # the ledger decides what serves; the alias mirrors it for people who look in MLflow
         tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
+        try:
+            filled = fill_where_empty(state)
+        except (PartitionMissing, StoreError) as error:  # it serves all the same: answers say which values they lack
+            context.log.warning(f"the online store of {product.name} was not filled: {error}")
+            filled = []
         return materialized(
             metadata={
                 **deployment_facts(deployed, promotion.former),
+                **({"values put into the empty online store": sum(item.keys for item in filled)} if filled else {}),
                 "ledger": _ledger_table(product, platform),
                 "model information": dg.MetadataValue.url(f"{platform.api_url}/v1/models/{product.name}"),
                 "API": dg.MetadataValue.url(f"{platform.api_url}/schema"),
@@ -67,32 +85,37 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
         description="Every row of the period, scored by the champion that served when its event happened; beside it what the "
         "API answered, where it was asked.",
         deps=[dep(product, "features")],
+        many_at_once=True,
     )
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        from mlops_assets.inference.batch import SCORE, VERSION, predict_period
-        from mlops_assets.inference.live import LIVE_SCORE, with_live_answers
-
         state = platform.state_of(product)
-        features = state.tables.read("features", [context.partition_key])
-        scored = predict_period(state, features, state.ledger.history())
-        period = product.period.at(context.partition_key)
-        logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
-        scored = with_live_answers(product, scored, logged, period.start, period.end)
-        version = state.tables.write("predictions", context.partition_key, scored)
-        by_version = scored.group_by(VERSION).len("rows").sort(VERSION).to_dicts()
-        mean = scored[SCORE].mean() if scored[SCORE].dtype.is_numeric() else None
-        return materialized(
-            metadata={
-                **rows_metadata(scored),
-                "served by": table(by_version),
-                "rows before the first deployment": features.height - scored.height,
-                "rows answered live": scored.height - scored[LIVE_SCORE].null_count(),
-                **({f"mean prediction {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
-            },
-            version=version,
-        )
+        parts = {period_key: _predict_period(state, period_key) for period_key in context.partition_keys}
+        return materialized_parts(context, key_of(product, "predictions"), parts)
 
     return predictions
+
+
+def _predict_period(state: "ProductState", period_key: str) -> Part:
+    from mlops_assets.inference.batch import SCORE, VERSION, predict_period
+    from mlops_assets.inference.live import LIVE_SCORE, with_live_answers
+
+    product = state.product
+    features = state.tables.read("features", [period_key])
+    scored = predict_period(state, features, state.ledger.history())
+    period = product.period.at(period_key)
+    logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
+    scored = with_live_answers(product, scored, logged, period.start, period.end)
+    version = state.tables.write("predictions", period_key, scored)
+    by_version = scored.group_by(VERSION).len("rows").sort(VERSION).to_dicts()
+    mean = scored[SCORE].mean() if scored[SCORE].dtype.is_numeric() else None
+    metadata = {
+        **rows_metadata(scored),
+        "served by": table(by_version),
+        "rows before the first deployment": features.height - scored.height,
+        "rows answered live": scored.height - scored[LIVE_SCORE].null_count(),
+        **({f"mean prediction {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
+    }
+    return Part(version, metadata)
 
 
 def _probation(product: ModelProduct) -> dg.AssetsDefinition:

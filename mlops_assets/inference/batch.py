@@ -37,8 +37,15 @@ def predict_period(state: ProductState, features: pl.DataFrame, history: Sequenc
             bundle = open_bundle(state, deployment.version, threads=2)
             parts.append(_predict(product, served, bundle))
     if not parts:
-        raise NoChampion(product.name)
+        raise NoChampion(product.name, first_of(history))
     return pl.concat(parts).sort(product.event_timestamp, *product.entity_key)
+
+
+def first_of(history: Sequence[Deployment]) -> str:
+    """The first deployment in words, "" where there is none. history: oldest first."""
+    return (
+        f"version {history[0].version} was the first, at {history[0].deployed_at:%Y-%m-%d %H:%M} UTC" if history else ""
+    )
 
 
 def _predict(product: ModelProduct, rows: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:

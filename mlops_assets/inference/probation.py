@@ -114,8 +114,8 @@ def in_probation(
     if any(item.version == champion.version for item in history[:-1]):
         return None
     before = version_before(history)
-    ends = champion.deployed_at + product.probation.periods * product.period.length
-    if before is None or not (period.end > champion.deployed_at and period.start < ends):
+    first_watched = product.period.shift(period, -product.probation.periods * product.period.a_day)
+    if before is None or not (period.end > champion.deployed_at and first_watched.start < champion.deployed_at):
         return None
     return champion, next(item for item in reversed(history) if item.version == before)
 
@@ -123,9 +123,7 @@ def in_probation(
 def probation_keys(product: ModelProduct, champion: Deployment, key: str) -> list[str]:
     """Periods from the champion's deployment to `key`."""
     first = product.period.containing(champion.deployed_at)
-    last = product.period.at(key)
-    count = (last.start - first.start) // product.period.length + 1
-    return [product.period.shift(first, by).key for by in range(count)]
+    return [period.key for period in product.period.up_to(key, product.period.count(first.key, key))]
 
 
 def _scored(state: ProductState, keys: list[str], version: int) -> pl.DataFrame:

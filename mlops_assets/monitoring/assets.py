@@ -4,11 +4,11 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.drift.windows import periods_in_window
+from mlops_assets.drift.windows import periods_in_window, periods_with_blocks
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import BacktestRecord, DriftDecision, ReworkBrief
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
-from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, table
+from resources.asset_parts import dep, key_of, materialized, picture, product_asset, table
 from resources.notifier import Notifier
 from resources.platform import Platform
 from resources.tracking import Tracking
@@ -143,8 +143,9 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
-    every, policy = product.drift.staleness_every, product.drift
-    history = periods_in(product, product.training_window) + every - 1
+    every, policy = product.drift.staleness_every * product.period.a_day, product.drift
+    compared_on = max(every, periods_with_blocks(product))
+    history = product.period.in_window(product.training_window) + compared_on - 1
 
     @product_asset(
         product,

@@ -7,6 +7,7 @@ from itertools import islice, takewhile
 
 import msgspec
 
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.task import METRICS
 from mlops_assets.records.decisions import DriftDecision
@@ -206,7 +207,8 @@ def _ask_age(
     age = now - max([trained_until, *retrained_at])
     if age < policy.max_age:
         return ()
-    reason = f"no retraining for {age.days} days, the policy asks for one after {policy.max_age.days}"
+    whole = timedelta(days=age.days) or timedelta(hours=age // timedelta(hours=1))
+    reason = f"no retraining for {spelled(whole)}, the policy asks for one after {spelled(policy.max_age)}"
     return (_Proposal(Action.RETRAIN, None, None, None, (), reason),)
 
 

@@ -100,7 +100,8 @@ def is_answered_after(product: ModelProduct, flag: ReworkFlag, key: str, answer_
     1: with the partition that follows the period which was sent back."""
     if answer_after is None:
         return False
-    return decided_at(product, key) >= flag.flagged_at + (answer_after - 1) * product.period.length
+    sent_back = product.period.shift(product.period.at(key), 1 - answer_after)
+    return sent_back.end + product.label.delay >= flag.flagged_at
 
 
 def _stands(flag: ReworkFlag, now: datetime) -> bool:

@@ -23,6 +23,7 @@ def measure_performance(
     expected: float,
     spread_percent: float,
     min_rows: int,
+    min_blocks: int = 2,
     periods: int = 1,
     test_periods: int = 1,
     label: str = "label",
@@ -34,6 +35,7 @@ def measure_performance(
     scored: one row per prediction; `label` Float64, null while the label has not come (classes as 0..k-1);
     `score_column` Float64, for multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
     expected: the champion's score in its own test report, on `test_periods`. periods: how many periods `scored` pools.
+    min_blocks: days; of fewer, resampling gives an interval that is too narrow, down to no width at all.
     """
     natural = spread_percent * math.sqrt(1 / periods + 1 / test_periods)
     known = scored.select(
@@ -50,11 +52,15 @@ def measure_performance(
         return without_value(PerformanceState.NO_LABELS, f"none of {scored.height} predictions has a label yet")
     if known.height < min_rows:
         return without_value(
-            PerformanceState.INCONCLUSIVE, f"{known.height} labelled rows, the policy asks for {min_rows}"
+            PerformanceState.INCONCLUSIVE,
+            f"{known.height} labelled rows, the policy asks for {min_rows}: {periods_for(min_rows, known.height, periods)}",
         )
-    if known["day"].n_unique() < 2:
+    blocks = known["day"].n_unique()
+    if blocks < min_blocks:
         return without_value(
-            PerformanceState.INCONCLUSIVE, "labels of a single day have no interval: pool more periods"
+            PerformanceState.INCONCLUSIVE,
+            f"labels of {blocks} day{'' if blocks == 1 else 's'}, an interval takes {min_blocks} (min_blocks): "
+            f"{periods_for(min_blocks, blocks, periods)}",
         )
     labels, scores = known["label"].to_numpy(), _scores(known["score"], task)
     try:
@@ -95,6 +101,15 @@ def without_score(
     return PerformanceReading(
         state, metric, None, None, None, expected, None, None, None, 0.0, False, scored.height, labelled, reason
     )
+
+
+def periods_for(needed: int, there: int, periods: int) -> str:
+    """What it takes to have `needed` of what `periods` periods hold `there` of.
+
+    >>> periods_for(1000, 96, 4)
+    '42 such periods hold them (pooled_periods, now 4)'
+    """
+    return f"{-(-needed * periods // there)} such periods hold them (pooled_periods, now {periods})"
 
 
 def periods_to_pool(spread_percent: float, retrain: float, test_periods: int, most: int) -> int:

@@ -16,6 +16,7 @@ from mlops_assets.drift.windows import (
     is_trained_on,
     newest_learnable,
     periods_in_window,
+    periods_with_blocks,
     reference_window,
     season_keys,
     seasonal_inputs,
@@ -95,8 +96,12 @@ def read_performance(state: ProductState, key: str) -> PerformanceRecord:
         reading = without_score(product.metric, expected, PerformanceState.INCONCLUSIVE, _overlap(champion), newest)
         return PerformanceRecord(champion.version, reading)
     test_periods = _periods_of_test(product, manifest)
+    # what the policy counts in periods are days where periods are shorter
+    counted = product.period.a_day
     wanted = periods_to_pool(manifest.spread_percent, policy.retrain, test_periods, policy.pooled_periods)
-    more = max(wanted, policy.agreeing_periods) - 1
+    labelled = newest.height - newest[LABEL].null_count()
+    for_rows = min(-(-policy.min_rows // max(1, labelled)), policy.pooled_periods * counted)
+    more = max(wanted * counted, policy.agreeing_periods * counted, for_rows, periods_with_blocks(product)) - 1
     has_labels = newest[LABEL].null_count() < newest.height  # older labels are no answer for a period without any
     pooled = [newest, *(earlier_scores(state, key, champion, manifest, more) if has_labels else [])]
     reading = measure_performance(
@@ -106,7 +111,8 @@ def read_performance(state: ProductState, key: str) -> PerformanceRecord:
         expected=expected,
         spread_percent=manifest.spread_percent,
         min_rows=policy.min_rows,
-        periods=len(pooled),
+        min_blocks=policy.min_blocks,
+        periods=max(1, len(pooled) // counted),
         test_periods=test_periods,
     )
     profile, label = reference_of(state, champion).label, None
@@ -141,12 +147,14 @@ def read_staleness(
 
     if not every:
         return record(without_reading(StalenessState.NOT_DUE, metric, "the policy never asks: staleness_every is 0"))
-    period = product.period.at(key)
-    served = (period.end - product.period.at(champion.partition).start) // product.period.length
-    if served < every or served % every:
-        due = every - served % every if served > 0 else every
+    every *= product.period.a_day
+    compared_on = max(every, periods_with_blocks(product))
+    served = product.period.count(champion.partition, key)
+    if served < compared_on or served % every:
+        first = -(-compared_on // every) * every
+        due = every - served % every if served > first else first - max(0, served)
         return record(without_reading(StalenessState.NOT_DUE, metric, f"compared every {every} periods, next in {due}"))
-    keys = [item.key for item in product.period.up_to(key, every)]
+    keys = [item.key for item in product.period.up_to(key, compared_on)]
     manifest = state.bundles.manifest(champion.version)
     rows = labelled_features(state, keys)
     challenger = challenger_of(state, recipe.as_candidate(), keys[0])
@@ -166,6 +174,8 @@ def read_staleness(
             metric=metric,
             stale=product.drift.stale,
             min_rows=product.drift.min_rows,
+            min_blocks=product.drift.min_blocks,
+            periods_in_group=periods_in_window(product),
             trained_before=keys[0],
             seed=product.seed,
         )
@@ -230,10 +240,15 @@ def _trained_until(state: ProductState, version: int) -> datetime | None:
 
 
 def _periods_of_test(product: ModelProduct, manifest: Manifest) -> int:
-    window = product.test_window
+    """What the policy counts: periods, or days where those are shorter."""
+    periods = product.period.in_window(product.test_window)
     if manifest.tested_from is not None:
-        window = product.period.at(manifest.partition).start - manifest.tested_from
-    return max(1, round(window / product.period.length))
+        first = product.period.containing(manifest.tested_from)
+        half = (
+            first.start + (first.end - first.start) / 2
+        )  # of a period that is tested by less than half, the rest is enough
+        periods = product.period.count(first.key, manifest.partition) - 1 - (manifest.tested_from > half)
+    return max(1, round(periods / product.period.a_day))
 
 
 def decisions_before(state: ProductState, key: str) -> list[DriftDecision]:

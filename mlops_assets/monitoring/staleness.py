@@ -42,13 +42,17 @@ def measure_staleness(
     metric: str,
     stale: float,
     min_rows: int,
+    min_blocks: int = 2,
+    periods_in_group: int = 1,
     trained_before: str,
     seed: int,
 ) -> StalenessReading:
     """Mean over the periods of the challenger's gain, and its interval from resampling whole days within each period.
 
     Scores are compared within a period and then averaged, so that a change of the outcome's rate between periods is not
-    taken for skill. stale: percent from which it acts. Percentile bootstrap over day blocks (Efron & Tibshirani 1993)."""
+    taken for skill. periods_in_group: so many periods count as one, since a period of a single day has nothing to
+    resample; what remains belongs to the last group. min_blocks: of fewer days there is no interval.
+    stale: percent from which it acts. Percentile bootstrap over day blocks (Efron & Tibshirani 1993)."""
     lengths = [len(item.labels) for item in periods]
     rows = sum(lengths)
     if rows < max(1, min_rows):
@@ -58,7 +62,17 @@ def measure_staleness(
     labels, old, new = (
         np.concatenate([getattr(item, name) for item in periods]) for name in ("labels", "champion", "challenger")
     )
-    days, groups = pl.concat([item.days for item in periods]), np.repeat(np.arange(len(periods)), lengths)
+    days = pl.concat([item.days for item in periods])
+    blocks = days.n_unique()
+    if blocks < min_blocks:
+        return without_reading(
+            StalenessState.INCONCLUSIVE,
+            metric,
+            f"labels of {blocks} day{'' if blocks == 1 else 's'} to compare on, an interval takes {min_blocks} (min_blocks): "
+            "compare on more periods (staleness_every)",
+        )
+    last_group = max(1, len(periods) // periods_in_group) - 1
+    groups = np.repeat(np.minimum(np.arange(len(periods)) // periods_in_group, last_group), lengths)
     try:
         champion, challenger = (mean_score(metric, task, labels, scores, groups) for scores in (old, new))
     except NothingToLearnFrom as nothing:

@@ -1,9 +1,11 @@
 """Candidates: recipes that an experiment compares. `training.candidates` turns them into estimators."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from mlops_assets.errors import DeclarationError
 from mlops_assets.products.search import Range
 
 Hyperparameter = int | float | str | bool | None
@@ -16,6 +18,10 @@ class Candidate:
     estimator: "linear", "gradient_boosting", "lightgbm", "forest", "dummy", or "package.module:name" for one of your own:
         the class of a scikit-learn compatible estimator, or a factory that takes the Task and the hyperparameters and
         returns one.
+    to_onnx: "package.module:function" that makes the ONNX model of a fitted estimator of your own, for what no converter knows (rules,
+        PyTorch): it takes the estimator, the Task and the number of inputs and returns an onnx.ModelProto, of one float32
+        input (rows, inputs) and one output: (rows, classes) probabilities, or (rows, 1) predictions. Nulls come as NaN, in
+        `fit` as well. Whether it says what the estimator says is judged by the gate of ONNX parity.
     space: hyperparameters an experiment may vary, each with its range; None: those of the family, {}: none.
     """
 
@@ -23,8 +29,14 @@ class Candidate:
     estimator: str
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
     space: Mapping[str, Range] | None = None
+    to_onnx: str = ""
 
     def __post_init__(self) -> None:
+        if self.to_onnx and (":" not in self.estimator or not re.fullmatch(r"\w+(\.\w+)*:\w+", self.to_onnx)):
+            raise DeclarationError(
+                f"candidate {self.name!r}: to_onnx={self.to_onnx!r} is 'package.module:function', for an estimator of your own "
+                f"(this one is {self.estimator!r})."
+            )
         object.__setattr__(self, "hyperparameters", MappingProxyType(dict(self.hyperparameters)))
         if self.space is not None:
             object.__setattr__(self, "space", MappingProxyType(dict(self.space)))
@@ -55,6 +67,7 @@ def dummy(name: str = "dummy") -> Candidate:
     return Candidate(name, "dummy", {}, {})
 
 
-def own(estimator: str, name: str = "", **hyperparameters: Hyperparameter) -> Candidate:
-    """An estimator of your own by its path, as in own("sklearn.ensemble:ExtraTreesClassifier", max_depth=12)."""
-    return Candidate(name or estimator.rpartition(":")[2], estimator, hyperparameters)
+def own(estimator: str, name: str = "", *, to_onnx: str = "", **hyperparameters: Hyperparameter) -> Candidate:
+    """An estimator of your own by its path, as in own("sklearn.ensemble:ExtraTreesClassifier", max_depth=12); to_onnx: by what it
+    becomes ONNX, where neither skl2onnx nor onnxmltools converts it."""
+    return Candidate(name or estimator.rpartition(":")[2], estimator, hyperparameters, to_onnx=to_onnx)

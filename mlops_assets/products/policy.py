@@ -24,10 +24,15 @@ class DriftPolicy:
     feature `agreeing_periods` must agree (0: as many as must agree, so consecutive ones). `cooldown` is the least time
     between two retrainings, `retrainings_per_year` the budget.
 
+    min_rows: rows, labelled ones where labels are read, of which fewer say nothing. min_blocks: days, of which fewer make no
+    interval: rows of one day are alike, so whole days are resampled, and of a handful every sample is the same.
+
     stale: percent of the primary metric that a fresh model has to gain to be asked for. staleness_every: periods from one
     such comparison to the next, and periods it compares on; 0: never. pooled_periods: at most so many periods are pooled to
     tell a loss from the metric's own ups and downs. max_age: a champion that saw nothing for so long is retrained, whatever
     was read; None: no age asks for it.
+
+    Where periods are shorter than a day, what is counted here are days.
     """
 
     watch: float = 2
@@ -42,6 +47,7 @@ class DriftPolicy:
     staleness_every: int = 4
     pooled_periods: int = 8
     max_age: timedelta | None = None
+    min_blocks: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.watch < self.retrain < self.rework <= 100:
@@ -50,6 +56,8 @@ class DriftPolicy:
             )
         if self.agreeing_periods < 1 or self.min_rows < 1 or self.cooldown < timedelta(0):
             raise DeclarationError("agreeing_periods and min_rows are at least 1, cooldown is not negative.")
+        if self.min_blocks < 2:
+            raise DeclarationError(f"min_blocks ({self.min_blocks}) is at least 2: a single day has no interval.")
         if self.of_periods and self.of_periods < self.agreeing_periods:
             raise DeclarationError(
                 f"{self.agreeing_periods} of the last {self.of_periods} periods cannot agree: of_periods is at least "

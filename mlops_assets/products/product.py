@@ -5,8 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import narwhals as nw
@@ -17,7 +17,7 @@ from mlops_assets.products.declared import Place, declared_at
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.gates import Gate, LatencyP99, LeakageProbe, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.keep import Keep
-from mlops_assets.products.periods import Periods
+from mlops_assets.products.periods import MANY_PARTITIONS, Periods, spelled
 from mlops_assets.products.policy import Acceptance, DriftPolicy, Retries, Serving
 from mlops_assets.products.probation import Probation
 from mlops_assets.products.search import Search
@@ -52,6 +52,8 @@ class ModelProduct:
     training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
     request: columns of the main table that a prediction request carries (the features need no others); left out, the key, the
         event timestamp and every column that a feature of a request view has the name of.
+    gaps: a period of which the source has no rows, or no file while it has one of a later period: "fail" until it has, or a
+        person skips it; "allow" stores it without rows, as one that is skipped, so that what follows goes on.
     calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
     estimator_packages: packages whose estimators a recipe may name, besides scikit-learn, LightGBM and the candidates.
     trusted_types: types that a stored estimator may hold, besides those of scikit-learn, LightGBM and NumPy.
@@ -83,6 +85,7 @@ class ModelProduct:
     serving: Serving = field(default_factory=Serving)
     search: Search = field(default_factory=Search)
     keep: Keep = field(default_factory=Keep)
+    gaps: str = "fail"
     calibrate: bool = False
     estimator_packages: tuple[str, ...] = ()
     trusted_types: tuple[str, ...] = ()
@@ -112,6 +115,16 @@ class ModelProduct:
         self._validate_candidates()
         self._validate_gates()
 
+    def notes(self, now: datetime) -> list[str]:
+        """What is worth knowing about the declaration, and no fault."""
+        partitions = self.period.partitions_by(now)
+        if partitions <= MANY_PARTITIONS:
+            return []
+        return [
+            f"{self.name} has {partitions:,} partitions ({self.period.in_words}), and Dagster's pages become slow from about "
+            f"{MANY_PARTITIONS:,} on. Longer periods, or a later start, would keep them fast."
+        ]
+
     @cached_property
     def inputs(self) -> tuple[Feature, ...]:
         """Model inputs in the order of the model's columns."""
@@ -125,6 +138,11 @@ class ModelProduct:
     def declared_estimators(self) -> tuple[str, ...]:
         """What a recipe may name as package.module:name: packages, and the candidates' own paths."""
         return (*self.estimator_packages, *(each.estimator for each in self.candidates if ":" in each.estimator))
+
+    def as_declared(self, candidate: Candidate) -> Candidate:
+        """With the converter that the product declares for its estimator: a recipe is data, and names no code of its own."""
+        makers = (each.to_onnx for each in self.candidates if each.estimator == candidate.estimator)
+        return replace(candidate, to_onnx=next(makers, ""))
 
     @property
     def report_gates(self) -> tuple[Gate, ...]:
@@ -196,6 +214,15 @@ class ModelProduct:
                 f"{self.name}: a request cannot carry a field named {unusable[0]!r}. Give the column a name of letters, digits and "
                 f"underscores that is no word of Python, and source_name={unusable[0]!r}."
             )
+        if main.min_rows == 0:
+            raise DeclarationError(
+                f"{self.name}: {main.name} has min_rows=0, and a period without rows trains and says nothing. Give min_rows of at "
+                "least 1; a period in which nothing happened is declared with gaps='allow'. A side table may have min_rows=0."
+            )
+        if self.gaps not in ("fail", "allow"):
+            raise DeclarationError(
+                f"{self.name}: gaps={self.gaps!r} does not exist. {choices(self.gaps, ('fail', 'allow'))}"
+            )
         missing = [name for name in (*self.entity_key, self.event_timestamp) if name not in self.request]
         if missing:
             raise DeclarationError(f"{self.name}: request must carry {', '.join(missing)}, or a prediction has no key.")
@@ -252,19 +279,19 @@ class ModelProduct:
 
     def _validate_windows(self) -> None:
         for role, window in (("training_window", self.training_window), ("test_window", self.test_window)):
-            if window <= timedelta(0) or window % self.period.length:
+            length = self.period.length
+            if window <= timedelta(0) or (window % length if length else not self.period.in_window(window)):
                 raise DeclarationError(
-                    f"{self.name}: {role} of {window.days} days is not a whole number of periods "
-                    f"({self.period.length.days} days each)."
+                    f"{self.name}: {role} of {spelled(window)} is not a whole number of periods ({self.period.in_words})."
                 )
-        if self.test_window >= self.training_window:
+        if self.period.in_window(self.test_window) >= self.period.in_window(self.training_window):
             raise DeclarationError(
                 f"{self.name}: test_window must be shorter than training_window, of which it is the end."
             )
         if self.label.delay >= self.test_window:
             raise DeclarationError(
-                f"{self.name}: no label of the test_window ({self.test_window.days} days) would be known after a delay of "
-                f"{self.label.delay.days} days. Make test_window longer."
+                f"{self.name}: no label of the test_window ({spelled(self.test_window)}) would be known after a delay of "
+                f"{spelled(self.label.delay)}. Make test_window longer."
             )
 
     def _validate_candidates(self) -> None:

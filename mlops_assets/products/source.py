@@ -141,6 +141,8 @@ class Table:
                 "plus a wait. Give a positive wait, and a created_timestamp other than the event_timestamp."
             )
 
+        if self.min_rows < 0:
+            raise DeclarationError(f"table {self.name!r}: min_rows is {self.min_rows}. Give 0 or more.")
         if not 0 <= self.max_quarantined_share < 1:
             raise DeclarationError(
                 f"table {self.name!r}: max_quarantined_share is {self.max_quarantined_share}. Give a share from 0 to below 1."

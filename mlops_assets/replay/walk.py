@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mlops_assets.errors import Inconclusive, PlatformError
 from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord
@@ -71,18 +72,23 @@ def decide_periods(replay: Replay, periods: Sequence[Period], deployed: dict[str
                     progress.console.print(one_line(week_of(state, key, is_scored=False)))
             _follow(replay, period, carried_out, deployed, progress.console)
             progress.advance(bar)
-        if left and state.product.label.delay > state.product.period.length:
+        if left and _has_later_labels(state.product, left[-1]):
             # the newest labels are due after the last period has arrived
             replay.at(left[-1].end + state.product.label.delay)
             _run(replay, "labels")
             _follow(replay, left[-1], replay.tick("drift"), deployed, progress.console)
 
 
+def _has_later_labels(product: ModelProduct, period: Period) -> bool:
+    """Whether the next period arrives before the labels of this one are due."""
+    return product.label.delay > period.end - period.start
+
+
 def _live_through(replay: Replay, period: Period) -> None:
     """What arrives with the period, and what is labelled until the next one."""
     state, product = replay.state, replay.product
     replay.tick("approvals")
-    if product.label.delay > product.period.length:
+    if _has_later_labels(product, period):
         # labels of earlier periods are due meanwhile
         replay.at(period.end)
     else:

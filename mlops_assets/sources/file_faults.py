@@ -29,14 +29,17 @@ def explain(
     zone: str | None = None,
     separator: str = ",",
     decimal: str = ".",
+    where: pl.Expr | None = None,
 ) -> str:
-    """rows: of the file as it was written, to find the cells that do not fit."""
+    """rows: of the file as it was written, to find the cells that do not fit. where: the rows that matter."""
     ending = path.rpartition(".")[-1].lower()
     if ending == "parquet":
         fault = f"is no whole Parquet file, or a damaged one ({reason(error, lines=1)}). Deliver it again"
-        return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone, decimal) or fault}."
+        return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone, decimal, where) or fault}."
     broken = broken_lines(path, separator) if ending == "csv" else broken_json(path, ending)
-    return broken or f"{path} {_cells(table, rows, zone, decimal) or f'cannot be read: {reason(error, lines=1)}'}."
+    return (
+        broken or f"{path} {_cells(table, rows, zone, decimal, where) or f'cannot be read: {reason(error, lines=1)}'}."
+    )
 
 
 def broken_lines(path: str, separator: str = ",") -> str:
@@ -183,13 +186,15 @@ def _broken_rows(path: str, lines: Iterator[str], separator: str) -> str:
     return f"{path} is broken: {', '.join(broken)}, the header has {width}. Correct the lines." if broken else ""
 
 
-def _cells(table: Table | None, rows: pl.LazyFrame | None, zone: str | None, decimal: str) -> str:
+def _cells(
+    table: Table | None, rows: pl.LazyFrame | None, zone: str | None, decimal: str, where: pl.Expr | None
+) -> str:
     import polars as pl
 
     if table is None or rows is None:
         return ""
     try:
-        found = unfit(table, rows, zone, _SHOWN, decimal=decimal)
+        found = unfit(table, rows, zone, _SHOWN, where, decimal=decimal)
     except pl.exceptions.PolarsError:
         return ""  # the file cannot be read at all: its first error says why
     return f"does not fit {table.name}: {'; '.join(found)}" if found else ""

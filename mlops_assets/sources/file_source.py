@@ -11,7 +11,7 @@ from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
 from mlops_assets.sources.files_found import find_files, what_is_there, where_it_looked
-from mlops_assets.sources.typed_rows import typed
+from mlops_assets.sources.typed_rows import rows_of_period, typed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,10 +69,11 @@ class Files:
         found = find_files(self.paths[table].format(period=period.key))
         if not found:
             raise SourceError(self._nothing(table, self.paths[table].format(period=period.key)))
-        frames = {path: self._guarded(declared, path) for path in found}
+        is_of_many = "{period}" not in self.paths[table]
+        frames = {path: self._guarded(declared, path, period if is_of_many else None) for path in found}
         _refuse_other_schemas(frames)
         rows = pl.concat(frames.values(), how="vertical")
-        if "{period}" in self.paths[table] or declared.event_timestamp not in rows.collect_schema():
+        if not is_of_many or declared.event_timestamp not in rows.collect_schema():
             return rows  # without its clock it breaks the contract
         clock = pl.col(declared.event_timestamp)
         return rows.filter(clock >= period.start, clock < period.end)
@@ -96,15 +97,23 @@ class Files:
             raise SourceError(f"these files hold no table {name!r}. {choices(name, known)}")
         return known[name]
 
-    def _guarded(self, table: Table, path: str) -> pl.LazyFrame:
-        """The rows of one file; whatever goes wrong in it, now or later, is said with its name."""
+    def _guarded(self, table: Table, path: str, period: Period | None) -> pl.LazyFrame:
+        """The rows of one file; whatever goes wrong in it, now or later, is said with its name.
+
+        period: the only one that is read of a file of many, in which a row that cannot be read concerns its own period alone."""
         import polars as pl
         from polars.io.plugins import register_io_source
 
         if _format(path) == "csv" and (broken := broken_header(path, self.separator)):
             raise SourceError(broken)
         try:
-            lazy = typed(table, self._scan(path), self.zone, decimal=self.decimal)
+            written = self._scan(path)
+            kind = written.collect_schema().get(table.column(table.event_timestamp).delivered_as)
+            where = None
+            if period is not None and isinstance(kind, pl.String):
+                where = rows_of_period(table, kind, self.zone, period)
+            rows_of_it = written if where is None else written.filter(where)
+            lazy = typed(table, rows_of_it, self.zone, decimal=self.decimal)
             schema = lazy.collect_schema()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
             raise SourceError(explain(path, error, separator=self.separator)) from None
@@ -121,7 +130,7 @@ class Files:
                 yield from wanted.collect_batches(chunk_size=size, maintain_order=True)
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
                 raise SourceError(
-                    explain(path, error, table, self._scan(path), self.zone, self.separator, self.decimal)
+                    explain(path, error, table, self._scan(path), self.zone, self.separator, self.decimal, where)
                 ) from None
 
         return register_io_source(batches, schema=schema)

@@ -13,6 +13,8 @@ from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Colu
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_assets.products.periods import Period
+
 _WITH_OFFSET = "%Y-%m-%dT%H:%M:%S%.f%#z"
 _WALL_CLOCK = "%Y-%m-%dT%H:%M:%S%.f"
 
@@ -20,28 +22,50 @@ _WALL_CLOCK = "%Y-%m-%dT%H:%M:%S%.f"
 def typed(
     table: Table, rows: pl.LazyFrame, zone: str | None, *, strict: bool = True, decimal: str = "."
 ) -> pl.LazyFrame:
-    """The declared columns that are there, by their declared names. strict: a text that does not fit is an error, else null.
+    """The declared columns that are there, by their declared names and of the declared kinds; where one is missing every other
+    one too, so that an error can say what is there instead. strict: a text that does not fit is an error, else null.
 
     decimal: the mark before the fraction of a number that is a text."""
     schema = rows.collect_schema()
     held = [column for column in table.columns if column.delivered_as in schema]
+    is_whole = all(column.delivered_as in schema for column in table.delivered)
+    declared = {name for column in table.columns for name in (column.name, column.delivered_as)}
+    others = [] if is_whole else [name for name in schema if name not in declared]
     return rows.select(
-        _parsed(column, schema[column.delivered_as], zone, strict, decimal).alias(column.name) for column in held
+        *(_parsed(column, schema[column.delivered_as], zone, strict, decimal).alias(column.name) for column in held),
+        *others,
     )
 
 
-def unfit(table: Table, rows: pl.LazyFrame, zone: str | None, limit: int = 3, *, decimal: str = ".") -> list[str]:
-    """Which cells do not fit, as "row 7: distance is 'abc', not integer"; rows are counted from 1."""
+def rows_of_period(table: Table, kind: pl.DataType, zone: str | None, period: Period) -> pl.Expr:
+    """Which rows of a text file belong to the period. One whose time cannot be read belongs where the row before it does, so
+    that it keeps that period from being stored and no other one. kind: of the column of the event timestamp."""
+    moment = _parsed(table.column(table.event_timestamp), kind, zone, strict=False, decimal=".")
+    placed = moment.forward_fill().backward_fill().fill_null(period.start)
+    return (placed >= period.start) & (placed < period.end)
+
+
+def unfit(
+    table: Table,
+    rows: pl.LazyFrame,
+    zone: str | None,
+    limit: int = 3,
+    where: pl.Expr | None = None,
+    *,
+    decimal: str = ".",
+) -> list[str]:
+    """Which cells do not fit, as "row 7: distance is 'abc', not integer"; rows are counted from 1. where: those that matter."""
     import polars as pl
 
     before, found = rows.collect(), []
+    assert isinstance(before, pl.DataFrame)
+    matters = before.select(pl.lit(True) if where is None else where).to_series()
     after = typed(table, rows, zone, strict=False, decimal=decimal).collect()
     for name in after.columns:
         written = before[table.column(name).delivered_as]
-        lost = written.is_not_null() & after[name].is_null()
+        lost = written.is_not_null() & after[name].is_null() & matters
         for number in lost.arg_true().head(limit):
             found.append((number + 1, f"row {number + 1}: {name} is {written[number]!r}{_why(table, name, zone)}"))
-    assert isinstance(before, pl.DataFrame)
     return [text for _, text in sorted(found)[:limit]]
 
 

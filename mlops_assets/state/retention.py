@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlops_assets.errors import BundleError
 from mlops_assets.products.keep import KINDS, Keep, in_words
+from mlops_assets.products.periods import DAY_KEY, MINUTE_KEY, Period
 from mlops_assets.state.manifest import MANIFEST
 from mlops_assets.state.workspace import ProductState
 
@@ -98,30 +99,32 @@ def _events(kind: str) -> Callable[[ProductState, datetime], Iterator[Found]]:
 def _unread_from(state: ProductState) -> datetime | None:
     """The loop reads the logs until a period has its labels. None: no period has arrived, and nobody reads them."""
     asked_ahead = state.product.serving.asked_ahead
-    if labelled := _days(state.tables.keys("labels")):
-        return _midnight(labelled[-1]) + state.product.period.length - asked_ahead
-    arrived = _days(state.tables.keys("features"))
-    return _midnight(arrived[0]) - asked_ahead if arrived else None
+    if labelled := _periods(state, state.tables.keys("labels")):
+        return labelled[-1].end - asked_ahead
+    arrived = _periods(state, state.tables.keys("features"))
+    return arrived[0].start - asked_ahead if arrived else None
 
 
 def _reports(state: ProductState, before: datetime) -> Iterator[Found]:
     """HTML pages by the period in their name. Model cards and pictures, which are small and belong to no period, stay."""
     for name in state.workspace.objects.names(f"reports/{state.product.name}"):
-        day = _day(name.rpartition("/")[2].removesuffix(REPORT)) if name.endswith(REPORT) else None
-        if day is not None and _midnight(day) + state.product.period.length <= before:
-            yield day, name
+        for period in _periods(state, [name.rpartition("/")[2].removesuffix(REPORT)] if name.endswith(REPORT) else []):
+            if period.end <= before:
+                yield period.start.date(), name
 
 
 def _training_sets(state: ProductState, before: datetime) -> Iterator[Found]:
     """Not of what serves, of the newest version, or of a version that is being trained."""
     names = state.workspace.objects.names(f"tables/{state.product.name}/training_set")
-    days = {name: _day(name.rpartition("/")[2].partition(".")[0]) for name in names}
+    periods = {
+        name: period for name in names for period in _periods(state, [name.rpartition("/")[2].partition(".")[0]])
+    }
     needed = {item.partition for item in state.ledger.history()[-1:]}
     needed |= {_partition(state, version) for version in state.bundles.versions()[-1:]}
-    needed |= {day.isoformat() for day in sorted(day for day in days.values() if day is not None)[-1:]}
-    for name, day in days.items():
-        if day is not None and day.isoformat() not in needed and _midnight(day) <= before:
-            yield day, name
+    needed |= {period.key for period in sorted(periods.values())[-1:]}
+    for name, period in periods.items():
+        if period.key not in needed and period.start <= before:
+            yield period.start.date(), name
 
 
 def _versions(state: ProductState, before: datetime) -> Iterator[Found]:
@@ -190,8 +193,17 @@ def _day(name: str) -> date | None:
     return None
 
 
-def _days(names: Iterable[str]) -> list[date]:
-    return [day for name in names if (day := _day(name)) is not None]
+def _periods(state: ProductState, keys: Iterable[str]) -> list[Period]:
+    """Without what is no key of a period, which retention leaves alone. A key of before the product's periods were changed is
+    taken for the period that it lies in now."""
+    found = []
+    for key in keys:
+        for written in (DAY_KEY, MINUTE_KEY):
+            with suppress(ValueError):
+                start = datetime.strptime(key, written).replace(tzinfo=UTC)
+                if start.strftime(written) == key:
+                    found.append(Period(start, state.product.period.containing(start).end, written))
+    return found
 
 
 def _midnight(day: date) -> datetime:

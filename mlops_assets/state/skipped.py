@@ -19,6 +19,14 @@ class SkippedPeriods:
         self.records.save(period, SkippedPeriod(period, reason, by, now))
         self.records.save(period, AskedAgain(period, by, now))
 
+    def note_gap(self, period: str, reason: str, by: str) -> None:
+        """The source has nothing of the period, and the product allows that. It is looked at again when it is materialised."""
+        self.records.save(period, SkippedPeriod(period, reason, by, datetime.now(UTC)))
+
+    def end_gap(self, period: str) -> None:
+        """There are rows of it after all."""
+        self.records.remove(SkippedPeriod, period)
+
     def has(self, period: str) -> bool:
         return self.records.has(SkippedPeriod, period)
 

@@ -8,11 +8,12 @@ import dagster as dg
 
 from mlops_assets.errors import Inconclusive
 from mlops_assets.products.gates import Gate
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState, GateResult
 from mlops_assets.records.testing import LatencyReading, StagingReport, TestReport
 from mlops_assets.records.training import ModelRecord
-from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, table
+from resources.asset_parts import dep, key_of, materialized, picture, product_asset, table
 from resources.platform import Platform
 
 GROUP = "testing"
@@ -37,7 +38,7 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_testing_assets,
         kinds={"scikitlearn", "onnx"},
-        description=f"The challenger on the last {product.test_window.days} days, which it never saw, beside the "
+        description=f"The challenger on the last {spelled(product.test_window)}, which it never saw, beside the "
         "champion on the same rows: scores with intervals, slices, calibration, importance, ONNX parity.",
         deps=[dep(product, ModelRecord.asset), dep(product, "training_set")],
         check_specs=_gate_specs(key, product.report_gates),
@@ -138,7 +139,7 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
         "online equals offline, latency, memory, a bad request is refused.",
         deps=[
             *(dep(product, name) for name in (ModelRecord.asset, TestReport.asset, "training_set")),
-            dep(product, "raw", first=-periods_in(product, product.test_window), last=-1),
+            dep(product, "raw", first=-product.period.in_window(product.test_window), last=-1),
         ],
         check_specs=[
             *_gate_specs(key, product.staging_gates),

@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import GateResult
 from mlops_assets.records.testing import Confusion, TestReport
@@ -47,7 +48,7 @@ def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> 
     set_to = ", ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items()) or "defaults"
     facts = [
         ("estimator", f"{manifest.estimator} ({set_to})"),
-        ("label", f"{manifest.label}, known {product.label.delay.days} days after the event"),
+        ("label", f"{manifest.label}, known {spelled(product.label.delay)} after the event"),
         ("trained as of", f"{manifest.partition}, on {manifest.rows:,} rows"),
         ("training data", manifest.training_data_version),
         ("code", manifest.git_commit or "unknown"),

@@ -7,6 +7,7 @@ import msgspec
 
 from mlops_assets.data.assets import raw_assets
 from mlops_assets.errors import DataError
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.training import ExperimentRun, Leaderboard, ModelRecord, Recipe, Settings, TrainingInputs
 from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, rows_metadata, table
@@ -147,7 +148,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
-    length = periods_in(product, product.training_window)
+    length = product.period.in_window(product.training_window)
 
     @product_asset(
         product,
@@ -156,7 +157,7 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         build_training_assets,
         kinds={"polars", "parquet"},
         description=f"The {length} periods before the partition, with the labels known when it began; the last "
-        f"{product.test_window.days} days stay unseen for the test; after a confirmed shift the later half of what came since, "
+        f"{spelled(product.test_window)} stay unseen for the test; after a confirmed shift the later half of what came since, "
         "where that is shorter.",
         deps=[dep(product, name, first=-length, last=-1) for name in ("features", "labels")],
     )
@@ -194,7 +195,7 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _model(product: ModelProduct) -> dg.AssetsDefinition:
-    read = max(periods_in(product, product.test_window), 1 + periods_in(product, product.lookback))
+    read = max(product.period.in_window(product.test_window), 1 + periods_in(product, product.lookback))
 
     @product_asset(
         product,

@@ -78,7 +78,7 @@ def train(
         fitted = fit(product, candidate, rows)
         on_progress(f"fitted in {fitted.seconds:.1f} s; converting to ONNX")
         files = {
-            MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs)),
+            MODEL: to_onnx(fitted.estimator, product.task, len(fitted.inputs), fitted.candidate.to_onnx),
             ESTIMATOR: dumps_trusted(fitted.estimator, product),
         }
         later, files[REFERENCE] = looking.result()

@@ -54,8 +54,10 @@ def make_estimator(
             )
         if candidate.estimator in declared:
             found = getattr(importlib.import_module(module), name)
-            return _own(found, seed, settings) if isinstance(found, type) else found(task, **settings)
-        return _own(_declared_class(candidate, module, name, (*PACKAGES, *declared)), seed, settings)
+            is_class = isinstance(found, type)
+            return _own(found, seed, settings, fills=not candidate.to_onnx) if is_class else found(task, **settings)
+        named = _declared_class(candidate, module, name, (*PACKAGES, *declared))
+        return _own(named, seed, settings, fills=not candidate.to_onnx)
     except (ImportError, AttributeError) as error:
         raise DeclarationError(
             f"candidate {candidate.name!r}: {candidate.estimator} cannot be imported: {error}."
@@ -182,12 +184,13 @@ def _dummy(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: di
     return made
 
 
-def _own(family: type, seed: int, hyperparameters: dict[str, Any]) -> Estimator:
-    """A class the user names: seeded where it takes a seed, nulls filled where it would not take them faithfully."""
+def _own(family: type, seed: int, hyperparameters: dict[str, Any], *, fills: bool) -> Estimator:
+    """A class the user names: seeded where it takes a seed, nulls filled where it would not take them faithfully. fills: one that
+    brings its own ONNX is left as it is."""
     takes = inspect.signature(family).parameters
     seeded = {"random_state": seed} if "random_state" in takes else {}
     made: Estimator = family(**{**seeded, **hyperparameters})
-    keeps_nulls = family.__name__.startswith(("HistGradientBoosting", "LGBM"))
+    keeps_nulls = not fills or family.__name__.startswith(("HistGradientBoosting", "LGBM"))
     return made if keeps_nulls else _filled(made)
 
 

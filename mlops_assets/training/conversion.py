@@ -1,6 +1,7 @@
 """Estimator to ONNX: float32 matrix `inputs` (n, d) in, `scores` out."""
 
 import copy
+import importlib
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_assets.addresses import reason
 from mlops_assets.errors import NotConvertible
 from mlops_assets.products.task import Task
 from mlops_assets.training.candidates import Estimator
@@ -20,12 +22,13 @@ OPSET = 15
 GROUP = 10  # trees of a LightGBM regressor that are summed in float32 before they are summed in float64
 
 
-def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
-    """Convert a fitted estimator. `scores` is (n, classes) probabilities, or (n, 1) predictions.
+def to_onnx(estimator: Estimator, task: Task, width: int, own: str = "") -> bytes:
+    """Convert a fitted estimator. `scores` is (n, classes) probabilities, or (n, 1) predictions. own: "package.module:function" that the
+    product declares for it.
 
     Raises NotConvertible: no converter exists for the estimator, with the converter's reason."""
-    import onnx
-
+    if own:
+        return _of_own(estimator, task, width, own)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # converters warn about their own internals
@@ -33,9 +36,43 @@ def to_onnx(estimator: Estimator, task: Task, width: int) -> bytes:
     except Exception as error:  # converters raise whatever they like; every cause means the same here
         raise NotConvertible(
             f"{type(estimator).__name__} cannot become ONNX: {error}. Use an estimator of scikit-learn or LightGBM that "
-            "skl2onnx or onnxmltools converts."
+            "skl2onnx or onnxmltools converts, or let the candidate bring its ONNX (to_onnx)."
         ) from error
     wanted = model.graph.output[-1].name if task is Task.REGRESSION else _probabilities(model)
+    return _sealed(estimator, model, wanted)
+
+
+def _of_own(estimator: Estimator, task: Task, width: int, own: str) -> bytes:
+    """By the user's function, whose model is tried on two rows."""
+    import onnxruntime
+
+    module, _, name = own.partition(":")
+    classes = len(getattr(estimator, "classes_", ())) or 2
+    expected = (2, 1) if task is Task.REGRESSION else (2, classes)
+    try:
+        model = getattr(importlib.import_module(module), name)(estimator, task, width)
+        if (len(model.graph.input), len(model.graph.output)) != (1, 1):
+            raise ValueError(
+                f"it has {len(model.graph.input)} inputs and {len(model.graph.output)} outputs, not one of each"
+            )
+        _rename(model, model.graph.input[0].name, "inputs")
+        made = _sealed(estimator, model, model.graph.output[0].name)
+        session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+        (scores,) = session.run(["scores"], {"inputs": np.zeros((2, width), dtype=np.float32)})
+        if scores.shape != expected:
+            raise ValueError(f"it answers {scores.shape} to two rows of {width} inputs, not {expected}")
+    except Exception as error:  # the function is the user's, and may raise whatever it likes
+        raise NotConvertible(
+            f"{own} makes no ONNX of {type(estimator).__name__} that can serve: {reason(error, lines=1)}. It takes the estimator, the "
+            "Task and the number of inputs, and returns an onnx.ModelProto of one float32 input and one output."
+        ) from error
+    return made
+
+
+def _sealed(estimator: Estimator, model, wanted: str) -> bytes:  # type: ignore[no-untyped-def] # ModelProto has no stubs
+    """Its bytes, with one output that is called `scores`."""
+    import onnx
+
     _rename(model, wanted, "scores")
     kept = [output for output in model.graph.output if output.name == "scores"]
     del model.graph.output[:]
@@ -153,6 +190,6 @@ def _rename(model, old: str, new: str) -> None:  # type: ignore[no-untyped-def] 
     for node in model.graph.node:
         for names in (node.input, node.output):
             names[:] = [new if name == old else name for name in names]
-    for output in model.graph.output:
-        if output.name == old:
-            output.name = new
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name == old:
+            value.name = new

@@ -41,6 +41,7 @@ class Fitted:
 
 def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitted:
     """Fit on rows of a training set (inputs and label)."""
+    candidate = product.as_declared(candidate)
     inputs = learn_inputs(product, rows)
     classes = class_names(product.task, rows[LABEL])
     earlier, later = split_in_time(rows) if product.calibrate else (rows, None)

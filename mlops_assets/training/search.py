@@ -106,6 +106,8 @@ def _size(product: ModelProduct, made: Best) -> int | None:
     """Bytes of the model and the estimator, fitted as for the last fold; None where there is no ONNX form."""
     fitted = made.validated.fitted
     try:
-        return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs))) + len(dumps(fitted.estimator))
+        return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs), fitted.candidate.to_onnx)) + len(
+            dumps(fitted.estimator)
+        )
     except NotConvertible:
         return None

@@ -1,10 +1,11 @@
 """Training set: features with the labels known by the cutoff, split by time."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
 from mlops_assets.data.labels import KNOWN_AT, LABEL
+from mlops_assets.drift.windows import keys_of
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.products.product import ModelProduct
 
@@ -29,7 +30,7 @@ def build_training_set(
     features: entity key, event timestamp, inputs. labels: entity key, label (null: it never came), known_at (UTC).
     Raises NothingToLearnFrom: too few labelled rows on either side."""
     if test_start is None:
-        test_start = cutoff - product.test_window
+        test_start = product.period.window_start(product.period.containing(cutoff).key, product.test_window)
     event = pl.col(product.event_timestamp)
     rows = (
         features.join(labels.select(*product.entity_key, LABEL, KNOWN_AT), on=list(product.entity_key), how="inner")
@@ -54,10 +55,8 @@ def build_training_set(
 
 def period_of(product: ModelProduct) -> pl.Expr:
     """Key of the period that a row's event falls into."""
-    length = product.period.length
-    since = pl.col(product.event_timestamp) - pl.lit(product.period.start)
-    whole = since.dt.total_microseconds() // (length // timedelta(microseconds=1))
-    return (pl.lit(product.period.start) + whole * pl.lit(length)).dt.strftime("%Y-%m-%d")
+    event = pl.col(product.event_timestamp)
+    return event.map_batches(lambda moments: keys_of(product.period, moments), return_dtype=pl.String)
 
 
 def _require(product: ModelProduct, rows: pl.DataFrame, split: str, at_least: int, cutoff: datetime) -> None:

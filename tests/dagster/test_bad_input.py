@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import dagster as dg
 import narwhals as nw
 import polars as pl
 import pytest
 
 from examples.flights.flight_delay import flight_delay
+from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.products.feature_view import Feature, FeatureView
 from mlops_assets.products.gates import at_least
 from mlops_assets.products.policy import Action
@@ -17,6 +19,7 @@ from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import PerformanceRecord
 from mlops_assets.records.training import Recipe
 from mlops_assets.replay.runs import Replay, failure_of
+from mlops_assets.sources.file_source import Files
 from tests.dagster.builders import (
     FIRST_KEY,
     FIRST_WEEK,
@@ -30,6 +33,8 @@ from tests.dagster.builders import (
     file_of,
     materialize,
     materialized,
+    newest_metadata,
+    serve_from,
 )
 
 Damage = Callable[[pl.DataFrame], pl.DataFrame]
@@ -83,6 +88,18 @@ def stored(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+def error_of(result: dg.ExecuteInProcessResult, asset: str) -> str:
+    """What the failed step of this asset says in Dagster's UI, where a person looks first."""
+    (event,) = [
+        event for event in result.all_events if event.is_step_failure and event.step_key == f"flight_delay__{asset}"
+    ]
+    error = event.step_failure_data.error
+    assert error is not None
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()
+
+
 def files_of(root: Path) -> dict[str, bytes]:
     """Every table that is stored of flights, byte for byte."""
     folder = root / "tables" / "flight_delay"
@@ -93,7 +110,11 @@ def files_of(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (no_rows, "flights: rows: 0 rows break 'at least 1 in 2012-12-31'"),
+        (
+            no_rows,
+            "flights: rows: 0 rows break 'at least 1 in 2012-12-31'. If nothing happened in 2012-12-31, declare gaps='allow', "
+            'or go on without it: `mlops skip flight_delay 2012-12-31 --reason "…"`.',
+        ),
         (first_row_twice, "flights: carrier, flight, origin, scheduled_departure: 2 rows break 'the key is unique'"),
         (three_at_zero_miles, "flights: distance: 3 rows break 'is at least 1 mi'"),
         (
@@ -112,6 +133,7 @@ def test_rows_that_break_the_contract_fail_its_check_and_stop_everything_downstr
 
         assert not result.success
         assert failed_checks(result) == {"raw.contract": said}
+        assert error_of(result, "raw") == f"mlops_assets.errors.ContractBroken: {said}"
         assert materialized(result) == {"weather"}
         assert files_of(stored) == before
 
@@ -159,8 +181,39 @@ def test_columns_that_are_missing_or_of_the_wrong_type_fail_the_check_and_are_na
         assert not result.success
         assert list(failed_checks(result)) == ["raw.contract"]
         assert failed_checks(result)["raw.contract"].startswith(said)
+        assert error_of(result, "raw") == f"mlops_assets.errors.ContractBroken: {failed_checks(result)['raw.contract']}"
         assert materialized(result) == {"weather"}
         assert files_of(stored) == before
+
+
+def test_columns_of_another_name_are_listed_where_a_declared_one_is_missing(tmp_path: Path):
+    delivered = NycFlights().read("flights", a_small_product().period.at(FIRST_WEEK)).collect()
+    delivered.rename({"distance": "distnace"}).write_parquet(tmp_path / "flights.parquet")
+    source = Files(
+        FLIGHTS, {"flights": str(tmp_path / "flights.parquet"), "weather": str(tmp_path / "unused.csv")}, (WEATHER,)
+    )
+    with a_replay(a_small_product(source=source), tmp_path / "home") as replay:
+        replay.at(replay.product.period.at(FIRST_WEEK).end)
+        (tmp_path / "unused.csv").touch()
+
+        result = materialize(replay, "raw", key=FIRST_WEEK)
+
+    assert "flights: missing: distance. The source has: " in error_of(result, "raw")
+    assert ", distnace. Is 'distance' called 'distnace' there? " in error_of(result, "raw")
+
+
+def test_a_misspelt_column_of_the_label_is_said_before_a_row_is_stored(tmp_path: Path):
+    misspelt = replace(flight_delay.label, expression=nw.col("arr_dely") > 15)
+    with a_replay(a_small_product(label=misspelt), tmp_path) as replay:
+        result = materialize(replay, "raw", "labels", key=FIRST_WEEK)
+
+    said = error_of(result, "raw")
+    assert said.startswith(
+        "mlops_assets.errors.DeclarationError: flight_delay: the label 'late' cannot be made of flights: "
+    )
+    assert "(did you mean 'arr_delay'?)" in said
+    assert "\n" not in said
+    assert materialized(result) == set()
 
 
 def test_a_period_that_is_not_over_is_not_stored(stored: Path):
@@ -307,6 +360,32 @@ def test_predictions_before_any_champion_say_that_nothing_is_deployed(stored: Pa
 
         assert "NoChampion: nothing is deployed for 'flight_delay' yet" in failure_of(result)
         assert materialized(result) == set()
+
+
+def test_of_a_period_before_the_first_deployment_it_is_said_what_was_deployed_first(stored: Path):
+    with a_replay(a_small_product(), stored) as replay:
+        serve_from(replay.state, replay.product.period.at(FIRST_KEY).start)
+
+        predicted = materialize(replay, "predictions", key=FIRST_WEEK)
+        watched = materialize(replay, "data_drift", key=FIRST_WEEK)
+
+    said = "NoChampion: nothing of 'flight_delay' served by then: version 1 was the first, at 2013-02-25 00:00 UTC, "
+    assert [said in failure_of(result) for result in (predicted, watched)] == [True, True]
+
+
+def test_a_deployment_fills_an_online_store_that_is_empty_and_leaves_one_that_is_not(replay: Replay):
+    product, state = replay.product, replay.state
+    (state.workspace.home / "online.sqlite").unlink()
+    assert [state.online.freshness(product.name, view) for view in product.lookups] == [None] * len(product.lookups)
+
+    first = materialize(replay, "deployment", key=FIRST_KEY)
+    filled = newest_metadata(replay, "deployment")
+    again = materialize(replay, "deployment", key=FIRST_KEY)
+
+    assert [first.success, again.success] == [True, True]
+    assert None not in [state.online.freshness(product.name, view) for view in product.lookups]
+    assert filled["values put into the empty online store"] > 0
+    assert "values put into the empty online store" not in newest_metadata(replay, "deployment")
 
 
 def replay_with(copied: Replay, **changes: object) -> Replay:

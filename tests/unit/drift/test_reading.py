@@ -242,7 +242,10 @@ def test_fewer_rows_than_the_policy_asks_for_are_inconclusive(rows, state):
 
     assert reading.state is state
     if state is DriftState.INCONCLUSIVE:
-        assert (reading.percent, reading.reason) == (None, "999 rows, the policy asks for 1000")
+        assert (reading.percent, reading.reason) == (
+            None,
+            "999 rows, the policy asks for 1000: a period has to be 2 times as long, or min_rows lower",
+        )
 
 
 def test_no_rows_are_inconclusive_whatever_the_policy_says():
@@ -476,3 +479,32 @@ def test_permuting_rows_and_renaming_categories_change_nothing(drawn, names, see
 
     assert [f.percent for f in second.features] == pytest.approx([f.percent for f in first.features])
     assert [f.acts for f in second.features] == [f.acts for f in first.features]
+
+
+def test_very_many_rare_categories_are_called_that_and_not_constant():
+    of_many = pl.DataFrame({"origin": [f"stop {number}" for number in range(5_000)]})
+
+    reading = read_one(steady(of_many), of_many)
+
+    assert reading.note.endswith(
+        "100 % of the reference lies in 5,000 categories of less than 0.5% each, which are read as one: rows that move between "
+        "them are not seen"
+    )
+    assert "constant" not in reading.note
+
+
+def test_a_single_category_is_constant_and_a_few_common_ones_are_nothing_to_note():
+    assert "constant in the reference" in read_one(steady(of_origins(EWR=500)), of_origins(EWR=900, JFK=100)).note
+    assert read_one(steady(of_origins(EWR=500, JFK=500)), of_origins(EWR=1000, JFK=1000)).note == ""
+
+
+def test_a_reading_in_which_no_feature_acts_says_what_it_would_take():
+    reference = steady(of_origins(EWR=50, JFK=50))
+
+    reading = read(reference, of_origins(EWR=100, JFK=100))
+
+    # 3.090 * sqrt(0.25 (1/1000 + 1/200)) = 12.0 %, as in the test of the smallest detectable shift; (12.0 / 5)^2 * 200 = 1,146
+    assert reading.state is DriftState.INCONCLUSIVE
+    assert "origin sees most, from 12 % of 200 rows on: about 1,146 rows in a period would show 5 %" in reading.reason
+    few = measure_drift(reference, of_origins(EWR=100, JFK=100), min_rows=1_000)
+    assert few.reason == "200 rows, the policy asks for 1000: a period has to be 5 times as long, or min_rows lower"

@@ -1,5 +1,6 @@
 """A feature that cannot be made, or not of one row, is refused before real rows come, with what to change."""
 
+from dataclasses import replace
 from typing import Any
 
 import narwhals as nw
@@ -8,7 +9,7 @@ import pytest
 from examples.flights.catalog import CATALOG
 from mlops_assets.errors import DeclarationError
 from mlops_assets.features.build import build_features
-from mlops_assets.features.validation import validate_features
+from mlops_assets.features.validation import validate_features, validate_product
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Tables
 from mlops_assets.products.periods import days, hours
 from mlops_assets.products.trailing import COUNT, trailing_view
@@ -124,3 +125,34 @@ def test_no_feature_is_built_of_a_product_that_is_refused():
 
     with pytest.raises(DeclarationError, match="distnce"):
         build_features(product, rides().lazy().select(product.request), {"rides": rides().lazy()})
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        (
+            nw.col("wated") > 5,
+            r"taxi: the label 'late' cannot be made of rides: unable to find column \"wated\"; valid columns: .* "
+            r"\(did you mean 'waited'\?\)\. Make it of columns that the table declares",
+        ),
+        (
+            nw.col("origin"),
+            r"taxi: the label 'late' is String, and binary takes numbers\. Make it a number, or a condition",
+        ),
+    ],
+    ids=["a misspelt column", "a text"],
+)
+def test_a_label_that_cannot_be_made_is_refused_with_the_column_that_was_meant(label, sentence):
+    product = a_product()
+
+    with pytest.raises(DeclarationError, match=sentence):
+        validate_product(replace(product, label=replace(product.label, expression=label)))
+
+
+def test_a_lookup_of_a_misspelt_column_names_the_one_that_was_meant():
+    product = a_product(features=(BASKET, looked_up(lambda tables: with_clocks(tables).with_columns(nw.col("wated")))))
+
+    with pytest.raises(
+        DeclarationError, match=r"cannot look up anything .*\(did you mean 'waited'\?\)\. Change lookup"
+    ):
+        validate_product(product)

@@ -349,7 +349,7 @@ def test_a_champion_that_saw_nothing_for_so_long_is_retrained_whatever_was_read(
 
     assert decision.action is action
     if action is Action.RETRAIN:
-        assert decision.reason == "no retraining for 56 days, the policy asks for one after 56"
+        assert decision.reason == "no retraining for 56 days, the policy asks for one after 56 days"
 
 
 def test_a_retraining_that_was_asked_for_counts_though_its_model_was_not_deployed():

@@ -115,7 +115,7 @@ def test_no_labels_yet_is_a_state_with_a_name(labels):
     ("scored", "changed", "reason"),
     [
         (predictions([100.0] * 9, [110.0] * 9), {}, "9 labelled rows, the policy asks for 10"),
-        (predictions([100.0] * 50, [110.0] * 50, days=1), {}, "a single day"),
+        (predictions([100.0] * 50, [110.0] * 50, days=1), {}, "labels of 1 day, an interval takes 2"),
         (predictions([1.0] * 50, [0.5] * 50), {"task": Task.BINARY, "metric": "roc_auc"}, "all have the same label"),
         (predictions([100.0] * 50, [110.0] * 50), {"expected": 0.0}, "no percent of it can be lost"),
     ],

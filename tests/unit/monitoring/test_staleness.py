@@ -21,6 +21,13 @@ def a_period(
     return PeriodScores(name, np.array(labels), np.array(champion), np.array(challenger), days)
 
 
+def a_day(number: int, champion_off: float, challenger_off: float) -> PeriodScores:
+    """A period of one day with ten rows, all of which are missed by as much."""
+    day = MONDAY + timedelta(number)
+    labels, days = np.full(10, 100.0), pl.Series([day] * 10, dtype=pl.Date)
+    return PeriodScores(f"{day}", labels, labels + champion_off, labels + challenger_off, days)
+
+
 def read(*periods: PeriodScores, **changed):
     usual = {"task": Task.REGRESSION, "metric": "mae", "stale": 1.0, "min_rows": 10, "trained_before": "2013-07-01"}
     return measure_staleness(periods, **{**usual, "seed": 7, **changed})
@@ -104,3 +111,26 @@ def test_the_same_rows_and_seed_give_the_same_reading():
 
     assert first == second
     assert first.low <= first.percent <= first.high
+
+
+def test_periods_of_a_single_day_are_resampled_together_so_that_the_interval_has_a_width():
+    """Eight days, each a period: resampled within each day, every sample would be the same."""
+    gains = [0, 8, 1, 7, 2, 6, 3, 5]
+    daily = [a_day(number, champion_off=10, challenger_off=10 - gain) for number, gain in enumerate(gains)]
+
+    alone, together = (read(*daily, min_blocks=8, periods_in_group=size) for size in (1, 7))
+
+    assert alone.low == alone.high == pytest.approx(40)  # the mean gain is 4 of 10
+    assert together.percent == pytest.approx(40)
+    assert together.low < 30 < 50 < together.high
+
+
+@pytest.mark.parametrize(("days", "state"), [(7, StalenessState.INCONCLUSIVE), (8, StalenessState.CONCLUSIVE)])
+def test_fewer_days_than_the_policy_asks_for_make_no_interval(days, state):
+    daily = [a_day(number, champion_off=10, challenger_off=number) for number in range(days)]
+
+    reading = read(*daily, min_blocks=8, periods_in_group=7)
+
+    assert reading.state is state
+    if state is StalenessState.INCONCLUSIVE:
+        assert reading.reason.startswith("labels of 7 days to compare on, an interval takes 8 (min_blocks)")

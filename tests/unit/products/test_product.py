@@ -1,7 +1,7 @@
 """A wrong product fails when it is declared, with a sentence that says what to change."""
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import narwhals as nw
@@ -21,10 +21,11 @@ from mlops_assets.products.gates import (
     onnx_parity,
     slice_gap,
 )
-from mlops_assets.products.periods import days, hours, weeks
+from mlops_assets.products.periods import days, hourly, hours, weeks
 from mlops_assets.products.product import Label, ModelProduct
 from mlops_assets.products.source import Column, Kind
 from mlops_assets.products.task import METRICS, Task, metrics_of
+from tests.unit.training.builders import a_product
 
 LATE = flight_delay.label.expression
 DISTANCE = nw.col("distance")
@@ -103,7 +104,8 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
             {"label": Label("late", LATE, delay=weeks(2))},
             "would be known after a delay of 14 days. Make test_window longer",
         ),
-        ({"training_window": days(100)}, "training_window of 100 days is not a whole number of periods .7 days each"),
+        ({"gaps": "ignore"}, "gaps='ignore' does not exist. Known: allow, fail."),
+        ({"training_window": days(100)}, "training_window of 100 days is not a whole number of periods .weeks"),
         ({"training_window": timedelta(0)}, "training_window of 0 days is not a whole number"),
         ({"test_window": days(-7)}, "test_window of -7 days is not a whole number"),
         ({"test_window": weeks(16)}, "test_window must be shorter than training_window, of which it is the end"),
@@ -265,3 +267,17 @@ def test_a_request_field_is_a_name_that_every_client_can_write(name: str):
 
     with pytest.raises(DeclarationError, match=f"cannot carry a field named {name!r}.*source_name={name!r}"):
         declared_with(source=source, request=(*flight_delay.request, name))
+
+
+def test_more_than_25_000_partitions_are_said_with_their_number():
+    now = datetime(2020, 1, 1, tzinfo=UTC)
+    hours_of = {"training_window": days(8), "test_window": days(2)}
+
+    # 2017-02-23 13:00 is 1,041 days and 11 hours before: 24,995 hours, and the running one
+    few = a_product(period=hourly("2017-02-23T13:00"), **hours_of)
+    many = a_product(period=hourly("2017-02-23T00:00"), **hours_of)
+
+    assert few.notes(now) == []
+    assert many.notes(now)[0].startswith(
+        "taxi has 25,009 partitions (hours), and Dagster's pages become slow from about 25,000 on."
+    )

@@ -81,3 +81,11 @@ def test_labels_are_due_once_their_delay_has_passed_after_the_end_of_the_period(
 )
 def test_labels_are_asked_for_of_stored_periods_that_are_not_done(raw, done, expected):
     assert periods_to_label(a_product(), january(5), raw, done) == expected
+
+
+def test_where_gaps_are_allowed_a_period_without_a_delivery_is_asked_for_once_a_later_one_is_there():
+    product = a_product(source=LateSource(rides()), gaps="allow")
+
+    assert periods_to_ingest(product, january(3), stored=[]) == DAYS[:1]  # the second of January may still come
+    assert periods_to_ingest(product, january(4), stored=[]) == DAYS
+    assert periods_to_ingest(a_product(source=LateSource(rides())), january(4), stored=[]) == [DAYS[0], DAYS[2]]

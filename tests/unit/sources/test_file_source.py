@@ -1,6 +1,7 @@
 """Files as a source: one period, lazily, from disk or S3; whatever is wrong in a file is said with its name and line."""
 
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,36 @@ def test_days_in_a_parquet_file_begin_at_midnight_of_the_zone(tmp_path: Path):
     prices = read_prices(tmp_path / "a.parquet", Column("at", Kind.TIMESTAMP), zone="Europe/Berlin")
 
     assert prices.rows() == [(july(2, 22), None)]  # what pandas writes for null is null
+
+
+A_CELL, A_TIME = (
+    "3,JFK,2013-07-10T08:00:00Z,far,true,2013-07-10T09:00:00Z\n",
+    "3,JFK,yesterday,1,true,2013-07-10T09:00:00Z\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [(A_CELL, "row 3: distance is 'far', not float"), (A_TIME, "row 3: asked_at is 'yesterday', no timestamp")],
+    ids=["a cell", "the time itself"],
+)
+def test_a_row_that_cannot_be_read_concerns_its_own_period_alone(tmp_path: Path, wrong: str, said: str):
+    second_week = "2,EWR,2013-07-09T08:00:00Z,3.5,true,2013-07-09T09:00:00Z\n"
+    third_week = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + GOOD + second_week + wrong + third_week)
+    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
+
+    read = [source.read("rides", weeks.at(key)).collect()["ride"].to_list() for key in ("2013-07-01", "2013-07-15")]
+
+    assert read == [[1], [4]]
+    with pytest.raises(SourceError, match=re.escape(said)):
+        source.read("rides", weeks.at("2013-07-08")).collect()
+
+
+def test_a_file_in_which_no_time_can_be_read_is_never_taken_for_one_without_rows(tmp_path: Path):
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + GOOD.replace("T08:00:00Z", " 08:00"))
+
+    with pytest.raises(SourceError, match="row 1: asked_at is '2013-07-02 08:00', no timestamp with an offset"):
+        Files(RIDES, {"rides": str(path)}).read("rides", WEEK).collect()

@@ -7,17 +7,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
+from mlops_assets.errors import DeclarationError, NotConvertible
+from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear, own
 from mlops_assets.products.task import Task
 from mlops_assets.state.bundle import Bundle
-from mlops_assets.state.manifest import MODEL, REFERENCE
+from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.testing.parity import EXTREMES, STRANGERS, edge_rows, measure_parity
+from mlops_assets.training.at_rest import loads
+from mlops_assets.training.build import train
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
 from tests.tiny_bundle import tiny_manifest
 from tests.unit.testing.builders import a_bundle
-from tests.unit.training.builders import a_multiclass, a_product, a_regression, a_training_set
+from tests.unit.training.builders import FarFromTheAirport, a_multiclass, a_product, a_regression, a_training_set
 
 EDGES = len(STRANGERS) + len(EXTREMES) + max(len(STRANGERS), len(EXTREMES))  # of one category and one number
 
@@ -93,6 +96,53 @@ def test_predictions_are_compared_relative_to_their_size(workspace, value, wrong
     parity = measure_parity(bundle, lambda matrix: sigmoid(bundle)(matrix) * (1 + wrong_by), rides([1.0, 2.0]))
 
     assert parity.difference == pytest.approx(wrong_by, rel=0.02)
+
+
+RULES = "tests.unit.training.builders:FarFromTheAirport"
+
+
+@pytest.mark.parametrize(
+    ("maker", "keeps"), [("rules_as_onnx", True), ("rules_gone_wrong", False)], ids=["the same rules", "other rules"]
+)
+def test_an_estimator_that_brings_its_own_onnx_is_judged_by_parity_as_any_other(workspace, maker, keeps):
+    candidate = own(RULES, to_onnx=f"tests.unit.training.builders:{maker}", far=5.0)
+    product = a_product(candidates=(candidate,))
+    rows = a_training_set(product, rows=100)
+
+    trained = train(product, own(RULES, far=5.0), rows)  # as a recipe names it, without code of its own
+
+    manifest = msgspec.structs.replace(tiny_manifest(product), inputs=trained.fitted.inputs, classes=("false", "true"))
+    state = workspace.of(product)
+    state.bundles.write(manifest, trained.files)
+    stored = loads(trained.files[ESTIMATOR], product)  # what `mlops reproduce` opens
+    parity = measure_parity(state.bundles.open(1), lambda matrix: estimator_scores(stored, product.task, matrix), rows)
+    assert (parity.difference <= 1e-5) is keeps
+    assert (parity.flipped == 0) is keeps
+
+
+@pytest.mark.parametrize(
+    ("maker", "task", "said"),
+    [
+        (
+            "nowhere",
+            Task.BINARY,
+            "nowhere makes no ONNX of FarFromTheAirport that can serve: module .* has no attribute 'nowhere'",
+        ),
+        ("two_columns", Task.REGRESSION, r"it answers \(2, 2\) to two rows of 2 inputs, not \(2, 1\)"),
+    ],
+)
+def test_a_function_that_makes_no_onnx_which_can_serve_is_named_with_what_is_wrong(maker, task, said):
+    estimator = FarFromTheAirport().fit(np.zeros((2, 2)), np.array([0.0, 1.0]))
+
+    with pytest.raises(NotConvertible, match=said):
+        to_onnx(estimator, task, 2, f"tests.unit.training.builders:{maker}")
+
+
+def test_only_an_estimator_of_ones_own_brings_its_onnx():
+    with pytest.raises(
+        DeclarationError, match=r"candidate 'linear': to_onnx='a.b:c' is .*for an estimator of your own"
+    ):
+        Candidate("linear", "linear", to_onnx="a.b:c")
 
 
 FOREST = Candidate("forest", "tests.unit.training.builders:small_forest")

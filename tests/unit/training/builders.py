@@ -159,6 +159,78 @@ def always_the_same(task: Task) -> AlwaysTheSame:
     return AlwaysTheSame()
 
 
+class FarFromTheAirport:
+    """Rules, which no converter knows: far rides from JFK are late, other far ones perhaps, where nothing is known less likely."""
+
+    def __init__(self, far: float = 6.0) -> None:
+        self.far = far
+
+    def fit(self, X: Any, y: Any) -> "FarFromTheAirport":  # noqa: N803 (sklearn's)
+        self.classes_ = np.array([0.0, 1.0])
+        self.usual_ = float(np.mean(y))
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803 (sklearn's)
+        return (self.predict_proba(X)[:, 1] > 0.5).astype(float)
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 (sklearn's)
+        is_far, is_jfk = X[:, 1] > self.far, X[:, 0] == JFK
+        late = np.where(is_far, np.where(is_jfk, 0.9, 0.6), np.float32(self.usual_) / 2)
+        return np.column_stack([1 - late, late])
+
+
+JFK = 1.0  # its code: categories are numbered in the order of their names
+
+
+def rules_as_onnx(estimator: FarFromTheAirport, task: Task, width: int) -> Any:
+    """The same rules as a graph; comparisons with NaN are false, as NumPy's are."""
+    from onnx import TensorProto, helper
+
+    def constant(name: str, value: Any) -> Any:
+        kind = TensorProto.INT64 if isinstance(value, int) else TensorProto.FLOAT
+        return helper.make_tensor(name, kind, [1], [value])
+
+    nodes = [
+        helper.make_node("Gather", ["rows", "first"], ["origin"], axis=1),
+        helper.make_node("Gather", ["rows", "second"], ["distance"], axis=1),
+        helper.make_node("Greater", ["distance", "far"], ["is_far"]),
+        helper.make_node("Equal", ["origin", "jfk"], ["is_jfk"]),
+        helper.make_node("Where", ["is_jfk", "surely", "perhaps"], ["when_far"]),
+        helper.make_node("Where", ["is_far", "when_far", "usual"], ["late"]),
+        helper.make_node("Sub", ["one", "late"], ["in_time"]),
+        helper.make_node("Concat", ["in_time", "late"], ["both"], axis=1),
+    ]
+    values = {
+        "far": estimator.far,
+        "jfk": JFK,
+        "surely": 0.9,
+        "perhaps": 0.6,
+        "usual": estimator.usual_ / 2,
+        "one": 1.0,
+    }
+    graph = helper.make_graph(
+        nodes,
+        "rules",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("both", TensorProto.FLOAT, [None, 2])],
+        [constant("first", 0), constant("second", 1), *(constant(name, value) for name, value in values.items())],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+
+
+def rules_gone_wrong(estimator: FarFromTheAirport, task: Task, width: int) -> Any:
+    """Another threshold than the estimator has: valid ONNX that says something else."""
+    other = FarFromTheAirport(far=estimator.far + 1)
+    other.usual_ = estimator.usual_
+    return rules_as_onnx(other, task, width)
+
+
+def two_columns(estimator: Any, task: Task, width: int) -> Any:
+    """For a regression this is one too many."""
+    estimator.far, estimator.usual_ = 6.0, 0.5
+    return rules_as_onnx(estimator, task, width)
+
+
 def shallow_tree(task: Task, depth: int = 3) -> Any:
     """A user's own scikit-learn estimator. It fills nulls itself: skl2onnx 1.20 sends them down the wrong branch."""
     from sklearn.impute import SimpleImputer

@@ -1,0 +1,28 @@
+"""Periods in which nothing happened: which they are, for a product that declares gaps="allow"."""
+
+from datetime import datetime
+
+from mlops_assets.products.periods import Period
+from mlops_assets.products.product import ModelProduct
+
+ALLOWED = "gaps='allow'"  # who skipped the period
+
+
+def is_gap(product: ModelProduct, period: Period, now: datetime) -> bool:
+    """Has the source nothing of this period, which is over, while a later one has arrived? Only where gaps are allowed."""
+    if product.gaps != "allow" or period.end > now or product.source.has_arrived(period, now):
+        return False
+    later = product.period.shift(period, 1)
+    while product.period.has(later) and later.end <= now:
+        if product.source.has_arrived(later, now):
+            return True
+        later = product.period.shift(later, 1)
+    return False
+
+
+def how_to_allow(product: ModelProduct, period: Period) -> str:
+    """What to do about a period without rows."""
+    return (
+        f"If nothing happened in {period.key}, declare gaps='allow', or go on without it: `mlops skip {product.name} {period.key} "
+        '--reason "…"`.'
+    )

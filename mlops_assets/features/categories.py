@@ -1,0 +1,21 @@
+"""Categories of a feature that are too many to be learned or watched one by one."""
+
+import polars as pl
+
+from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.product import ModelProduct
+
+MANY = 1_000
+
+
+def many_categories(product: ModelProduct, features: pl.DataFrame) -> str:
+    """Names the features with more than 1,000 categories in these rows, how many each has, and what that means; "" for none."""
+    names = [item.name for item in product.inputs if item.kind is FeatureKind.CATEGORICAL]
+    counts = {name: features[name].drop_nulls().n_unique() for name in names}
+    many = [f"{name} has {count:,} categories" for name, count in counts.items() if count > MANY]
+    if not many:
+        return ""
+    return (
+        f"{', '.join(many)} in {features.height:,} rows. A model keeps every one of them, and drift reads those of less than 0.5 % "
+        "of the rows as one. Group them, or leave the column out where it names a row."
+    )
