@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -126,6 +127,7 @@ def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
 
 
 @dg.definitions
+@cache  # Dagster asks several times
 def defs() -> dg.Definitions:
     """Only built when Dagster loads this code location, and not by whoever imports a function of this file."""
     return build_definitions(read_environment())

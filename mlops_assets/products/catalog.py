@@ -135,7 +135,8 @@ def _in_folder(folder: Path) -> Iterator[ModelProduct | Broken]:
         if module.name.startswith("_") or not file.is_file():
             continue
         if _DECLARES.search(file.read_text(encoding="utf-8", errors="replace")):
-            yield from _loaded(module.name, shown_path(file), partial(_from_file, module.name, file))
+            # one that only mentions the word, as a helper does that returns a product, declares none
+            yield from _loaded(module.name, shown_path(file), partial(_from_file, module.name, file), may_be_none=True)
 
 
 def _from_file(name: str, file: Path) -> object:
@@ -182,7 +183,9 @@ def _of_entry_points() -> Iterator[ModelProduct | Broken]:
         )
 
 
-def _loaded(name: str, place: str, load: Callable[[], object]) -> Iterator[ModelProduct | Broken]:
+def _loaded(
+    name: str, place: str, load: Callable[[], object], may_be_none: bool = False
+) -> Iterator[ModelProduct | Broken]:
     """What `load` gives: a product, or several. Whatever goes wrong in a user's file is told as its sentence."""
     try:
         given = load()
@@ -191,7 +194,7 @@ def _loaded(name: str, place: str, load: Callable[[], object]) -> Iterator[Model
             raise DeclarationError(
                 f"a {type(given).__name__} stands there in place of a ModelProduct. Give one, or a tuple of them."
             )
-        if not products:
+        if not products and not may_be_none:
             raise DeclarationError(
                 "it makes no ModelProduct. Make one at the top level of the file, or list it in CATALOG."
             )

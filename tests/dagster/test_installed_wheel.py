@@ -112,6 +112,16 @@ def test_mlops_products_lists_the_products_of_the_project_and_fails_for_the_brok
     assert done.stderr == ""
 
 
+def test_another_folder_may_be_named(installed: Installed):
+    done = installed.run("mlops", "products", "--products", "resources")
+
+    assert done.returncode == 1
+    assert (
+        f"There is no product. Products are looked for in {installed.root}/resources, in MLOPS_PRODUCTS and"
+        in done.stdout
+    )
+
+
 @pytest.mark.parametrize("start", [("python", "-m", "mlops_assets.cli.command"), ("mlops",)], ids=["module", "script"])
 def test_a_command_does_not_take_the_folders_of_the_project_for_ours(installed: Installed, start: Sequence[str]):
     done = installed.run(*start, "history", "churn")

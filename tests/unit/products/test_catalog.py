@@ -12,7 +12,7 @@ import mlops_assets.errors
 from examples.flights import air_time, flight_delay
 from examples.flights.catalog import CATALOG
 from mlops_assets.errors import BrokenProduct, DeclarationError, UnknownProduct, choices
-from mlops_assets.products.catalog import Broken, Catalog, find_products, product_named
+from mlops_assets.products.catalog import Broken, Catalog, find_products, product_named, products_of_file
 
 A_PRODUCT = """
 from dataclasses import replace
@@ -149,6 +149,37 @@ def test_a_file_that_declares_nothing_is_imported_only_by_those_that_need_it(pro
     assert "views" not in sys.modules
 
 
+def test_a_file_that_makes_products_for_others_declares_none(project: Project):
+    helper = A_PRODUCT.replace(
+        "{name}: ModelProduct = replace", "def of(name: str) -> ModelProduct:\n    return replace"
+    )
+    project.write("products/regional.py", helper.replace('"{name}"', "name"))
+    project.write("products/regions.py", "from regional import of\n\nCATALOG = [of('north'), of('south')]\n")
+
+    found = project.found()
+
+    assert (names(found), found.broken) == (["north", "south"], ())
+
+
+def test_a_single_file_that_is_named_has_to_declare_a_product(project: Project):
+    project.declare("products/churn.py", "churn")
+    project.write("products/none.py", "from mlops_assets.products.product import ModelProduct\n")
+
+    assert names(products_of_file(project.root / "products" / "churn.py")) == ["churn"]
+    for file, sentence in (
+        ("none.py", "it makes no ModelProduct. Make one at the top"),
+        ("lost.py", "there is no such file."),
+    ):
+        (broken,) = products_of_file(project.root / "products" / file).broken
+        assert broken.sentence.startswith(sentence)
+
+
+def test_in_this_repository_the_flights_are_found():
+    found = find_products({}, Path(__file__).parents[3])
+
+    assert set(names(found)) >= {product.name for product in CATALOG}
+
+
 def test_files_of_the_folder_find_one_another_also_when_the_search_path_was_put_back(project: Project):
     project.write("products/churn_helpers.py", "LIMIT = 3\n")
     project.write(
@@ -184,7 +215,6 @@ def test_the_folder_never_stands_before_other_modules(project: Project):
         ("raise SystemExit(3)  # ModelProduct\n", "it ends the program that imports it (SystemExit)."),
         ("CATALOG = {'a': 1}\n", "a dict stands there in place of a ModelProduct. Give one, or a tuple of them."),
         ("CATALOG = ('churn',)\n", "a tuple stands there in place of a ModelProduct."),
-        ("from mlops_assets.products.product import ModelProduct\n", "it makes no ModelProduct. Make one at the top level"),
         (A_PRODUCT.format(name="Churn"), "product name 'Churn' becomes part of keys, routes and folders: use lower-case"),
     ],
 )  # fmt: skip
