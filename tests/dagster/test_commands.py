@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.cli.running import leaderboard_table
-from mlops_assets.products.flight_delay import flight_delay
 from mlops_assets.records.training import Leaderboard, Trial
 from mlops_assets.state.workspace import ProductState, Workspace
 
