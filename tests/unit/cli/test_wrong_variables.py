@@ -40,8 +40,8 @@ ARGUMENTS = {
     "train": [PRODUCT],
     "experiment": [PRODUCT],
 }
-# the demo leaves aside what is set for another installation, and a copy is told both places
-WITHOUT_VARIABLES = {"products", "demo", "copy"}
+# the demo leaves aside what is set for another installation, a copy is told both places, and a new product needs none
+WITHOUT_VARIABLES = {"products", "demo", "copy", "new"}
 MAKE_A_HOME = {"up", "serve", "replay", "materialize", "check"}  # or need none
 SECRET = "Sw0rdf1sh"
 # (variable, value, what the sentence says of the value); {file} is a file, {nothing} does not exist
