@@ -88,7 +88,7 @@ def read_environment() -> Environment:
 
 
 def _value(variable: str, default: str = "") -> str:
-    """An empty value is none."""
+    """The value of a variable; an empty one counts as not set."""
     return os.environ.get(variable) or default
 
 
@@ -109,7 +109,7 @@ def _refuse_a_file(variable: str, folder: Path) -> None:
 def _state() -> str:
     if _value("MLOPS_OFFLINE_STORE"):
         raise DeclarationError(
-            "MLOPS_OFFLINE_STORE is no more: tables lie in the state with everything else. Name the state in MLOPS_STATE."
+            "MLOPS_OFFLINE_STORE was removed: tables are part of the state now. Set MLOPS_STATE instead."
         )
     address = _value("MLOPS_STATE") or str(_home())
     try:
@@ -171,7 +171,7 @@ def _web_address(variable: str, default: str) -> str:
 def _webhook() -> str:
     address = _value("MLOPS_WEBHOOK_URL")
     if address:
-        # all of it may be a secret, so none is repeated
+        # the whole address may be a secret, so no part of it is shown
         _refuse_what_is_no_web_address("MLOPS_WEBHOOK_URL", address, "Give one such as https://host/path.", HIDDEN)
     return address
 

@@ -92,7 +92,7 @@ class EventLog:
         return None
 
     def report(self, asset: str, partition: str | None, facts: Mapping[str, Any], data_version: str) -> None:
-        """Record what happened outside a run, so that the asset's history in the UI has it."""
+        """Record what happened outside a run, so that the asset's history in the UI shows it."""
         self._instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 key_of(self._product, asset),

@@ -23,7 +23,7 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cls(webhook_url="" if is_in_variable else environment.webhook_url)
 
     def notify(self, *, title: str, text: str, product: str, level: str = "warning") -> str:
-        """Returns what became of it, in words: a dead receiver is reported, and never fails the asset that notifies."""
+        """Send it; returns what happened, in words. A receiver that does not answer is reported and never fails the asset."""
         LOGGER.warning("%s: %s", title, text)
         environment = read_environment()
         address = self.webhook_url or environment.webhook_url
@@ -60,7 +60,7 @@ def _send(addresses: tuple[str, ...], title: str, text: str, level: str) -> str:
     reached: list[str] = []
     failed: list[str] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its plugins import what Python 3.13 takes away
+        warnings.simplefilter("ignore", DeprecationWarning)  # its plugins import modules that Python 3.13 removed
         import apprise
 
         for name, level_of_log in (("apprise", logging.CRITICAL), ("urllib3", logging.WARNING)):

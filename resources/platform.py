@@ -41,7 +41,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Says which process carries the run out, for as long as it does; a sensor's tick is no run."""
+        """Record which process executes the run, for as long as it runs; a sensor's tick is no run."""
         if context.run is not None:
             self._heartbeat = Heartbeat(self.open().run_records, context.run.run_id)
             self._heartbeat.start()
@@ -51,7 +51,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._heartbeat.stop()
 
     def open(self) -> Workspace:
-        variables = read_environment().workspace  # the key is read when it is needed, as configuration shows in the UI
+        variables = read_environment().workspace  # the key is read only when needed, because the UI shows configuration
         online_store = self.online_store or variables.online_store
         return _workspace(self.state_url, self.home, online_store, variables.approval_key, variables.optuna_storage)
 

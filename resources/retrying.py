@@ -1,4 +1,4 @@
-"""Retries a step whose failure lies outside of us: a store that does not answer, a disk that is full for a moment."""
+"""Retries a step that failed for an outside reason: a store that does not answer, a disk that is full for a moment."""
 
 import functools
 import inspect
@@ -57,7 +57,7 @@ def retrying(compute: Callable[..., object], waits: Sequence[float] = WAITS_SECO
 
 
 def is_transient(error: BaseException) -> bool:
-    """May the same call succeed a moment later?"""
+    """Whether the same call may succeed a moment later."""
     if isinstance(error, PlatformError):
         return error.is_transient
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}

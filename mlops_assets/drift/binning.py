@@ -30,7 +30,7 @@ def count_bins_by_window(profiles: Sequence["FeatureProfile"], windows: Sequence
     categorical = [profile for profile in profiles if profile.kind is FeatureKind.CATEGORICAL]
     asked = [expression for profile in numeric for expression in _comparisons(profile)]
     counts: dict[str, list[Counts]] = {profile.name: [] for profile in profiles}
-    for rows in windows:  # one after the other: all at once, their buffers would be held together
+    for rows in windows:  # one after the other, so that only the buffers of one window are in memory
         numbers = as_numbers(rows, [profile.name for profile in numeric]).select(pl.len(), *asked)
         queries = [numbers, *(values_of(rows, profile.name) for profile in categorical)]
         compared, *tables = pl.collect_all(queries, engine="streaming")

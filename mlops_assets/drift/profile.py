@@ -1,4 +1,4 @@
-"""Profile of a training window: how many rows lay in which bin, window by window; what drift is read against."""
+"""Profile of a training window: the rows in each bin, window by window. Drift is measured against it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from mlops_assets.drift.binning import Counts, as_numbers, categorical_bins, cou
 from mlops_assets.errors import ContractBroken, NothingToLearnFrom
 from mlops_assets.products.feature_view import Feature, FeatureKind, Role
 
-PIECES = 20  # intervals of a feature without spikes: rows that move within one are not seen to move
+PIECES = 20  # intervals of a feature without spikes; a shift within one interval is not detected
 SPIKE_SHARE = 0.10  # a value with this share of the rows has a bin of its own
 CATEGORY_SHARE = 0.005  # a category with this share of the rows has a bin of its own
 EDGE_ROWS = 200_000  # bin edges are placed by at most so many rows, evenly spaced; rows are always counted all

@@ -30,7 +30,7 @@ def measure_drift(
 ) -> DriftReading:
     """Compare the current window with the reference, feature by feature, in one streaming pass over its rows.
 
-    unused: features the champion hardly uses; they are shown and do not act. season: the same season a year before, read
+    unused: features that the champion hardly uses; they are shown, but trigger no action. season: the same season a year before, read
     in place of the training window for the features it holds. Whatever is wrong with a column is a reading with a note,
     never an exception."""
     lazy = current.lazy()
@@ -59,7 +59,7 @@ def measure_drift(
 
 
 def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: int) -> FeatureReading | None:
-    """Percent of rows that moved in the values of one column that is shown and does not act: scores, labels.
+    """Percent of rows that moved in one column that is shown but triggers no action: scores, labels.
 
     None where it cannot be read: too few rows with a value, or a reference of fewer than two windows."""
     known = current.lazy().select(profile.name).drop_nulls()
@@ -111,7 +111,7 @@ def _read_features(
     moved = _count_changes(reference, current, counted)
     readings = []
     for profile in read_against:
-        if profile.name in broken:  # no season does that: it acts in every role
+        if profile.name in broken:  # no season explains a broken column, so it triggers an action in every role
             note = f"column {broken[profile.name]}"
             gone = FeatureReading(
                 profile.name, 100.0, 100.0, 100.0, 0.0, profile.role.value, True, note, "column", 100.0
@@ -165,9 +165,9 @@ def _read_feature(
         notes.append("hardly used by the champion: shown, not acted on")
         return FeatureReading(name, *whole, smallest, role, False, "; ".join(notes), "values", whole[0])
     is_input, is_blind = profile.role is Role.INPUT, smallest > BLIND_FROM_PERCENT
-    # no season or calendar turns values null; a blind feature still sees what it never held
-    among = True if is_input and not is_blind else values.outside if is_input else values.null
-    acted, by = values.reading(among), "values"
+    # no season or calendar turns values null, and a blind feature still shows values that are new to it
+    actionable_bins = True if is_input and not is_blind else values.outside if is_input else values.null
+    acted, by = values.reading(actionable_bins), "values"
     acts = acted[0] > 0 or (is_input and not is_blind)
     steps = changes.smallest_detectable() if changes is not None else 100.0
     if changes is not None and steps <= BLIND_FROM_PERCENT:
@@ -181,7 +181,7 @@ def _read_feature(
 
 
 def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: float, acts: bool) -> list[str]:
-    """What is not acted on, and from where on a shift is seen."""
+    """Notes on what triggers no action, and on the smallest shift that can be detected."""
     sees_changes = steps <= BLIND_FROM_PERCENT
     seen = [f"changes from row to row, from {steps:.1f} %"] if sees_changes else []
     if profile.role is not Role.INPUT:

@@ -94,7 +94,7 @@ def _profile_changes(
         known = [part.select(feature.name).drop_nulls() for part in moved]
         by_window = {key: part.lazy() for key, part in zip(windows, known, strict=True) if part.height}
         if len(by_window) < FLOOR_WINDOWS:
-            continue  # nothing ever followed anything: there is no usual change to compare with
+            continue  # hardly any row follows another one, so there is no usual change to compare with
         (profile,) = build_profiles(by_window, [Feature(feature.name, role=feature.role)])
         made.append(ChangeProfile(view.key, kinds[feature.name], profile))
     return made

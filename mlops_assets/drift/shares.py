@@ -18,46 +18,48 @@ Mask = NDArray[np.bool_]
 class Shares:
     """Shares of the rows in each bin of one profile, and how far the current ones must be from the reference's.
 
-    counts: (windows, bins), alone: (windows, 1 or 2), current: (bins,). tests: profiles read together, which share the
-    rate of false alarms. is_change: a row that moved also breaks with the next one, so readings are turned into rows.
+    counts: (windows, bins). exclusive: (windows, 1 or 2), rows beyond all other windows. current: (bins,).
+    tests: profiles read together, which share the rate of false alarms. is_change: a row that moved also breaks with the
+    next one, so readings are turned into rows.
     reference, current, gap, natural, left_out: (bins,). outside: mask (bins,) of nulls and values new to the feature.
     """
 
     def __init__(
         self,
         counts: Sequence[Sequence[int]],
-        alone: Sequence[Sequence[int]],
+        exclusive: Sequence[Sequence[int]],
         current: Counts,
         tests: int,
         *,
         is_change: bool = False,
     ) -> None:
         self.is_change = is_change
-        held = np.array(counts, dtype=np.int64)
-        self.counts = held[held.sum(axis=1) > 0]
+        by_window = np.array(counts, dtype=np.int64)
+        has_rows = by_window.sum(axis=1) > 0
+        self.counts = by_window[has_rows]
         self.window_rows = self.counts.sum(axis=1)
         pooled = self.counts.sum(axis=0)
         self.rows, self.current_rows = int(pooled.sum()), int(current.sum())
         self.reference, self.current = pooled / self.rows, current / self.current_rows
         self.gap = self.current - self.reference
-        beyond = np.array(alone, dtype=np.int64)[held.sum(axis=1) > 0]
+        beyond = np.array(exclusive, dtype=np.int64)[has_rows]
         first_outside = len(pooled) - 1 - beyond.shape[1]
         self.outside = np.arange(len(pooled)) >= first_outside
         self.null = np.arange(len(pooled)) == len(pooled) - 1
 
         # seen from the other windows, a row beyond all of them is outside, though the pooled reference holds it
-        apart = self.counts.copy()
-        apart[:, first_outside:-1] += beyond
-        self.natural = self._natural_variance(apart)
+        outside_counts = self.counts.copy()
+        outside_counts[:, first_outside:-1] += beyond
+        self.natural = self._natural_variance(outside_counts)
         others = (pooled - self.counts) / np.maximum(self.rows - self.window_rows, 1)[:, None]
-        self.left_out: Array = np.abs(apart / self.window_rows[:, None] - others).max(axis=0)
+        self.left_out: Array = np.abs(outside_counts / self.window_rows[:, None] - others).max(axis=0)
         self.tail = FALSE_ALARM_RATE / (2 * tests * len(pooled))
         expected = (pooled + current + 0.5) / (self.rows + self.current_rows + 1)
         self.counts_as_moved = np.abs(self.gap) > self._threshold(expected)
 
-    def reading(self, among: Mask | bool = True) -> tuple[float, float, float]:
-        """Percent, low, high, over the bins `among` that count: the larger of what was gained and what was lost."""
-        gained, lost = (among & self.counts_as_moved & side for side in (self.gap > 0, self.gap < 0))
+    def reading(self, bins: Mask | bool = True) -> tuple[float, float, float]:
+        """Percent, low, high, over these bins, of those that moved beyond chance: the larger of what was gained and what was lost."""
+        gained, lost = (bins & self.counts_as_moved & side for side in (self.gap > 0, self.gap < 0))
         moved = gained if self.gap[gained].sum() >= -self.gap[lost].sum() else lost
         percent = min(100.0, 100 * float(np.abs(self.gap[moved].sum())))
         if percent == 0:
@@ -94,7 +96,7 @@ class Shares:
         """Largest difference of shares that both variances explain, but for this tail probability.
 
         Degrees of freedom after Satterthwaite (1946): W-1 where natural variance rules, normal where sampling does."""
-        from scipy.special import stdtrit  # slow to import, and the code location imports this file
+        from scipy.special import stdtrit  # slow to import, and the code location imports this module
 
         windows = len(self.window_rows)
         natural = natural * (1 + 1 / windows)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 DAY = timedelta(days=1)
-LEAST_DAYS = timedelta(days=3)  # of fewer, nothing can be said beyond noise
+LEAST_DAYS = timedelta(days=3)  # fewer days show only noise
 WEEK = timedelta(weeks=1)
 YEAR = timedelta(weeks=52)  # whole weeks, so that a season is compared with the same weekdays
 
@@ -84,8 +84,8 @@ def unseen_from(product: ModelProduct, partition: str, since: str = "") -> datet
 
 
 def newest_learnable(product: ModelProduct, partition: str) -> str:
-    """First period of the newest shift of which a version of `partition` would be fitted on three days or more; of a newer
-    one too little is known, and a version would be none the wiser."""
+    """First period of the newest shift of which a version of `partition` would be fitted on three days or more; too little is
+    known of a newer one for a version to learn from it."""
     period = product.period.shift(product.period.at(partition), -1)
     delay = product.label.delay
     while unseen_from(product, partition, period.key) - delay - period.start < LEAST_DAYS:
@@ -96,7 +96,7 @@ def newest_learnable(product: ModelProduct, partition: str) -> str:
 def is_trained_on(
     product: ModelProduct, partition: str, keys: Collection[str], fitted_until: datetime | None = None
 ) -> bool:
-    """Was the model of `partition` fitted on rows of these periods? What it was tested on it has not seen.
+    """Whether the model of `partition` was fitted on rows of these periods. It has not seen the rows it was tested on.
 
     fitted_until: its newest row, None where that was not recorded."""
     if fitted_until is not None:

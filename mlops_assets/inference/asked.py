@@ -1,4 +1,4 @@
-"""Which decision asked for a retraining, in its own words."""
+"""The decision that asked for a retraining, with its own reason."""
 
 from collections.abc import Iterator
 

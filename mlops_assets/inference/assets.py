@@ -202,7 +202,7 @@ def _retention(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def deployment_facts(deployed: "Deployment", former: int | None) -> dict[str, Any]:
-    """What the history of `deployment` shows of one of its lines, however it came about."""
+    """Metadata of one deployment or rollback, as the history of the asset `deployment` shows it."""
     return {
         "version": deployed.version,
         "former champion": former if former is not None else "none",

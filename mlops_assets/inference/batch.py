@@ -31,7 +31,7 @@ def predict_period(state: ProductState, features: pl.DataFrame, history: Sequenc
     parts = []
     for deployment, end in terms(history):
         if deployment.deployed_at > last or (end is not None and end <= first):
-            continue  # as most of a long history
+            continue  # like most deployments of a long history
         served = features.filter(event >= deployment.deployed_at, event < end if end is not None else True)
         if served.height:
             bundle = open_bundle(state, deployment.version, threads=2)

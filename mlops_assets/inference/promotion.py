@@ -1,4 +1,4 @@
-"""Promotion: whether a version may become champion, read anew from the evidence and not from what ran before."""
+"""Promotion: decides from the stored evidence, and not from earlier runs, whether a version may become champion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def promote(state: ProductState, key: str, run_id: str) -> Promotion:
     A failed gate blocks only what runs after it in the same run, so the gates are judged again here, and so is the
     signature of a person's approval: a record of it can be reported to Dagster by anybody.
     Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened.
-    StaleVersion: it is older than the champion, or was sent away. ChampionChanged: another deployment came first."""
+    StaleVersion: it is older than the champion, was replaced, or was flagged. ChampionChanged: another deployment came first."""
     product = state.product
     record = state.records.load(AcceptanceRecord, key)
     again = accept_partition(state, key)
@@ -34,8 +34,8 @@ def promote(state: ProductState, key: str, run_id: str) -> Promotion:
         )
     if record.evidence != again.evidence or record.version != again.version:
         raise GateFailed(
-            f"version {again.version} of {product.name} has other reports or another bundle than were accepted. Materialise "
-            f"{product.name}/acceptance for {key} again. The champion stays."
+            f"the reports or the bundle of version {again.version} of {product.name} changed after it was accepted. The champion "
+            f"stays. Materialise {product.name}/acceptance for {key} again."
         )
     return deploy(state, record.version, key, reason=again.reason, by=again.by, run_id=run_id, evidence=again.evidence)
 
@@ -52,7 +52,7 @@ def deploy(
 ) -> Promotion:
     """Make a version that was accepted champion; a backtest, which has no staging, ends here too.
 
-    Raises BundleError: the bundle cannot be opened. StaleVersion: the version is older than the champion, or was sent away.
+    Raises BundleError: the bundle cannot be opened. StaleVersion: the version is older than the champion, was replaced, or was flagged.
     ChampionChanged: another deployment came first."""
     product = state.product
     # a bundle that cannot be opened must not become champion
@@ -92,6 +92,6 @@ def refuse_to_go_back(
         )
     if (key, version) < (champion.partition, champion.version):
         raise StaleVersion(
-            f"version {version} of {product.name} was trained for {key}, and the champion, version {champion.version}, for "
-            f"{champion.partition}: it would know less. The champion stays. Retrain for a later partition."
+            f"version {version} of {product.name}, trained for {key}, is older than the champion, which is version "
+            f"{champion.version} and was trained for {champion.partition}. The champion stays. Retrain for a later partition."
         )

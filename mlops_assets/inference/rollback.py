@@ -11,7 +11,7 @@ from mlops_assets.state.workspace import ProductState
 
 @dataclass(frozen=True)
 class Rollback:
-    """`deployment` serves since, in place of `former`."""
+    """`deployment` serves now in place of `former`."""
 
     deployment: Deployment
     former: Deployment
@@ -29,7 +29,7 @@ def roll_back(
     """Let version `to` serve again; None: the champion before the present one.
 
     Gates are not asked: they decide what goes forward. The bundle has to open, or nothing changes.
-    instead_of: the version that the decision is about. ChampionChanged: another one serves by now.
+    instead_of: the version that the decision is about. ChampionChanged: another version serves now.
     Raises NoChampion: nothing serves. DeclarationError: no such version ever served, or it serves already.
     BundleError: its bundle cannot be opened by the code as it is now."""
     product = state.product
@@ -38,17 +38,19 @@ def roll_back(
     if not history:
         raise NoChampion(product.name)
     if not reason.strip():
-        raise DeclarationError("a rollback needs its reason: those who look at the history later have nothing else.")
+        raise DeclarationError(
+            "a rollback needs a reason, as the history will show no other explanation. Give one with --reason."
+        )
     present = history[-1]
     if instead_of is not None and present.version != instead_of:
         raise ChampionChanged(
-            f"version {present.version} of {product.name} serves by now, and the rollback is about version {instead_of}. "
+            f"the rollback was meant for version {instead_of} of {product.name}, but version {present.version} serves now. "
             "Nothing was changed."
         )
     target = version_before(history) if to is None else to
     if target is None:
         raise DeclarationError(
-            f"nothing served {product.name} before version {present.version}: nothing to go back to."
+            f"there is no version to go back to: nothing served {product.name} before version {present.version}."
         )
     served = {item.version: item for item in history}
     if target not in served:

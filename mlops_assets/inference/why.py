@@ -21,7 +21,7 @@ UNKNOWN = "not recorded"
 
 
 class Event(Protocol):
-    """What is read of an event of Dagster's log."""
+    """The part of an event in Dagster's log that is used here."""
 
     @property
     def run_id(self) -> str: ...
@@ -109,7 +109,7 @@ def _stored(state: ProductState, kind: type[Document], key: str) -> Document | N
 
 
 def _of_version(state: ProductState, manifest: Manifest, kind: type[Report]) -> tuple[Report | None, str]:
-    """What is stored for the version's partition, or why there is nothing of this version."""
+    """The record stored for the version's partition, or the reason why there is none of this version."""
     found = _stored(state, kind, manifest.partition)
     if found is None or found.version == manifest.version:
         return found, UNKNOWN

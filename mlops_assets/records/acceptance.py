@@ -10,8 +10,8 @@ from mlops_assets.records.record import Record
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """A gate's answer with the number, the limit, and both in one sentence. `value` is None where nothing is to be
-    compared: the gate passes and says why. inconclusive: it did not pass, and the machine is the cause, not the version."""
+    """A gate's verdict: the value, the limit, and both in one sentence. `value` is None where there is nothing to
+    compare; the gate then passes and says why. inconclusive: it did not pass, and the machine is the cause, not the version."""
 
     gate: str
     passed: bool

@@ -117,7 +117,7 @@ class Backtest(msgspec.Struct, frozen=True):
 
 
 class BacktestRecord(Record, frozen=True):
-    """Plans that were replayed over the same periods."""
+    """The plans of a backtest, replayed over the same periods."""
 
     asset: ClassVar[str] = "backtest"
 

@@ -10,7 +10,7 @@ class ProbationState(StrEnum):
     PASSING = "passing"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
-    NONE = "none"  # nobody is in probation
+    NONE = "none"  # no champion is in probation
 
 
 class ProbationRecord(Record, frozen=True):

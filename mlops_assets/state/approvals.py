@@ -26,7 +26,7 @@ from mlops_assets.state.records import Records
 HEAD = "head"
 OPEN = (AcceptanceState.WAITING, AcceptanceState.REJECTED)  # states of an acceptance that a person may still change
 LATELY = 20  # answers
-SHORTEST_KEY = 16  # bytes; shorter ones can be tried out
+SHORTEST_KEY = 16  # bytes; a shorter key could be guessed by trying
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ApprovalBook:
         """Sign and keep it. Raises ApprovalRefused: nobody is named, or the key cannot be used."""
         if not by.strip() or not note.strip():
             raise ApprovalRefused(
-                f"an answer to version {version} of {self.records.product} needs who gives it and why. Name both, as in "
+                f"an answer to version {version} of {self.records.product} needs a name and a reason. Give both, as in "
                 '--by ana --note "checked the worst slices".'
             )
         key = self._key(make=True)
@@ -90,7 +90,7 @@ class ApprovalBook:
         return signed
 
     def _begin(self, key: bytes) -> None:
-        """Let there be a head before there is an answer, or answers of the same moment would take it for removed.
+        """Write the head before the first answer; otherwise answers given at the same moment would take it for removed.
 
         Where it was removed, no answer that is kept by now counts any more."""
         kept = [int(name) for name in self.records.keys(Approval) if name.isdecimal()]
@@ -135,7 +135,7 @@ class ApprovalBook:
                 continue
             if waiting.state not in OPEN:
                 raise ApprovalRefused(
-                    f"version {version} of {product} is {waiting.state or 'answered'} and waits for nobody."
+                    f"version {version} of {product} is {waiting.state or 'answered'}, so it needs no answer."
                 )
             return self.answer(
                 version=version,

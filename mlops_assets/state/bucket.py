@@ -153,7 +153,7 @@ class Bucket:
                 "what they permit there, then run it again."
             )
         return StoreError(
-            f"{self.url} cannot be used: {said}. What was stored there before is untouched. Check the endpoint, the credentials and "
+            f"{self.url} cannot be used: {said}. The previous content is unchanged. Check the endpoint, the credentials and "
             "that the bucket exists, then run it again."
         )
 

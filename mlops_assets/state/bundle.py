@@ -25,7 +25,7 @@ _OUTPUTS = ["scores"]
 
 
 class Bundle:
-    """title: which bundle it is, in errors. size: bytes of its files."""
+    """title: names the bundle in errors. size: bytes of its files."""
 
     def __init__(
         self, files: BundleFiles, manifest: Manifest, session: "onnxruntime.InferenceSession", size: int
@@ -38,7 +38,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1, approval_key: str = "") -> "Bundle":
-        """The bundle in a folder that is no state: one that was copied into an image, or that a hosted platform mounts.
+        """Open a bundle in a folder outside of a state: one that was copied into an image, or that a hosted platform mounts.
 
         Raises BundleError, as `load` does, or because the manifest is missing or, with a key, not signed with it."""
         return cls.load(_files_in(folder), read_manifest(folder, approval_key), threads)
@@ -88,7 +88,7 @@ class Bundle:
         return np.fromiter(flat, np.float32, len(flat)).reshape(len(rows), len(self.manifest.inputs)), unknown_rows
 
     def unknown_categories(self, row: Sequence[float | str | None]) -> list[str]:
-        """Names of inputs whose category the training window never held."""
+        """Names of the inputs whose category did not occur in the training window."""
         return [
             item.name
             for item, value in zip(self.manifest.inputs, row, strict=True)
@@ -96,7 +96,7 @@ class Bundle:
         ]
 
     def typical(self) -> NDArray[np.float32] | None:
-        """(inputs,), None where the version was made without."""
+        """The typical row, (inputs,); None where the version was written without one."""
         known = self.manifest.typical
         return np.array([np.nan if value is None else value for value in known], np.float32) if known else None
 
@@ -116,7 +116,7 @@ class Bundle:
 
 
 def read_manifest(folder: Path, approval_key: str = "") -> Manifest:
-    """Of a bundle in a folder that is no state. With a key, only one that was signed with it.
+    """The manifest of a bundle in a folder outside of a state. With a key, only a manifest that was signed with it.
 
     Raises BundleError: there is no manifest, it cannot be read, or it is not rightly signed."""
     files = _files_in(folder)

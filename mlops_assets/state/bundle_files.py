@@ -1,4 +1,4 @@
-"""Reads the files of one bundle and believes none before its checksum or signature was compared."""
+"""Reads the files of one bundle, and uses none of them before its checksum or signature was verified."""
 
 import hmac
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from mlops_assets.state.manifest import MANIFEST, SIGNATURE, Manifest, checksum,
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """title: which bundle it is, in errors. get: a file of it by name, None where there is none. cache: of checked files."""
+    """title: names the bundle in errors. get: returns a file by its name, or None where there is none. cache: keeps verified files."""
 
     title: str
     get: Callable[[str], bytes | None]
     cache: FileCache | None = None
 
     def manifest(self, approval_key: str = "") -> bytes:
-        """As it is stored. With a key, only one that was signed with it.
+        """The manifest as it is stored. With a key, only a manifest that was signed with it.
 
         Raises BundleError: there is no manifest, or it is not rightly signed."""
         manifest = self.get(MANIFEST)
@@ -64,5 +64,5 @@ class BundleFiles:
 
 
 def second_name(name: str, sha256: str) -> str:
-    """Where a file lies whose own name was taken, by a writer that was killed or that wrote the version at the same time."""
+    """Where a file is stored if its own name is taken, by a writer that was killed or that wrote the same version at the same time."""
     return f"{name}-{sha256}"

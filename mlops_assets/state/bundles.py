@@ -30,7 +30,7 @@ _REQUESTS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Bundles:
-    """Of one product.
+    """The bundles of one product.
 
     cache: folder of this machine for files that were fetched; None: they are read where they lie. approval_key: with one,
     bundles are signed when they are written, and only bundles that were signed with it are opened."""
@@ -60,18 +60,18 @@ class Bundles:
         return sealed
 
     def manifest(self, version: int) -> Manifest:
-        """Without a look at its signature. Raises BundleError: there is none, or it is not one of this version."""
+        """The manifest of a version; its signature is not verified. Raises BundleError: there is none, or it is of another version."""
         return self._decoded(self._files(version).manifest(), version)
 
     def manifests(self, after: int = 0) -> list[Manifest]:
-        """Of every bundle newer than version `after`, newest first; a manifest that is damaged is left out."""
+        """The manifests of all bundles newer than version `after`, newest first; damaged ones are left out."""
         versions = [version for version in reversed(self.versions()) if version > after]
         # each is a request of its own to a bucket, which answers many at once as fast as one
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             return [manifest for manifest in threads.map(self._readable, versions) if manifest is not None]
 
     def versions(self) -> list[int]:
-        """Of every bundle that was written to its end, in order."""
+        """The versions of all complete bundles, in order."""
         ending = f"/{MANIFEST}"
         names = self.objects.names(self._folder)
         found = (name.removeprefix(f"{self._folder}/").removesuffix(ending) for name in names if name.endswith(ending))
@@ -93,7 +93,7 @@ class Bundles:
 
     @contextmanager
     def folder(self, version: int) -> Iterator[Path]:
-        """A folder of this machine with a bundle's files, checked, for programs that need one; it goes with the block.
+        """A temporary folder with a bundle's verified files, for programs that need a folder; it is removed after the block.
 
         Raises BundleError, as `open` does."""
         files = self._files(version)
@@ -109,7 +109,7 @@ class Bundles:
             yield folder.root
 
     def sign(self, version: int) -> None:
-        """Say, with the key, that this is a bundle of ours. The manifest, which reports and approvals name, stays as it is.
+        """Sign a bundle that was written without a signature. The manifest, which reports and approvals name, is not changed.
 
         Raises BundleError: it is damaged. DeclarationError: there is no key."""
         if not self.approval_key:
@@ -126,7 +126,7 @@ class Bundles:
         return checksum(self._files(version).manifest())
 
     def size(self, version: int) -> int:
-        """Bytes of all its files. Raises BundleError, as `open` does."""
+        """The size of all its files in bytes. Raises BundleError, as `open` does."""
         return sum(len(self.read(version, name)) for name in self.manifest(version).checksums)
 
     def _readable(self, version: int) -> Manifest | None:

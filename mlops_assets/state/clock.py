@@ -1,4 +1,4 @@
-"""What time it is for the platform: the wall clock, or a replayed one that stands where it was last set."""
+"""What time it is for the platform: the wall clock, or a replay clock, which stands still until it is set again."""
 
 import time
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ReplayClock:
         """Raises StoreError: it was never set."""
         content = self.objects.get(CLOCK)
         if content is None:
-            raise StoreError(f"the replay clock of {self.objects.url} was never set.")
+            raise StoreError(f"the replay clock of {self.objects.url} was never set. Begin the replay anew.")
         return datetime.fromisoformat(content.decode().strip())
 
     def set(self, now: datetime) -> None:
@@ -89,6 +89,6 @@ class WatchedClock:
             content = self._objects.get(CLOCK)
             self._replayed = datetime.fromisoformat(content.decode().strip()) if content else None
         except StoreError:
-            pass  # a state that is away for a moment moves no clock
+            pass  # while the state cannot be reached, the last known clock stays in use
         finally:
             self._looking.release()

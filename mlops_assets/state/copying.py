@@ -22,7 +22,7 @@ WORKERS = 8
 
 @dataclass(frozen=True)
 class Copied:
-    """objects: how many the source has. written: how many were not the same in the target. bytes: of those."""
+    """objects: how many objects the source holds. written: how many of them were missing or different in the target. bytes: their size."""
 
     objects: int
     written: int
@@ -30,10 +30,12 @@ class Copied:
 
 
 def copy_state(source: Objects, target: Objects, told: Callable[[int, int], None] = lambda _done, _all: None) -> Copied:
-    """Every object of the state; what is the same in the target already is left as it is, so a copy can be resumed.
+    """Copy every object of the state. Objects that are already the same in the target are skipped, so a copy can be resumed.
 
     The source may be in use meanwhile, and a copy that was cut short is a whole state of an earlier moment.
-    told: how many objects are done, of how many. Raises DeclarationError: both are one place, the source holds no state, or
+    told: called with the number of objects that are done and of all objects.
+
+    Raises DeclarationError: both are one place, the source holds no state, or
     the target has a history of its own. StoreError: an object could not be read or written, or is not in the target as it
     was written."""
     if source.url.rstrip("/") == target.url.rstrip("/"):
@@ -54,7 +56,7 @@ def copy_state(source: Objects, target: Objects, told: Callable[[int, int], None
         content = newest[name] if name in newest else source.get(name)
         return _write(target, name, content, is_there=name in there)
 
-    # entries of the ledger one by one, so that there is never a gap between them, and the copy of the newest after it
+    # entries of the ledger are copied one by one, so that there is never a gap, and the copy of the newest entry comes last
     for names, workers in ((clock + others, WORKERS), (entries + list(newest), 1)):
         with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
             for size in pool.map(copy, names):
@@ -70,7 +72,7 @@ def _is_entry(name: str) -> bool:
 
 
 def _refuse_another_history(source: Objects, target: Objects, entries: Sequence[str]) -> None:
-    """Entries are never changed, so those of an earlier copy are the same."""
+    """Entries never change, so a target that holds an earlier copy has the same ones."""
     for name in filter(_is_entry, target.names(LEDGER)):
         if name not in entries or source.get(name) != target.get(name):
             raise DeclarationError(
@@ -90,7 +92,7 @@ def _write(target: Objects, name: str, content: bytes | None, *, is_there: bool)
 
 
 def what_stays(home: Path) -> list[str]:
-    """What a copy of the state of this home lacks, and how to go on, in sentences."""
+    """Sentences that say what a copy of this state does not contain, and what to do about it."""
     said = []
     if segments := len(list((home / "spool").rglob(f"*{SUFFIX}"))):
         said.append(
@@ -106,7 +108,7 @@ def what_stays(home: Path) -> list[str]:
 
 
 def copy_databases(source: Path, target: Path) -> list[str]:
-    """The embedded online store of a home, as it is at one moment; names of what was copied."""
+    """Copy a consistent snapshot of the embedded online store; returns the names of the files that were copied."""
     copied = []
     for name in SQLITE_FILES:
         if (source / name).exists():

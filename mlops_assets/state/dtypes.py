@@ -21,7 +21,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def column_schema(columns: Iterable[Column]) -> dict[str, pl.DataType]:
-    """Type of every column, in their order."""
+    """The Polars type of every column, in order."""
     return {column.name: DTYPES[column.kind] for column in columns}
 
 
@@ -35,5 +35,5 @@ def input_schema(product: ModelProduct) -> dict[str, pl.DataType]:
 
 
 def microseconds(moment: datetime) -> int:
-    """Since 1970 in UTC, exactly: a float of seconds would round."""
+    """Microseconds since 1970 in UTC; seconds as a float would be rounded."""
     return (moment - _EPOCH) // _MICROSECOND

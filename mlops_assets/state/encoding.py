@@ -14,7 +14,7 @@ UNKNOWN = -1.0  # code of a category that the training window never held, and of
 
 
 def encode(features: pl.DataFrame, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
-    """Categories to their codes, null and unknown to -1, numbers to float32 with NaN for null; (n, inputs)."""
+    """Encodes categories as codes (-1 for null and unknown ones) and numbers as float32 (NaN for null); (n, inputs)."""
     return np.ascontiguousarray(features.select(_encoded(item) for item in inputs).to_numpy(), dtype=np.float32)
 
 

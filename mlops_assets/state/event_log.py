@@ -55,7 +55,7 @@ class LogHealth:
 
 
 class _Batch(NamedTuple):
-    """Rows as they were appended. size: of their lines, about."""
+    """Rows as they were appended. size: the approximate size of their lines in bytes."""
 
     product: str
     columns: Columns
@@ -67,7 +67,8 @@ class _Batch(NamedTuple):
 
 @dataclass
 class _Write:
-    """Lines of one product that are not on disk yet. on_disk: who waits for them; those are never kept after a failure."""
+    """Encoded lines of one product that wait to be written. on_disk: the callbacks of those who wait, whose lines are dropped
+    after a failure."""
 
     product: str
     columns: Columns
@@ -141,7 +142,7 @@ class EventLog(Generic[Appended]):
             self._sealer.start()
 
     def append(self, product: str, columns: Columns, rows: Appended, count: int, on_disk: OnDisk | None = None) -> None:
-        """Take rows into memory, `count` of them; never waits for the disk.
+        """Buffer `count` rows in memory; never waits for the disk.
 
         on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
         never will be."""
@@ -164,7 +165,7 @@ class EventLog(Generic[Appended]):
                 on_disk(refusal)
 
     def flush(self) -> None:
-        """Have everything that waits on disk now, or see in `health` why not."""
+        """Write all buffered rows to disk now; `health` says why where that fails."""
         answers: list[tuple[OnDisk, str | None]] = []
         with self._disk:
             with self._memory:
@@ -194,7 +195,7 @@ class EventLog(Generic[Appended]):
             on_disk(refusal)
 
     def close(self) -> None:
-        """Flush and seal. What cannot be sealed now, the next process of this machine seals."""
+        """Flush and seal. What cannot be sealed now is sealed by the next process of this machine."""
         with self._memory:
             self._is_closed = True
         self._wake.set()
@@ -217,7 +218,7 @@ class EventLog(Generic[Appended]):
             segments = {name: rows for name, rows in read if rows is not None}
         except OSError as error:
             raise StoreError(
-                f"{self._spool / product} cannot be read: {error}. Give the right to it, or move it away."
+                f"{self._spool / product} cannot be read: {error}. Grant access to it, or move it away."
             ) from error
         frames = read_sealed(self._objects, f"{self._kind}/{product}", start, end, but=segments)
         frames += segments.values()
@@ -237,7 +238,7 @@ class EventLog(Generic[Appended]):
                         self._sealer.add(self._segments.pop(product))
 
     def _as_writes(self, batches: list[_Batch], answers: list[tuple[OnDisk, str | None]]) -> Iterator[_Write]:
-        """One write of each product for those that somebody waits for, and one for the others."""
+        """For each product one write with the rows that somebody waits for, and one with the others."""
         groups: dict[tuple[str, int, bool], list[_Batch]] = {}
         for batch in batches:
             groups.setdefault((batch.product, id(batch.columns), batch.on_disk is None), []).append(batch)

@@ -153,7 +153,7 @@ def _half_of(path: Path) -> Iterator[Path]:
 
 
 def _touch(half: Path) -> None:
-    """From now on nobody takes its folder away as an empty one; somebody may have done so in this moment."""
+    """Create the file, so that nobody removes its folder as empty; somebody may be doing so at this very moment."""
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             _make(half.parent)
@@ -166,7 +166,7 @@ def _touch(half: Path) -> None:
 
 
 def _make(folder: Path) -> None:
-    """The folder is there, and so it is after the machine was switched off."""
+    """Make the folder, so that it survives a machine that is switched off."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -194,6 +194,6 @@ def as_store_error(path: Path, verb: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"{path} could not be {verb}: {error.strerror or error}. What was stored there before is untouched. Make room or "
-            "give the right to it, then run it again."
+            f"{path} could not be {verb}: {error.strerror or error}. The previous content is unchanged. Free some space or "
+            "grant access, then run it again."
         ) from error

@@ -51,7 +51,7 @@ class Ledger:
         self._known: tuple[list[Entry], bytes] = [], b""
 
     def entries(self) -> list[Entry]:
-        """Oldest first. A decision that rests on several facts takes them all from one call."""
+        """All entries, oldest first. A decision that rests on several facts has to take them all from one call."""
         return self._read()[0]
 
     def position(self) -> int:
@@ -193,8 +193,8 @@ class Ledger:
         )
         if len(entries) != after or not self._objects.create(self._name(after + 1), _encoded(entry)):
             raise ChampionChanged(
-                f"another entry of the ledger of {self._product} was written while version {version} was being judged, so that it "
-                f"was not {kind}. Nothing was changed: run it again, so that it is judged by what is true now."
+                f"version {version} was not {kind}, because another entry was added to the ledger of {self._product} in the meantime. "
+                "Nothing was changed. Run it again, so that it is decided by what is true now."
             )
         with suppress(StoreError):  # the entry stands; the next one replaces a copy that is behind
             self._objects.put(self._copy, _encoded(entry))
@@ -239,7 +239,7 @@ class Ledger:
         if (entry.number, entry.product) != (number, self._product):
             raise self._broken(number, f"was replaced by entry {entry.number} of {entry.product}")
         if entry.previous != _hash(before):
-            raise self._broken(number, "does not follow the one before it: one of the two was put there later")
+            raise self._broken(number, "does not follow the entry before it: one of the two was replaced")
         return entry
 
     def _read_copy(self) -> Entry | None:

@@ -1,7 +1,7 @@
 """Online store: the newest value per key of every lookup view, for what a request cannot carry itself.
 
-One meaning, three backends by URL: a SQLite file (the default), Redis, Postgres. What a value is worth at a moment is
-decided here and nowhere else, so that no backend can answer with one that is dead or was not known yet.
+One meaning, three backends by URL: a SQLite file (the default), Redis, Postgres. Whether a value is still
+alive at a moment is decided here and nowhere else, so that no backend can return one that has expired or was not known yet.
 """
 
 from collections.abc import Mapping, Sequence

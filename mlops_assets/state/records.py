@@ -42,7 +42,7 @@ class Records:
         return self.objects.stamp(self._name(kind, key)) is not None
 
     def load_all(self, kind: type[Kind], keys: Iterable[str]) -> list[Kind]:
-        """In the order of the keys. A bucket answers many requests as fast as one. Raises what `load` raises."""
+        """The records in the order of the keys, fetched at once. Raises what `load` raises."""
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             return list(threads.map(lambda key: self.load(kind, key), keys))
 
@@ -62,7 +62,7 @@ class Records:
         return _checksum(self._content(kind, key))
 
     def remove(self, kind: type[Record], key: str) -> None:
-        """Where there is no such record, nothing happens."""
+        """Remove the record; nothing happens where there is none."""
         self.objects.delete(self._name(kind, key))
 
     def _content(self, kind: type[Record], key: str) -> bytes:
@@ -79,7 +79,7 @@ class Records:
 
 
 def encoded(record: Record) -> bytes:
-    """The same bytes for equal records."""
+    """JSON of the record; equal records give the same bytes."""
     return msgspec.json.encode({**msgspec.structs.asdict(record), "schema": record.schema}, order="deterministic")
 
 
@@ -104,7 +104,7 @@ def decoded(kind: type[Kind], content: bytes, name: str) -> Kind:
 
 
 def _schema_of(fields: Any) -> int:
-    """0 where it was written before records had a number."""
+    """0 for records that were written before schemas were numbered."""
     schema = fields.get("schema", 0) if isinstance(fields, dict) else 0
     return msgspec.convert(schema, Schema)
 

@@ -28,7 +28,7 @@ Found = tuple[date, str]  # the day that it is of, and its name
 
 @dataclass(frozen=True)
 class Expired:
-    """What goes of one kind. names: of objects, and paths of journals of searches on this machine. oldest, newest: days that
+    """What is removed of one kind. names: of objects, and paths of journals of searches on this machine. oldest, newest: days that
     they are of; None without any."""
 
     kind: str
@@ -44,7 +44,7 @@ def expired(state: ProductState, keep: Keep, now: datetime) -> list[Expired]:
 
 
 def remove(state: ProductState, what: Iterable[Expired]) -> None:
-    """And what killed writers left half written. What another process has removed meanwhile is passed over.
+    """Remove these objects, and incomplete files that killed writers left. Objects that are already gone are skipped.
 
     Raises StoreError: some may be there still; do it again."""
     names = {name for item in what for name in item.names}
@@ -60,7 +60,7 @@ def remove(state: ProductState, what: Iterable[Expired]) -> None:
 
 
 def in_table(what: Iterable[Expired]) -> list[dict[str, str]]:
-    """What people read of it: a row for each kind."""
+    """A table with one row for each kind, for people to read."""
     return [
         {
             "kind": item.kind,
@@ -114,7 +114,7 @@ def _reports(state: ProductState, before: datetime) -> Iterator[Found]:
 
 
 def _training_sets(state: ProductState, before: datetime) -> Iterator[Found]:
-    """Not of what serves, of the newest version, or of a version that is being trained."""
+    """Training sets, except those of the champion, of the newest version, and of a version that is being trained."""
     names = state.workspace.objects.names(f"tables/{state.product.name}/training_set")
     periods = {
         name: period for name in names for period in _periods(state, [name.rpartition("/")[2].partition(".")[0]])
@@ -156,7 +156,7 @@ def _trials(state: ProductState, before: datetime) -> Iterator[Found]:
 
 
 def _is_under_way(journal: Path) -> bool:
-    """Was it written to within a day? The search of an old partition may be a new one."""
+    """Was it written to within the last day? An old partition may be searched again now."""
     with suppress(FileNotFoundError):
         return max(path.stat().st_mtime for path in (journal, *journal.iterdir())) > time.time() - _SEARCH_SECONDS
     return False
@@ -172,7 +172,7 @@ _FINDERS: dict[str, Callable[[ProductState, datetime], Iterator[Found]]] = {
 
 
 def _partition(state: ProductState, version: int) -> str:
-    """Empty where there is no whole bundle."""
+    """Empty where the bundle is not complete."""
     with suppress(BundleError):
         return state.bundles.manifest(version).partition
     return ""
@@ -186,7 +186,7 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _day(name: str) -> date | None:
-    """None for what is no day, which retention leaves alone."""
+    """None where the name is no day; retention never removes such objects."""
     with suppress(ValueError):
         day = date.fromisoformat(name)
         return day if day.isoformat() == name else None

@@ -23,7 +23,7 @@ class RunRecords:
     objects: Objects
 
     def read(self, run_id: str) -> RunRecord | None:
-        """None where no process has taken the run up. Raises DataError: it is damaged. RecordTooNew."""
+        """None where no process has started the run. Raises DataError: it is damaged. RecordTooNew."""
         content = self.objects.get(_name(run_id))
         return None if content is None else decoded(RunRecord, content, self.objects.address(_name(run_id)))
 
@@ -50,7 +50,7 @@ def record_of_this_process(run_id: str) -> RunRecord:
 
 
 def reason_it_is_gone(record: RunRecord, now: datetime) -> str | None:
-    """Why the process of this record no longer lives; None while it does, or may."""
+    """Says why the process of this record is gone; None while it lives or may live."""
     if record.host != socket.gethostname():
         silent = now - record.alive_at
         if silent <= LOST_AFTER:
@@ -84,7 +84,7 @@ class Heartbeat:
             try:
                 self._records.write(record_of_this_process(self._run_id))
             except StoreError:
-                continue  # a full disk ends no run; machines that see the process itself need no renewal
+                continue  # a full disk must not end the run; machines that see the process itself need no renewal
 
 
 def _lives(process: int, began: float) -> bool:

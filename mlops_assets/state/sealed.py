@@ -42,7 +42,7 @@ def read_sealed(
 
 
 def _names(objects: Objects, folder: str, start: datetime | None, end: datetime | None, pool: Executor) -> list[str]:
-    """Of the objects of these days. Days before them are not listed: there are more of them every day.
+    """Names of the objects of these days. Earlier days are not listed, as their number grows every day.
 
     Few days are listed each by itself, so that those behind them are not listed either."""
     first = start.astimezone(UTC).date() if start else date.min
@@ -56,7 +56,7 @@ def _names(objects: Objects, folder: str, start: datetime | None, end: datetime 
 
 
 def _day(name: str, folder: str) -> date | None:
-    """None for what is nothing of ours."""
+    """None where the name holds no day."""
     try:
         return date.fromisoformat(name.removeprefix(f"{folder}/").partition("/")[0])
     except ValueError:
@@ -68,7 +68,7 @@ def _segment(name: str) -> str:
 
 
 def _read(objects: Objects, name: str) -> pl.DataFrame | None:
-    """None: it was removed since it was listed."""
+    """None where the object was removed after it was listed."""
     content = objects.get(name)
     if content is None:
         return None
@@ -76,6 +76,6 @@ def _read(objects: Objects, name: str) -> pl.DataFrame | None:
         return pl.read_parquet(BytesIO(content))
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{objects.address(name)} is damaged: {reason(error, lines=1)}. Put a whole copy in its place, or delete it to "
-            "read the others."
+            f"{objects.address(name)} is damaged: {reason(error, lines=1)}. Restore it from a copy, or delete it to read "
+            "the others."
         ) from error

@@ -37,7 +37,7 @@ class Sealer:
         self._thread.start()
 
     def add(self, segment: Segment) -> None:
-        """Nobody else writes to it any more."""
+        """Hand over a segment that nobody writes to any more."""
         self._segments.append(segment)
         self._wake.set()
 
@@ -58,7 +58,7 @@ class Sealer:
             self._wake.clear()
 
     def _seal_added(self) -> str | None:
-        """Why not all of them, or None."""
+        """The reason why some could not be sealed, or None."""
         while self._segments:
             segment = self._segments[0]
             try:
@@ -78,7 +78,7 @@ class Sealer:
                     try:
                         self._seal(path, read_segment(path))
                         path.unlink(missing_ok=True)
-                    except DataError as failure:  # no reason to leave the others
+                    except DataError as failure:  # the other segments are sealed all the same
                         error = f"{path} could not be sealed: {failure}"
             except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live)
                 return f"what killed processes left in {folder} could not be sealed: {failure}"

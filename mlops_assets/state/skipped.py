@@ -9,12 +9,12 @@ from mlops_assets.state.records import Records
 
 @dataclass(frozen=True)
 class SkippedPeriods:
-    """Of one product."""
+    """The skipped periods of one product."""
 
     records: Records
 
     def skip(self, period: str, reason: str, by: str) -> None:
-        """The loop stores the period without rows. Its failed runs count as attempts no more."""
+        """Let the loop store the period without rows; its failed runs no longer count as attempts."""
         now = datetime.now(UTC)
         self.records.save(period, SkippedPeriod(period, reason, by, now))
         self.records.save(period, AskedAgain(period, by, now))
@@ -35,7 +35,7 @@ class SkippedPeriods:
         return self.records.load(SkippedPeriod, period)
 
     def ask_again(self, period: str, by: str) -> None:
-        """The period counts as skipped no more, and its failed runs as attempts no more."""
+        """Ask for the period again: it is no longer skipped, and its failed runs no longer count as attempts."""
         self.records.save(period, AskedAgain(period, by, datetime.now(UTC)))
         self.records.remove(SkippedPeriod, period)
 

@@ -83,7 +83,7 @@ class Segment:
         return _leads_to(self.path, self._handle)
 
     def append(self, lines: bytes, rows: int) -> None:
-        """On disk when this returns. Raises OSError: nothing of it was kept, the same lines may be tried again."""
+        """Append the lines and sync them to disk. Raises OSError: none of them was kept, so the same lines may be tried again."""
         content = lines if self.size else msgspec.json.encode(self.columns) + b"\n" + lines
         try:
             written = 0
@@ -101,7 +101,7 @@ class Segment:
         return read_segment(self.path, self.size)
 
     def remove(self) -> None:
-        """Its rows lie elsewhere now."""
+        """Remove the segment, whose rows are stored elsewhere now."""
         self.path.unlink(missing_ok=True)
         self.release()
 
@@ -162,7 +162,7 @@ def _typed(name: str, kind: str) -> pl.Expr:
 
 @cache
 def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Columns may have names that no attribute can have."""
+    """A column may have a name that is no valid attribute name."""
     fields = [f"column_{number}" for number in range(len(names))]
     return msgspec.defstruct("Row", fields, rename=dict(zip(fields, names, strict=True)), gc=False)
 

@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-ATTEMPTS = 100  # each is as short as one query, so a writer would have to come between as often
+ATTEMPTS = 100  # an attempt is as short as one query, so a writer would have to interrupt each of them
 PAUSE_SECONDS = 0.01
 _PRIMARY = 0xFF  # of an extended error code
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -16,7 +16,7 @@ _State = tuple[int, int, int, bool]
 
 
 class FileChanged(sqlite3.OperationalError):
-    """A writer came or went in the moment of reading, and its `-wal` and `-shm` with it: the next look finds the file whole.
+    """A writer came or went during the read, and its `-wal` and `-shm` files with it; the next attempt finds a consistent file.
     A reader that may not write where a writer stays is told so each time, so nobody looks for ever."""
 
 

@@ -18,7 +18,7 @@ from mlops_assets.state.whole_partitions import scan_whole, schemas_of
 
 
 class PartitionRecord(msgspec.Struct, frozen=True):
-    """stamp: of the file that the contents are of."""
+    """stamp: of the object that the contents describe."""
 
     contents: Contents
     stamp: str
@@ -26,7 +26,7 @@ class PartitionRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables are named as their assets, partitions by their period key."""
+    """The tables of one product. A table has the name of its asset, a partition the key of its period."""
 
     objects: Objects
     product: str
@@ -39,7 +39,7 @@ class Tables:
         endpoint down); the partition that was stored before is untouched. Raises DeclarationError: the table is borrowed."""
         if table in self.borrowed:
             raise DeclarationError(
-                f"{self._label(table)} is borrowed from {self.borrowed[table].url}, where it is only read. Write it in that workspace."
+                f"{self._label(table)} belongs to {self.borrowed[table].url} and is only read here. Write it in that workspace."
             )
         name = self._name(table, key)
         with _storing(self.objects.address(name)):
@@ -65,7 +65,7 @@ class Tables:
             return recorded.contents
         place = self._at(table)
         contents = contents_of(scan_whole(place, [name], *schemas_of(place, [name])))
-        with suppress(StoreError):  # whoever only reads need not be able to write
+        with suppress(StoreError):  # a reader may not have the right to write
             self._note(table, key, PartitionRecord(contents, stamp))
         return contents
 
@@ -104,7 +104,7 @@ class Tables:
         return [self._at(table).address(self._name(table, key)) for key in wanted]
 
     def _require(self, table: str, keys: list[str]) -> None:
-        # one by itself is asked for, and of several what is older than all of them is not listed
+        # a single partition is looked up directly; for several, older partitions are not listed
         stored = set(self.keys(table, min(keys))) if len(keys) > 1 else {key for key in keys if self.has(table, key)}
         missing = [key for key in keys if key not in stored]
         if missing or not keys:
@@ -130,7 +130,7 @@ class Tables:
         try:
             return msgspec.json.decode(content, type=PartitionRecord) if content else None
         except msgspec.MsgspecError:
-            return None  # of an earlier release: the content speaks for itself
+            return None  # written by an earlier release: it is computed again from the content
 
 
 def _common(table: str, schemas: dict[str, pl.Schema], needs: list[str]) -> pl.Schema:
@@ -166,6 +166,6 @@ def _storing(address: str) -> Iterator[None]:
         if not isinstance(error, OSError) and "os error" not in reason:
             raise  # the rows could not be computed, which is not the disk's fault
         raise StoreError(
-            f"{address} could not be written: {reason}. What was stored there before is untouched. Make room, then run "
+            f"{address} could not be written: {reason}. The previous content is unchanged. Free some space, then run "
             "it again."
         ) from error

@@ -1,6 +1,6 @@
 """Trials of a search, in Optuna's own storage.
 
-So a search that was killed goes on, on this machine or, where Optuna's storage has a URL of its own, on another one.
+A search that was killed can therefore be resumed, on this machine or, where Optuna's storage has a URL, on another one.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trials:
-    """Of one product. journals: folder of this machine for Optuna's journals. database: its storage by URL instead, where
+    """The trials of one product. journals: folder of this machine for Optuna's journals. database: its storage by URL instead, where
     several machines search."""
 
     product: str

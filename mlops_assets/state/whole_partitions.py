@@ -46,7 +46,7 @@ def scan_whole(objects: Objects, names: Sequence[str], schema: pl.Schema) -> pl.
 
 
 def schemas_of(objects: Objects, names: Sequence[str]) -> list[pl.Schema]:
-    """In the order of the names. Raises StoreError, as a scan does."""
+    """The schemas of these objects, in the order of the names. Raises StoreError, as a scan does."""
     schemas = []
     for content in _opened(objects, names):
         with content:

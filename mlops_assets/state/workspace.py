@@ -69,7 +69,7 @@ class Workspace:
 
     @property
     def is_shared(self) -> bool:
-        """May other machines use this state?"""
+        """Whether other machines may use this state."""
         return not isinstance(self.objects, Folder)
 
     def refuse_if_unusable(self) -> None:
@@ -78,7 +78,7 @@ class Workspace:
             self.objects.refuse_if_unusable()
 
     def of(self, product: ModelProduct) -> "ProductState":
-        """The same one each time, as its ledger reads only what is new to it."""
+        """The state of a product. The same object is returned each time, so that its ledger reads only new entries."""
         known = self._states.get(product.name)
         if known is None or known.product is not product:
             known = self._states[product.name] = ProductState(self, product)
@@ -97,7 +97,7 @@ class Workspace:
         return PredictionLog(self.objects, kind, self.home / "spool", flush_seconds=flush_seconds)
 
     def labels(self) -> "LabelLog":
-        """The labels that clients reported to the API."""
+        """Labels that clients reported to the API."""
         from mlops_assets.state.label_log import LabelLog
 
         return LabelLog(self.objects, self.home / "spool")
@@ -181,7 +181,7 @@ class ProductState:
 
     @property
     def approvals(self) -> ApprovalBook:
-        """Signed answers of people."""
+        """Approvals and rejections that people signed."""
         key_file = None if self.workspace.is_shared else self.workspace.home / "approval.key"
         return ApprovalBook(self.records, key_file, self.workspace.approval_key)
 
@@ -199,7 +199,7 @@ class ProductState:
 
     @property
     def trials(self) -> Trials:
-        """Where a search keeps its trials, so that one that was killed goes on."""
+        """Where a search keeps its trials, so that it can be resumed after a kill."""
         workspace = self.workspace
         journals = workspace.home / "experiments"
         return Trials(self.product.name, journals, workspace.optuna_storage)

@@ -20,10 +20,10 @@ from mlops_assets.testing.pages import render_test_report, save_card
 from mlops_assets.testing.parity import measure_parity
 from mlops_assets.testing.report import test_model
 from mlops_assets.testing.staging import stage
-from mlops_assets.training.at_rest import loads
 from mlops_assets.training.fit import estimator_scores
 from mlops_assets.training.golden import requests_of
 from mlops_assets.training.recipe import recipe_key
+from mlops_assets.training.serialization import loads
 from mlops_assets.training.split import FIT, SPLIT, TEST
 
 STAGED_ROWS = 1_000
@@ -144,7 +144,7 @@ def answer_version(state: ProductState, version: int, verdict: Verdict, by: str,
     key = state.bundles.manifest(version).partition
     if (trained := state.records.load(ModelRecord, key).version) != version:
         raise ApprovalRefused(
-            f"version {version} of {product.name} was trained again for {key} as version {trained}. Answer that one."
+            f"version {version} of {product.name} was replaced: version {trained} was trained for {key} later. Answer that one."
         )
     record = accept_partition(state, key)
     if record.state is AcceptanceState.INCONCLUSIVE:
@@ -153,7 +153,7 @@ def answer_version(state: ProductState, version: int, verdict: Verdict, by: str,
         )
     if record.state is AcceptanceState.REFUSED:
         raise ApprovalRefused(
-            f"version {version} of {product.name} cannot be answered: {record.reason}. What failed a gate is not approved."
+            f"version {version} of {product.name} cannot be answered: {record.reason}. A version that failed a gate cannot be approved."
         )
     return state.approvals.answer(
         version=version,

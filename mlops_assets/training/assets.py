@@ -260,7 +260,7 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: Leaderboard) -> None:
-    """Every setting that was tried, pruned ones too, as a run below the one that is open."""
+    """Log every setting that was tried, pruned ones too, as a child of the open run."""
     from mlops_assets.training.recipe import RECIPE_TAG
 
     families = {candidate.name: candidate.estimator for candidate in product.candidates}

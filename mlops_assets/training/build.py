@@ -20,10 +20,10 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task, metrics_of
 from mlops_assets.state.encoding import encode
 from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE, Input
-from mlops_assets.training.at_rest import dumps_trusted
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import PREDICTION, Fitted, fit, label_codes, predicted
 from mlops_assets.training.metrics import score
+from mlops_assets.training.serialization import dumps_trusted
 from mlops_assets.training.split import FIT, PERIOD, SPLIT, TEST
 
 
@@ -60,7 +60,7 @@ def train(
     on_progress: Callable[[str], None] = lambda _: None,
     shift_since: str = "",
 ) -> Trained:
-    """What monitoring needs of the training window is measured beside the fit: it takes as long.
+    """Fit and convert the candidate; what monitoring needs of the training window is measured at the same time.
 
     shift_since: first period of the shift that the training set was split for, "" where it was split as usual.
     Raises NotConvertible: the estimator has no ONNX form."""
@@ -114,7 +114,7 @@ def typical_row(rows: pl.DataFrame, inputs: tuple[Input, ...]) -> tuple[float | 
 
 
 def profile_training_window(product: ModelProduct, rows: pl.DataFrame, later: LaterPeriods) -> ReferenceProfile:
-    """What drift is read against: inputs and labels of the rows a model was fitted on, and scores of unseen periods."""
+    """The reference that drift is measured against: inputs and labels of the fitted rows, and scores of unseen periods."""
     window = reference_window(product, rows)
     order = tuple(dict.fromkeys((product.event_timestamp, *product.entity_key)))
     inputs = build_reference(rows, product.inputs, window, lookups=product.lookups, order=order)

@@ -16,7 +16,9 @@ def split_in_time(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows to fit on, and the later ones to calibrate on: whole periods. Raises NothingToLearnFrom: there is one only."""
     periods = rows[PERIOD].unique().sort()
     if len(periods) < 2:
-        raise NothingToLearnFrom("one period cannot be fitted on and calibrated on. Lengthen training_window.")
+        raise NothingToLearnFrom(
+            "the training window holds one period only, and calibration needs another one. Lengthen training_window."
+        )
     first = periods[-max(1, len(periods) // SHARE)]
     return rows.filter(pl.col(PERIOD) < first), rows.filter(pl.col(PERIOD) >= first)
 

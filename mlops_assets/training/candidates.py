@@ -17,7 +17,7 @@ from mlops_assets.state.manifest import Input
 
 
 class Estimator(Protocol):
-    """What the platform asks of an estimator; it stays the user's own."""
+    """What the platform needs of an estimator, which may be the user's own."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], **options: Any) -> Any: ...  # noqa: N803 (sklearn's)
 
@@ -69,7 +69,7 @@ def make_estimator(
 
 
 def _declared_class(candidate: Candidate, module: str, name: str, packages: Sequence[str]) -> type:
-    """Raises DeclarationError: it is of no declared package, or no class with `fit`."""
+    """Raises DeclarationError: the estimator is of no declared package, or is no class with `fit`."""
     known = ", ".join(item for item in packages if ":" not in item)
     refused = f"candidate {candidate.name!r}: {candidate.estimator} may not be used"
     remedy = "Declare estimator_packages=(…,) in the product, or make it one of its candidates."

@@ -20,9 +20,9 @@ def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
     A class that was never seen in training is NaN among the labels: the model gave it probability 0.
     Raises NothingToLearnFrom: no rows, or labels that are all the same where the metric compares different ones."""
     if len(labels) == 0:
-        raise NothingToLearnFrom(f"{metric} of 0 rows does not exist. Wait for labels.")
+        raise NothingToLearnFrom(f"{metric} cannot be computed on 0 rows. Wait for labels.")
     if metric in COMPARING and len(np.unique(labels)) < 2:
-        raise NothingToLearnFrom(f"{metric} of {len(labels)} rows that all have the same label does not exist.")
+        raise NothingToLearnFrom(f"{metric} cannot be computed on {len(labels)} rows that all have the same label.")
     if task is Task.MULTICLASS:
         labels, scores = with_unseen(labels, scores)
     return weighed(metric, task, labels, scores, np.zeros(len(labels), dtype=np.int64))(np.ones(1))
@@ -36,7 +36,7 @@ def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Gr
     if groups is None:
         return score(metric, task, labels, scores)
     found = []
-    reason = f"{metric} of 0 rows does not exist. Wait for labels."
+    reason = f"{metric} cannot be computed on 0 rows. Wait for labels."
     for part in parts(groups):
         try:
             found.append(score(metric, task, labels[part], scores[part]))

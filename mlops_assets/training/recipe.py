@@ -28,7 +28,7 @@ def promote_settings(
 ) -> Recipe:
     """The next recipe, from settings that a person chose. Raises DataError: nobody is named, or no reason given."""
     if not by.strip() or not reason.strip():
-        raise DataError("a recipe leaves development with who lets it go and why. Name both.")
+        raise DataError("a recipe leaves development on somebody's word and for a reason. Give both.")
     former = current_recipe(state)
     version = former.version + 1 if former else 1
     made = settings.candidate, settings.estimator, settings.hyperparameters

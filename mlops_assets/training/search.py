@@ -11,12 +11,12 @@ from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.training import Leaderboard, Trial
 from mlops_assets.state.trials import Trials
-from mlops_assets.training.at_rest import dumps
 from mlops_assets.training.bootstrap import paired_gain, score_with_interval
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import class_names, label_codes
 from mlops_assets.training.folds import FOLDS, Validated, fold_score, validate, validation_folds
 from mlops_assets.training.metrics import Array, Groups
+from mlops_assets.training.serialization import dumps
 from mlops_assets.training.split import FIT, PERIOD, SPLIT
 from mlops_assets.training.tuning import Best, Tuned, study_name, tune
 

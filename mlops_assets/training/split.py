@@ -63,7 +63,7 @@ def _require(product: ModelProduct, rows: pl.DataFrame, split: str, at_least: in
     part = rows.filter(pl.col(SPLIT) == split)
     if part.height < at_least:
         raise NothingToLearnFrom(
-            f"{product.name}: {part.height} labelled rows to {split} before {cutoff:%Y-%m-%d}, {at_least} are needed. "
+            f"{product.name}: there are {part.height} labelled rows to {split} before {cutoff:%Y-%m-%d}, and {at_least} are needed. "
             "Materialise features and labels of the training window, or choose a later partition."
         )
     if product.task.value != "regression" and part[LABEL].n_unique() < 2:

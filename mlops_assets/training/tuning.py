@@ -79,7 +79,7 @@ def tune(
             on_progress(f"going on after {len(done)} trials that were kept")
         waiting = [
             trial for trial in study.trials if trial.state.name == "WAITING"
-        ]  # declared, and not begun before a kill
+        ]  # declared settings that were not begun before a kill
         known = {trial.user_attrs.get(DECLARED) for trial in (*done, *waiting)}
         for candidate in product.candidates:
             if candidate.name not in known:
@@ -100,7 +100,7 @@ def _search(
     leaders: dict[str, _Leader],
     on_progress: Callable[[str], None],
 ) -> str:
-    """Ask for a trial, try it, tell what came of it, until a budget is used up; returns which."""
+    """Ask for a trial, run it and report its score until a budget is used up; returns which budget."""
     import optuna
 
     declared, spaces = len(product.candidates), _spaces(product)
@@ -209,7 +209,7 @@ def _best(
 
 
 def study_name(product: ModelProduct, as_of: str, data: str) -> str:
-    """The same for the same question: a search of other data, candidates or ranges begins anew."""
+    """The same name for the same question; a search over other data, candidates or ranges begins anew."""
     asked = repr((product.candidates, product.metric, product.seed, data, product.calibrate))
     return f"{as_of}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 

@@ -30,5 +30,5 @@ def load_after_shift(state: ProductState, key: str, since: str) -> tuple[pl.Data
         try:
             return load_training_set(state, key, since), since
         except NothingToLearnFrom:
-            pass  # half of a short stretch may hold too little; the ordinary split may still do
+            pass  # half of a short time may hold too few rows, while the ordinary split holds enough
     return load_training_set(state, key), ""

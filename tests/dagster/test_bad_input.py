@@ -337,8 +337,8 @@ def test_a_deployment_is_refused_when_a_report_changed_since_it_was_accepted(rep
     result = materialize(replay, "deployment", key=FIRST_KEY)
 
     assert failure_of(result) == (
-        "mlops_assets.errors.GateFailed: version 1 of flight_delay has other reports or another bundle than were accepted. Materialise "
-        "flight_delay/acceptance for 2013-02-25 again. The champion stays."
+        "mlops_assets.errors.GateFailed: the reports or the bundle of version 1 of flight_delay changed after it was accepted. "
+        "The champion stays. Materialise flight_delay/acceptance for 2013-02-25 again."
     )
 
 

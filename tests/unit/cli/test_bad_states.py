@@ -137,7 +137,7 @@ def test_a_folder_that_is_not_writable(deployed: Path, home: Path) -> None:
 
     said = run(*ROLLBACK, state=str(deployed), home=home, within=lambda command: with_read_only(deployed, command))
 
-    assert_is_one_sentence(said, "Read-only file system", "give the right to it")
+    assert_is_one_sentence(said, "Read-only file system", "grant access")
     assert contents_of(deployed) == before
 
 
@@ -150,7 +150,7 @@ def test_a_full_disk(deployed: Path, home: Path, tmp_path: Path) -> None:
     try:
         said = run("copy", str(deployed), str(small), state="", home=home)
 
-        assert_is_one_sentence(said, "No space left on device", "Make room")
+        assert_is_one_sentence(said, "No space left on device", "Free some space")
         # what names a version comes last, so nothing there names what is not there
         assert Workspace(small).of(flight_delay).ledger.history() == []
     finally:

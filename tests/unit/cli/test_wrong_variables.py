@@ -59,7 +59,7 @@ WRONG = [
     (
         "MLOPS_OFFLINE_STORE",
         "s3://bucket/folder",
-        "is no more: tables lie in the state with everything else. Name the state in MLOPS_STATE",
+        "was removed: tables are part of the state now. Set MLOPS_STATE instead",
     ),
     ("MLOPS_ONLINE_STORE", f"mysql://ana:{SECRET}@host/d", "'mysql://host/d', which is no online store. Give a file"),
     ("MLOPS_ONLINE_STORE", f"redis://:{SECRET}/x@host", "Write @ as %40"),

@@ -108,11 +108,14 @@ def test_of_two_retrainings_that_end_out_of_order_the_newer_one_serves():
 
     # the older partition was trained later, so its version is the higher one
     with pytest.raises(
-        StaleVersion, match="version 3 of taxi was trained for 2013-01-21, and the champion, version 2, for"
+        StaleVersion,
+        match="version 3 of taxi, trained for 2013-01-21, is older than the champion, which is version 2 and",
     ):
         refuse_to_go_back(PRODUCT, [champion], [], 3, "2013-01-21")
     # of one partition, the version that was registered first
-    with pytest.raises(StaleVersion, match="it would know less"):
+    with pytest.raises(
+        StaleVersion, match="version 1 of taxi, trained for 2013-01-28, is older than the champion, which is version 2"
+    ):
         refuse_to_go_back(PRODUCT, [champion], [], 1, "2013-01-28")
 
     refuse_to_go_back(PRODUCT, [champion], [], 3, "2013-01-28")
@@ -144,7 +147,8 @@ def test_a_version_whose_evidence_changed_since_is_not_deployed(state, report):
     refused(
         state,
         GateFailed,
-        f"version 2 of taxi has other reports or another bundle than were accepted. Materialise taxi/acceptance for {KEY}",
+        "the reports or the bundle of version 2 of taxi changed after it was accepted. The champion stays. "
+        f"Materialise taxi/acceptance for {KEY}",
     )
 
 
@@ -191,7 +195,7 @@ def test_a_version_of_other_feature_definitions_is_not_deployed(state):
 def test_a_version_whose_bundle_was_replaced_since_it_was_accepted_is_not_deployed(state):
     rewrite_manifest(state, lambda text: text + " ")
 
-    refused(state, GateFailed, "has other reports or another bundle than were accepted")
+    refused(state, GateFailed, "changed after it was accepted")
 
 
 @pytest.fixture
@@ -251,7 +255,7 @@ def test_a_rejected_version_says_by_whom_and_why(manual_state):
     ("given", "version", "sentence"),
     [
         ("state", 2, "acceptance of taxi is automatic"),
-        ("manual_state", 1, "version 1 of taxi was trained again for 2020-01-09 as version 2"),
+        ("manual_state", 1, "version 1 of taxi was replaced: version 2 was trained for 2020-01-09 later"),
     ],
 )
 def test_what_waits_for_nobody_cannot_be_answered(request, given, version, sentence):

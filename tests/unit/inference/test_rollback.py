@@ -74,7 +74,7 @@ def test_any_version_that_served_can_be_named(state):
     [
         (9, "why", r"version 9 of taxi never served. Known: 1, 2, 3"),
         (3, "why", "version 3 of taxi serves already, since 2020-01-03"),
-        (1, " ", "a rollback needs its reason"),
+        (1, " ", "a rollback needs a reason"),
     ],
 )
 def test_a_rollback_that_cannot_be_changes_nothing(state, to, reason, error):

@@ -153,7 +153,7 @@ def test_a_key_that_can_be_tried_out_is_refused(book):
 
 @pytest.mark.parametrize("nobody", [{"by": " "}, {"note": ""}])
 def test_an_answer_needs_who_and_why(book, nobody):
-    with pytest.raises(ApprovalRefused, match="needs who gives it and why"):
+    with pytest.raises(ApprovalRefused, match="needs a name and a reason"):
         answered(book, **nobody)
 
 

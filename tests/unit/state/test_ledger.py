@@ -123,9 +123,7 @@ class TestDecisions:
         deploy(ledger, 2)
         before = objects.names("")
 
-        said = (
-            "another entry of the ledger of p was written while version 3 was being judged, so that it was not deployed"
-        )
+        said = "version 3 was not deployed, because another entry was added to the ledger of p in the meantime"
         with pytest.raises(ChampionChanged, match=said) as caught:
             ledger.deploy(3, "2013-04-22", MONDAY, reason="", by="", after=after)
 
@@ -452,7 +450,7 @@ class TestTampering:
         objects.put(entry(number), sealed({**document, "version": 66}))
 
         what = {
-            2: "does not follow the one before it",
+            2: "does not follow the entry before it",
             5: "does not follow|is not the one that was written there first",
         }
         self.assert_broken(objects, named, f"({what[named]})")
@@ -463,7 +461,7 @@ class TestTampering:
 
         objects.put(entry(6), sealed({**document, "number": 6, "version": 66}))
 
-        self.assert_broken(objects, 6, "does not follow the one before it")
+        self.assert_broken(objects, 6, "does not follow the entry before it")
 
     def test_a_gap_far_away_costs_no_more_than_a_near_one(self, objects: Objects) -> None:
         a_long_ledger(objects)

@@ -303,7 +303,7 @@ class TestFolder:
         objects.put("a/old", b"old")
 
         with pytest.raises(
-            StoreError, match=r"a/\w+ could not be written: No space left on device\..* Make room"
+            StoreError, match=r"a/\w+ could not be written: No space left on device\..* Free some space"
         ) as caught:
             getattr(objects, write)("a/new", bytes(2_000_000))
 
@@ -331,9 +331,7 @@ class TestFolder:
         command = with_read_only(tmp_path, [sys.executable, "-c", program, str(tmp_path)])
         said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
 
-        untouched = (
-            "Read-only file system. What was stored there before is untouched. Make room or give the right to it"
-        )
+        untouched = "Read-only file system. The previous content is unchanged. Free some space or grant access"
         assert said[0] == "b'1' ['a/b']"
         for line, path, verb in zip(said[1:], ("a/b", "new/c", "a/b"), ("written", "written", "deleted"), strict=True):
             assert line.startswith(f"{tmp_path / path} could not be {verb}: {untouched}")
@@ -459,7 +457,7 @@ class TestFolder:
     def test_a_file_where_a_folder_has_to_be_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "state").write_bytes(b"")
 
-        with pytest.raises(StoreError, match=r"state/a/b could not be written: .*Make room or give the right"):
+        with pytest.raises(StoreError, match=r"state/a/b could not be written: .*Free some space or grant access"):
             Folder(tmp_path / "state").put("a/b", b"")
 
 
@@ -513,7 +511,7 @@ class TestBucket:
 
         for use in _uses(objects_at(bucket)):
             started = time.monotonic()
-            with pytest.raises(StoreError, match=r"What was stored there before is untouched\. Check the endpoint"):
+            with pytest.raises(StoreError, match=r"The previous content is unchanged\. Check the endpoint"):
                 use()
             assert time.monotonic() - started < 10
 
@@ -569,7 +567,7 @@ class TestNetworkFaults:
             proxy.fail_next(method, fault, times=100)
 
         for use in _uses(behind):
-            with pytest.raises(StoreError, match="What was stored there before is untouched"):
+            with pytest.raises(StoreError, match="The previous content is unchanged"):
                 use()
 
         proxy.heal()
@@ -638,7 +636,7 @@ class TestNetworkFaults:
 
         def seconds_until_reported(use: Callable[[], object]) -> float:
             started = time.monotonic()
-            with pytest.raises(StoreError, match="What was stored there before is untouched"):
+            with pytest.raises(StoreError, match="The previous content is unchanged"):
                 use()
             return time.monotonic() - started
 

@@ -311,7 +311,7 @@ def test_a_full_disk_is_said_and_the_old_partition_stays(small_disk: Path, make:
     draw = random.Random(1)
     large = pl.DataFrame({"x": [draw.random() for _ in range(400_000)]})
 
-    with pytest.raises(StoreError, match=r"p/raw/a.parquet could not be written: .*No space left.* Make room"):
+    with pytest.raises(StoreError, match=r"p/raw/a.parquet could not be written: .*No space left.* Free some space"):
         tables.write("raw", "a", make(large))
 
     assert_frame_equal(tables.read("raw", ["a"]), A)
@@ -338,9 +338,7 @@ def test_borrowed_tables_are_read_where_they_lie(objects: Objects, local: Tables
     borrowing = Tables(objects, "p", {"raw": local.objects})
 
     borrowing.write("features", "a", B)
-    with pytest.raises(
-        DeclarationError, match=r"^p/raw is borrowed from file://.*, where it is only read\. Write it in that"
-    ):
+    with pytest.raises(DeclarationError, match=r"^p/raw belongs to file://.* and is only read here\. Write it in that"):
         borrowing.write("raw", "a", B)
 
     assert_frame_equal(borrowing.read("raw", ["a"]), A)

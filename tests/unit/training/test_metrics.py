@@ -123,13 +123,13 @@ def test_a_class_that_was_never_seen_in_training_had_no_probability():
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "accuracy"])
 def test_no_rows_have_no_score(metric):
-    with pytest.raises(NothingToLearnFrom, match=f"{metric} of 0 rows does not exist. Wait for labels"):
+    with pytest.raises(NothingToLearnFrom, match=f"{metric} cannot be computed on 0 rows. Wait for labels"):
         score(metric, Task.BINARY, numbers(), numbers())
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "r2"])
 def test_one_class_has_no_ranking(metric):
-    with pytest.raises(NothingToLearnFrom, match=f"{metric} of 2 rows that all have the same label does not exist"):
+    with pytest.raises(NothingToLearnFrom, match=f"{metric} cannot be computed on 2 rows that all have the same label"):
         score(metric, Task.BINARY, numbers(1, 1), numbers(0.2, 0.7))
 
 

@@ -18,10 +18,10 @@ from mlops_assets.products.candidates import Candidate, gradient_boosting, light
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.records.training import Settings
-from mlops_assets.training.at_rest import dumps, dumps_trusted, loads
 from mlops_assets.training.fit import fit
 from mlops_assets.training.from_run import settings_of_run
 from mlops_assets.training.recipe import RECIPE_TAG
+from mlops_assets.training.serialization import dumps, dumps_trusted, loads
 from tests.unit.training.builders import AlwaysTheSame, a_product, a_training_set
 
 BUILDERS = "tests.unit.training.builders"
@@ -113,7 +113,8 @@ def test_a_crafted_estimator_is_refused_by_what_it_holds(tmp_path: Path):
     trace = tmp_path / "trace"
 
     with pytest.raises(
-        BundleError, match=r"holds builtins.max, functools.partial, posix.system, and opening it could run"
+        BundleError,
+        match=r"holds builtins.max, functools.partial, posix.system, which is not trusted: opening it could run",
     ):
         loads(crafted(f"touch {trace}"), PRODUCT).predict_proba(MATRIX)
 

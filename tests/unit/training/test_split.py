@@ -72,7 +72,7 @@ def test_a_row_without_a_label_or_without_features_is_left_out():
     features = pl.LazyFrame({"ride": [1], "asked_at": [january(2)], "origin": ["EWR"], "distance": [2.0]})
     labels = pl.LazyFrame({"ride": [2], LABEL: [1.0], KNOWN_AT: [january(3)]})
 
-    with pytest.raises(NothingToLearnFrom, match="taxi: 0 labelled rows to fit"):
+    with pytest.raises(NothingToLearnFrom, match="taxi: there are 0 labelled rows to fit"):
         build_training_set(a_product(), features, labels, CUTOFF)
 
 
@@ -88,9 +88,15 @@ def test_a_training_set_is_sorted_and_names_the_period_of_every_row():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (filler(fit=MIN_FIT_ROWS - 1), "taxi: 199 labelled rows to fit before 2020-01-09, 200 are needed. Materialise"),
-        (filler(test=MIN_TEST_ROWS - 1), "taxi: 49 labelled rows to test before 2020-01-09, 50 are needed"),
-        ([], "taxi: 0 labelled rows to fit"),
+        (
+            filler(fit=MIN_FIT_ROWS - 1),
+            "taxi: there are 199 labelled rows to fit before 2020-01-09, and 200 are needed. Materialise",
+        ),
+        (
+            filler(test=MIN_TEST_ROWS - 1),
+            "taxi: there are 49 labelled rows to test before 2020-01-09, and 50 are needed",
+        ),
+        ([], "taxi: there are 0 labelled rows to fit"),
     ],
 )
 def test_too_few_rows_on_either_side_are_nothing_to_learn_from(rows, sentence):

@@ -8,7 +8,7 @@ import numpy as np
 import skops.io
 
 from mlops_assets.products.task import Task
-from mlops_assets.training.at_rest import dumps
+from mlops_assets.training.serialization import dumps
 from tests.unit.training.builders import shallow_tree
 
 MATRIX = np.random.default_rng(1).normal(size=(80, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Estimators at rest without pickle, the same to the byte for the same estimator."""
+"""Serialises estimators without pickle; the same estimator gives the same bytes."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from mlops_assets.errors import BundleError, DeclarationError
 from mlops_assets.products.product import ModelProduct
 
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
 
 
 # what estimators of scikit-learn and LightGBM hold beside the types that skops trusts by itself
@@ -34,21 +34,21 @@ TRUSTED = frozenset(
 
 
 def loads(content: bytes, product: ModelProduct) -> Any:
-    """The estimator. Nothing of it is made unless every type in it is known.
+    """The estimator. No object is created unless every type in it is trusted.
 
     Raises BundleError: it holds a type that is neither on the list nor declared."""
     import skops.io
 
     if unknown := _unknown_types(content, product):
         raise BundleError(
-            f"the estimator of {product.name} holds {', '.join(unknown)}, and opening it could run code of strangers. If you "
-            "know that it is yours, declare trusted_types=(…,) in the product; otherwise find out who wrote the bundle."
+            f"the estimator of {product.name} holds {', '.join(unknown)}, which is not trusted: opening it could run somebody else's "
+            "code. If it is yours, declare trusted_types=(…,) in the product; otherwise find out who wrote the bundle."
         )
     return skops.io.loads(content, trusted=sorted(_trusted(product)))
 
 
 def dumps_trusted(estimator: object, product: ModelProduct) -> bytes:
-    """As `dumps`. Raises DeclarationError: `loads` would refuse it."""
+    """`dumps`, for an estimator that `loads` accepts. Raises DeclarationError: it would refuse this one."""
     content = dumps(estimator)
     if unknown := _unknown_types(content, product):
         raise DeclarationError(
