@@ -35,7 +35,18 @@ if TYPE_CHECKING:
         slice_gap,
     )
     from mlops_assets.products.keep import Keep
-    from mlops_assets.products.periods import daily, days, hours, weekly, weeks
+    from mlops_assets.products.periods import (
+        cron,
+        daily,
+        days,
+        hourly,
+        hours,
+        minutes,
+        monthly,
+        months,
+        weekly,
+        weeks,
+    )
     from mlops_assets.products.policy import Acceptance, DriftPolicy, Retries, Serving, automatic, manual
     from mlops_assets.products.probation import Probation
     from mlops_assets.products.product import Label, ModelProduct
@@ -60,7 +71,7 @@ _PLACES = {
         *("not_worse_than_champion", "onnx_parity", "slice_gap"),
     ),
     "products.keep": ("Keep",),
-    "products.periods": ("daily", "days", "hours", "weekly", "weeks"),
+    "products.periods": ("cron", "daily", "days", "hourly", "hours", "minutes", "monthly", "months", "weekly", "weeks"),
     "products.policy": ("Acceptance", "DriftPolicy", "Retries", "Serving", "automatic", "manual"),
     "products.probation": ("Probation",),
     "products.product": ("Label", "ModelProduct"),
@@ -110,17 +121,22 @@ __all__ = [
     "bundle_size",
     "calendar",
     "categories",
+    "cron",
     "daily",
     "days",
     "dummy",
     "forest",
     "gradient_boosting",
+    "hourly",
     "hours",
     "latency_p99",
     "leakage_probe",
     "lightgbm",
     "linear",
     "manual",
+    "minutes",
+    "monthly",
+    "months",
     "not_worse_than_champion",
     "numbers",
     "nw",

@@ -251,7 +251,7 @@ def _with_baseline(declared: Declaration, baseline: Baseline, remarks: Remarks) 
     metric, limit, margin = baseline.metric, baseline.limit, baseline.margin
     more = declared.target.task is not Task.REGRESSION
     gate = f'ml.{"at_least" if more else "at_most"}("{metric}", {limit:g})'
-    gates = (gate, f'ml.not_worse_than_champion("{metric}", {margin:g})', "ml.latency_p99(100)")
+    gates = (gate, f'ml.not_worse_than_champion("{metric}", {margin:g})', "ml.latency_p99(250)")
     calls = {"linear": "ml.linear()", "lightgbm": "ml.lightgbm(n_estimators=100)"}
     said = f"{metric} {baseline.value:.4g} ({baseline.low:.4g} to {baseline.high:.4g})"
     remarks.assume(

@@ -97,6 +97,7 @@ def file_text(declared: Declaration) -> str:
         f"name={written(declared.name)}",
         _source(declared),
         f"period=ml.{windows.every}(start={written(windows.start)})",
+        *(['gaps="allow"'] if windows.gaps else []),
         f"training_window=ml.{windows.unit}({windows.training})",
         f"test_window=ml.{windows.unit}({windows.test})",
         Group("label=ml.Label", label),

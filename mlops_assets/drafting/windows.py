@@ -26,7 +26,7 @@ _LEAST_READ, _MOST_READ = 50, 1_000  # rows of a drift reading
 @dataclass(frozen=True)
 class Windows:
     """every: "daily", "weekly" or "monthly". training, test: in such periods. rows: in the median period. min_rows: of a
-    drift reading."""
+    drift reading. gaps: periods without rows."""
 
     every: str
     start: str
@@ -35,6 +35,7 @@ class Windows:
     rows: int
     periods: int
     min_rows: int
+    gaps: int
 
     @property
     def unit(self) -> str:
@@ -79,7 +80,10 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
             f"a drift reading would hold {in_reading} rows, of which nothing can be said: it is inconclusive below {min_rows}. More rows a "
             "period, or longer periods, make it conclusive."
         )
-    return Windows(every, start, training, test, rows, len(counts), min_rows)
+    gaps = counts.count(0)
+    if gaps:
+        remarks.assume("periods without rows are allowed", f"there are {gaps} among {len(counts)}")
+    return Windows(every, start, training, test, rows, len(counts), min_rows, gaps)
 
 
 def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int] | None:

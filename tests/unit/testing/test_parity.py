@@ -14,10 +14,10 @@ from mlops_assets.state.bundle import Bundle
 from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.testing.parity import EXTREMES, STRANGERS, edge_rows, measure_parity
-from mlops_assets.training.serialization import loads
 from mlops_assets.training.build import train
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
+from mlops_assets.training.serialization import loads
 from tests.tiny_bundle import tiny_manifest
 from tests.unit.testing.builders import a_bundle
 from tests.unit.training.builders import FarFromTheAirport, a_multiclass, a_product, a_regression, a_training_set
