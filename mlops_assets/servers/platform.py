@@ -169,7 +169,7 @@ def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict
         # not among its arguments, which everybody on this machine can read
         "MLFLOW_BACKEND_STORE_URI": tracking,
         "MLOPS_SENSORS": sensors,
-        "PYTHONSAFEPATH": "1",
+        **_search_path(workspace),
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # seven more processes that nothing here uses
@@ -179,6 +179,15 @@ def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict
         # OpenMP's threads spin while they wait by default, which on shared cores makes a fit many times slower
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def _search_path(workspace: Workspace) -> dict[str, str]:
+    """No working directory among the places of modules, and every entry of PYTHONPATH.
+
+    Dagster takes the first entry of `sys.path` for the folder of the script and leaves it out while it imports the code
+    location. In this mode that is the first one of PYTHONPATH, so one that holds no module is put before it."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": f"{workspace.dagster_home}{os.pathsep}{path}"} if path else {})}
 
 
 @contextmanager
