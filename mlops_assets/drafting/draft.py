@@ -36,6 +36,7 @@ from mlops_assets.products.task import Task
 from mlops_assets.sources.typed_rows import typed
 
 MOST_FEATURES = 100
+_FEWEST_NUMBERED = 20  # rows that say whether a column counts them
 _TELLING = 0.7  # of the label by one column alone, which is worth a look
 _LEAST_ROWS = 250  # that a training set asks for: 200 to fit, 50 to test
 
@@ -186,9 +187,24 @@ def _why_not(item: Profile) -> str:
         return "another timestamp: it may be part of the outcome; a feature can be made of it"
     if item.kind is Kind.STRING and not is_categorical(item):
         return f"more than {MOST_CATEGORIES} different texts, of which no feature can be made as they are"
+    if _is_running_number(item):
+        return "a running number, which moves by design"
     if item.nulls > 0.95 * len(item.values):
         return "null in more than 95 % of the rows"
     return ""
+
+
+def _is_running_number(item: Profile) -> bool:
+    """Whole numbers of which none comes twice and few are left out: they count rows, such as an id that a database gives."""
+    if (
+        item.kind is not Kind.INTEGER
+        or item.nulls
+        or item.distinct < len(item.values)
+        or item.distinct < _FEWEST_NUMBERED
+    ):
+        return False
+    low, high = int(item.values.min()), int(item.values.max())  # type: ignore[arg-type]
+    return high - low < 2 * item.distinct
 
 
 def _without_suspects(

@@ -144,6 +144,16 @@ def test_a_column_named_for_it_identifies_a_row_and_goes_on(tmp_path: Path):
     assert "order_id" not in made.product.feature_names
 
 
+def test_a_number_that_counts_the_rows_is_no_feature_and_has_no_end(tmp_path: Path):
+    rows = orders().with_row_index("row", offset=7)
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert "row" not in made.product.feature_names
+    assert not made.product.source.main.has("row")
+    assert any("left out: row (a running number" in warning for warning in made.remarks.warnings)
+
+
 def test_a_label_with_nulls_is_learned_from_where_it_is_known(tmp_path: Path):
     made = draft(orders().with_columns(late=pl.when(AT.dt.hour() > 0).then("late")), tmp_path, label="late")
 
