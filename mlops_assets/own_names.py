@@ -16,11 +16,15 @@ NAMES = ("resources", "sensors", "serving")
 
 
 def find_ours() -> None:
-    """Take the working directory out of `sys.path` if it hides one of ours. Raises PlatformError: that does not help."""
+    """Take the working directory out of `sys.path`, and put the folder of a script last, if it hides one of ours.
+
+    Raises PlatformError: that does not help."""
     if not _foreign():
         return
-    here = Path.cwd()
-    sys.path[:] = [entry for entry in sys.path if Path(entry or here).absolute() != here]
+    here, script = Path.cwd(), getattr(sys.modules["__main__"], "__file__", None)
+    sys.path[:] = [entry for entry in sys.path if here == OURS or Path(entry or here).absolute() != here]
+    if script is not None and sys.path and Path(sys.path[0]) == Path(script).parent.absolute():
+        sys.path.append(sys.path.pop(0))
     importlib.invalidate_caches()
     for name, place in _foreign().items():
         raise PlatformError(
