@@ -90,7 +90,7 @@ def test_the_project_holds_the_assets_sensors_schedule_and_resources_of_the_prod
     assert assets["half/broken"]["description"] == (
         "products/half.py cannot be used: SyntaxError: '(' was never closed (line 3 of products/half.py)."
     )
-    sensors = ("new_data", "labels", "drift", "approvals", "failures", "lost_runs")
+    sensors = ("new_data", "labels", "first_champion", "drift", "approvals", "failures", "lost_runs")
     assert {sensor["name"] for sensor in listed["sensors"]} == {f"delays_{name}" for name in sensors}
     assert [schedule["name"] for schedule in listed["schedules"]] == ["delays_retention"]
     assert {resource["name"] for resource in listed["resources"]} >= {"platform", "tracking", "notifier"}
