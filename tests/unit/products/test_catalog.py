@@ -128,7 +128,7 @@ def test_without_products_the_catalog_is_empty_and_an_unknown_name_says_where_th
 
     assert str(caught.value) == (
         f"no product 'churn'. Known: none. Products are looked for in {project.root}/products, in MLOPS_PRODUCTS and in "
-        "entry points of the group 'mlops_assets.products': `mlops products` lists them."
+        "entry points of the group 'mlops_assets.products': `mlops products` lists them, `mlops new NAME SOURCE` drafts one."
     )
 
 
