@@ -113,7 +113,8 @@ def find_products(environment: Mapping[str, str], working_directory: Path) -> Ca
     return Catalog(
         tuple(usable),
         (*broken, *doubled),
-        f"Products are looked for in {place}, in {LISTED} and in entry points of the group {GROUP!r}: `mlops products` lists them, `mlops new NAME SOURCE` drafts one.",
+        f"Products are looked for in {place}, in {LISTED} and in entry points of the group {GROUP!r}: `mlops products` lists them, "
+        "`mlops new NAME SOURCE` drafts one.",
     )
 
 
