@@ -20,6 +20,36 @@ BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Path | str]] = {
     },
 }
 
+# their processes, servers or fits take seconds each, and `make fast` leaves them out
+SLOW_FILES = {
+    *(
+        "test_killed",
+        "test_logs_of_processes",
+        "test_bundle_writers",
+        "test_processes",
+        "test_staging",
+        "test_bad_states",
+    ),
+    *(
+        "test_edge_cases",
+        "test_public_data",
+        "test_source_text",
+        "test_origins",
+        "test_tuning",
+        "test_conversion",
+        "test_reports",
+    ),
+    *("test_copying", "test_prediction_log", "test_wrong_variables", "test_new", "test_metrics", "test_addresses"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        is_on_a_bucket = "[s3" in item.name or "bucket" in getattr(item, "fixturenames", ())
+        if item.path.is_relative_to(here) and (is_on_a_bucket or item.path.stem in SLOW_FILES):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
