@@ -12,6 +12,7 @@ import polars as pl
 from benchmarks.growth_parts.parcels import ROWS, TRAINED_WEEKS, parcels_of
 from mlops_assets.data.labels import known_labels
 from mlops_assets.features.build import build_features
+from mlops_assets.features.golden import Golden
 from mlops_assets.inference.batch import predict_period
 from mlops_assets.products.periods import Period
 from mlops_assets.products.policy import Action
@@ -22,6 +23,7 @@ from mlops_assets.records.readings import DriftRecord, PerformanceRecord, Stalen
 from mlops_assets.records.record import Record
 from mlops_assets.records.training import ModelRecord, Recipe
 from mlops_assets.state.label_log import COLUMNS as LABEL_COLUMNS
+from mlops_assets.state.manifest import GOLDEN
 from mlops_assets.state.prediction_log import log_columns
 from mlops_assets.state.sealed import seal
 from mlops_assets.state.spool import empty_rows
@@ -85,10 +87,12 @@ def fill_versions(state: ProductState, key: str, trained: Trained, told: Told) -
     settings = chosen.name, chosen.estimator, dict(chosen.hyperparameters)
     recipe = Recipe(product.name, 1, *settings, "benchmark", "the only one", weeks[0].start)
     state.records.save(recipe_key(1), recipe)
+    golden = Golden.record(product).pack()
     for version, period in enumerate(weeks, 1):
         manifest = manifest_of(product, trained, recipe, version, period.key, period.start, "0" * 16)
         state.bundles.write(
-            msgspec.structs.replace(manifest, fitted_until=period.start - timedelta(days=8)), trained.files
+            msgspec.structs.replace(manifest, fitted_until=period.start - timedelta(days=8)),
+            {**trained.files, GOLDEN: golden},
         )
         state.records.save(period.key, ModelRecord(version))
         facts = product.name, version, True, "automatic", period.start, "all gates passed", (), {}
