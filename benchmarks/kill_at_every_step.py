@@ -143,9 +143,11 @@ def killed_in_a_row(server: ForkServer, template: ProductState, old: Champion, l
     """Each rerun is killed a step later, the last one is not: it must make the new version champion."""
     outcomes = []
     for step in QUICK_STEPS:
-        point = Point.of(template, NEXT_WEEK, step, line=lines[step] - 5)
+        # in its middle: this partition may take fewer lines than the first one, of which they were counted
+        point = Point.of(template, NEXT_WEEK, step, line=lines[step] // 2)
         ended = server.run(point)
         serving = serving_of(template, (old, old))  # these steps come before anything new can serve
+        print(f"line {point.line} of the writers in {step}: {serving} champion", flush=True)
         outcomes.append(Outcome(point, ended.in_step, serving, len(left_running(ended)), None))
     again, after = server.run(Point.of(template, NEXT_WEEK)), what_serves(template)
     went_on = not (again.signal or again.code) and after.partition == NEXT_WEEK
