@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mlops_assets.data.labels import LABEL
 from mlops_assets.products.candidates import Candidate
@@ -48,7 +49,9 @@ def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitt
     matrix, labels = encode(earlier, inputs), label_codes(product.task, earlier[LABEL], classes)
     estimator = make_estimator(candidate, product.task, inputs, product.seed, product.declared_estimators)
     started = time.perf_counter()
-    estimator.fit(matrix, labels, **fit_options(candidate, inputs))
+    # a few hundred columns are too few to share: two threads of BLAS take three times the processor time of one
+    with threadpool_limits(1 if candidate.estimator == "linear" else None, user_api="blas"):
+        estimator.fit(matrix, labels, **fit_options(candidate, inputs))
     calibration = None
     if later is not None:
         probabilities = estimator_scores(estimator, product.task, encode(later, inputs))
