@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from weakref import WeakValueDictionary
 
 import narwhals as nw
 import polars as pl
@@ -19,6 +20,7 @@ from mlops_assets.products.trailing import COUNT
 from mlops_assets.state.dtypes import column_schema
 
 MADE_UP_ROWS = 3
+_VALIDATED: WeakValueDictionary[int, ModelProduct] = WeakValueDictionary()
 
 
 def validate_product(product: ModelProduct) -> None:
@@ -48,7 +50,11 @@ def validate_label(product: ModelProduct) -> None:
 
 
 def validate_features(product: ModelProduct) -> None:
-    """Raises DeclarationError: a feature does not fit the request's columns or the source's tables, or depends on other rows."""
+    """Raises DeclarationError: a feature does not fit the request's columns or the source's tables, or depends on other rows.
+
+    A declaration never changes, so each one is tried once in a process."""
+    if _VALIDATED.get(id(product)) is product:
+        return
     schema = column_schema(product.request_columns())
     rows = pl.DataFrame(edge_rows(product, MADE_UP_ROWS)[:MADE_UP_ROWS], schema)
     steps, features = request_expressions(product)
@@ -65,6 +71,7 @@ def validate_features(product: ModelProduct) -> None:
         if isinstance(view.lookup, Trailing):
             _validate_sums(place, view, view.lookup)
         _validate_lookup(place, view, tables)
+    _VALIDATED[id(product)] = product
 
 
 def _validate_sums(place: str, view: FeatureView, trailing: Trailing) -> None:
