@@ -1,13 +1,13 @@
 """Opens what a replay works with: the instance, the code location of one product, the resources."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
+from mlops_assets.replay.open_databases import kept_open
 from mlops_assets.replay.runs import Replay
 from mlops_assets.state.workspace import ProductState
 from resources.environments import Environment
@@ -20,23 +20,13 @@ def opened_replay(state: ProductState, environment: Environment) -> Iterator[Rep
     from mlops_assets.definitions import build_definitions
 
     folder = Path(environment.dagster_home) if environment.dagster_home else state.workspace.dagster_home
-    with quiet_instance(folder) as instance, _held_open(folder):
-        # of this product alone: the graph of every other one would be gone through at each run
-        definitions = build_definitions(environment, [state.product])
-        yield Replay(state, instance, definitions, Platform.of(environment))
-
-
-@contextmanager
-def _held_open(folder: Path) -> Iterator[None]:
-    """Within the block SQLite keeps the write-ahead logs of the instance.
-
-    Dagster opens and closes a connection for each event, and SQLite writes a log back and removes it with the last connection
-    that is closed; this one is never the last."""
-    with ExitStack() as connections:
-        for path in sorted(folder.glob("**/index.db")) + sorted(folder.glob("**/runs.db")):
-            connection = connections.enter_context(closing(sqlite3.connect(path)))
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        yield
+    with quiet_instance(folder) as instance:
+        event_logs = sorted(folder.glob("**/index.db"))
+        with kept_open([*event_logs, *folder.glob("**/runs.db")]):
+            # of this product alone: the graph of every other one would be gone through at each run
+            definitions = build_definitions(environment, [state.product])
+            event_log_folder = event_logs[0].parent if event_logs else None
+            yield Replay(state, instance, definitions, Platform.of(environment), event_log_folder)
 
 
 def quiet_instance(folder: Path) -> dg.DagsterInstance:

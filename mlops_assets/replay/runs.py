@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 
@@ -12,6 +14,7 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
 from mlops_assets.records.testing import TestReport
+from mlops_assets.replay.open_databases import kept_open
 from mlops_assets.state.clock import ReplayClock
 from mlops_assets.state.workspace import ProductState
 from resources.asset_parts import key_of
@@ -38,6 +41,7 @@ class Replay:
     instance: dg.DagsterInstance
     definitions: dg.Definitions
     platform: Platform
+    event_log_folder: Path | None = None  # where Dagster keeps one SQLite database per run; None: in another database
     cursors: dict[str, str | None] = field(default_factory=dict)
     renders_reports: bool = False  # and draws plots, which takes a third of a period
 
@@ -90,14 +94,17 @@ class Replay:
         Raises KeyboardInterrupt, of which Dagster makes a failure of the step."""
         unreported = [key for key in selection if key.path[-1] in HAVE_REPORTS and not self.renders_reports]
         quick = {"__".join(key.path): WITHOUT_REPORTS for key in unreported}
-        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance,
-            asset_selection=list(selection),
-            partition_key=partition,
-            tags=dict(tags),
-            run_config={**QUIET, "ops": {**quick, **(ops or {})}},
-            raise_on_error=False,
-        )
+        run_id = str(uuid4())
+        with kept_open([] if self.event_log_folder is None else [self.event_log_folder / f"{run_id}.db"]):
+            result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=self.instance,
+                asset_selection=list(selection),
+                partition_key=partition,
+                tags=dict(tags),
+                run_config={**QUIET, "ops": {**quick, **(ops or {})}},
+                raise_on_error=False,
+                run_id=run_id,
+            )
         if not result.success and dg.DagsterExecutionInterruptedError.__name__ in failure_of(result):
             raise KeyboardInterrupt
         return result
