@@ -75,7 +75,7 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
 def _awaited(instance: dg.DagsterInstance, state: ProductState) -> str:
     """What is to be stored before; "" where nothing is."""
     arriving = next((key for key, _ in unfinished_arrivals(instance, state, state.clock.now())), "")
-    if arriving:
+    if arriving and not state.incomplete.has(arriving):  # of one that is incomplete nobody knows whether more will come
         return f"the arrival of {arriving}"
     passed_over = state.product.retries.skips
     open_labels = (key for key, _, found in unfinished_labels(instance, state) if found.is_open or not passed_over)

@@ -29,6 +29,8 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
     )
     def new_data(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         state, instance = platform.state_of(product), context.instance
+        from mlops_assets.data.cut_off import noted_cut_off
+
         now = state.clock.now()
         key, found = next(unfinished_arrivals(instance, state, now), (None, None))
         if key is None or found is None:
@@ -41,7 +43,11 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
             return dg.SkipReason(in_words(product, key, ARRIVAL, found))
         if cause := under_way(instance, product, ARRIVAL):
             return dg.SkipReason(f"{key} waits for the run of {cause}")
-        end = product.period.at(key).end
+        period = product.period.at(key)
+        if not state.skipped.has(key) and (incomplete := noted_cut_off(state, period, now)):
+            context.log.warning(incomplete)
+            return dg.SkipReason(incomplete)
+        end = period.end
         champion = state.ledger.champion_at(end)
         # one that was deployed when the period ended served nothing of it
         is_served = champion is not None and champion.deployed_at < end

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from mlops_assets.cli.output import AsJson, write_json
 from mlops_assets.cli.workspaces import InHome, opened
@@ -29,7 +30,8 @@ def check(
     for finding in check_product(declared, datetime.now(UTC), period):
         found.append(finding)
         if not as_json:
-            console.print(f"[green]well[/green] {finding.what:<12}{finding.seen}", soft_wrap=True, highlight=False)
+            mark = "[green]well[/green]" if finding.is_well else "[yellow]note[/yellow]"
+            console.print(f"{mark} {finding.what:<12}{escape(finding.seen)}", soft_wrap=True, highlight=False)
     progress = progress_of(workspace.of(declared))
     if as_json:
         document = {"product": product, "checks": [asdict(item) for item in found], "progress": progress}

@@ -1,10 +1,29 @@
 """What has arrived in a product's source, and how much of it the first champion needs."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from mlops_assets.errors import NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
+
+
+class WholePeriods(NamedTuple):
+    """incomplete: why the period after them has not wholly arrived, "" where there is none."""
+
+    periods: list[Period]
+    incomplete: str
+
+
+def whole_periods(product: ModelProduct, now: datetime) -> WholePeriods:
+    """As `arrived_periods`, without a newest one that has not wholly arrived. Raises NotArrived: there is no other."""
+    from mlops_assets.data.cut_off import cut_off
+
+    periods = arrived_periods(product, now)
+    incomplete = cut_off(product, periods[-1], now)
+    if incomplete and len(periods) == 1:
+        raise NotArrived(incomplete)
+    return WholePeriods(periods[:-1] if incomplete else periods, incomplete)
 
 
 def arrived_periods(product: ModelProduct, now: datetime) -> list[Period]:

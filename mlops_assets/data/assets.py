@@ -117,7 +117,7 @@ def _store_period(
     state: "ProductState", name: str, declared: Table, period_key: str
 ) -> tuple[Part, list[dg.AssetCheckResult]]:
     """One period of a source table. Raises _Refused: it breaks its contract, or has not arrived."""
-    from mlops_assets.data.contract import reach
+    from mlops_assets.data.cut_off import reach
     from mlops_assets.data.gaps import ALLOWED, how_to_allow, is_gap
     from mlops_assets.data.ingest import (
         is_without_rows,
@@ -142,6 +142,7 @@ def _store_period(
 
     def without_rows(said: str) -> tuple[Part, list[dg.AssetCheckResult]]:
         version, empty = store_without_rows(state.tables, name, declared, period)
+        state.incomplete.forget(period.key)
         return Part(version, {**rows_metadata(empty), "skipped": said}), [
             checked(check, True, said) for check in CHECKS
         ]
@@ -170,6 +171,9 @@ def _store_period(
         result = read_period(state, name, declared, period)
     except ContractBroken as error:
         raise _Refused(error, checked("contract", False, str(error))) from None
+    except NotArrived as error:
+        state.incomplete.note(period.key, str(error), now)
+        raise _Refused(error) from None
     is_main = declared.name == product.source.main.name
     if result.rows == 0 and product.gaps == "allow" and is_without_rows(product.source, period):
         said = f"the source has no row of {product.source.main.name} in it"
@@ -194,11 +198,15 @@ def _store_period(
         raise _Refused(ContractBroken(said), contract)
     version, counted = store_period(state.tables, name, result, period)
     metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
-    reaches, how_far = reach(declared, period, result.accepted)
+    is_whole, how_far = reach(declared, period, result.accepted[declared.event_timestamp])
+    if is_main:
+        state.incomplete.forget(period.key)
+    if not is_whole:
+        how_far += f". If the delivery was cut off, materialise {period.key} again once it is whole."
     return Part(version, metadata), [
         contract,
         checked("rows_accounted_for", counted.is_complete, counted.reason),
-        checked("reaches_the_end", reaches, how_far)._replace(severity=dg.AssetCheckSeverity.WARN),
+        checked("reaches_the_end", is_whole, how_far)._replace(severity=dg.AssetCheckSeverity.WARN),
     ]
 
 

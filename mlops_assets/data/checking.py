@@ -7,10 +7,10 @@ from time import perf_counter
 
 import polars as pl
 
-from mlops_assets.data.arrived import arrived_periods, periods_of_history
+from mlops_assets.data.arrived import periods_of_history, whole_periods
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.data.labels import LABEL, known_labels
-from mlops_assets.errors import ContractBroken, DataError, DeclarationError
+from mlops_assets.errors import ContractBroken, DataError, DeclarationError, NotArrived
 from mlops_assets.features.build import build_features, require_finite
 from mlops_assets.features.checks import check_online_path
 from mlops_assets.features.validation import validate_features
@@ -22,11 +22,12 @@ from mlops_assets.products.task import Task
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is well, and what was seen. seconds: what it took."""
+    """One thing that was looked at, and what was seen. is_well: False is a warning. seconds: what it took."""
 
     what: str
     seen: str
     seconds: float
+    is_well: bool = True
 
 
 def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterator[Finding]:
@@ -35,22 +36,26 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
     Raises PlatformError: the first thing that is not well."""
     started = perf_counter()
 
-    def finding(what: str, seen: str) -> Finding:
+    def finding(what: str, seen: str, *, is_well: bool = True) -> Finding:
         nonlocal started
         before, started = started, perf_counter()
-        return Finding(what, seen, started - before)
+        return Finding(what, seen, started - before, is_well)
 
     validate_features(product)
     yield finding("declaration", f"{len(product.inputs)} features fit the columns that the source declares")
-    arrived = arrived_periods(product, now)
+    arrived, incomplete = whole_periods(product, now)
     period = product.period.at(key) if key else arrived[-1]
     if period not in arrived:
+        if incomplete and period == product.period.shift(arrived[-1], 1):
+            raise NotArrived(incomplete)
         raise DeclarationError(f"{key} has not arrived. The source holds {arrived[0].key} to {arrived[-1].key}.")
     yield finding(
         "source",
         f"{len(arrived)} periods have arrived, {arrived[0].key} to {arrived[-1].key}; the first champion learns from "
         f"{periods_of_history(product)}",
     )
+    if incomplete:
+        yield finding("source", incomplete, is_well=False)
     tables = _tables_with_lookback(product, period)
     yield finding("contract", _keeps_contract(product, period, tables))
     main = tables[product.source.main.name]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_assets.errors import ContractBroken, close_names
-from mlops_assets.products.periods import Period, spelled
+from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Column, Kind, Reference, Table
 from mlops_assets.state.dtypes import DTYPES
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 COLUMNS_SHOWN = 30
-CUT_OFF_PAUSES, CUT_OFF_SHARE = 3, 0.1
 LEAST_HISTORY = 3  # periods; fewer say nothing about what is usual
 REASON = "reason"  # column of quarantined rows
 
@@ -136,33 +135,6 @@ def check_contract(
     )
     of_the_period = _of_the_period(table, period, frame, history)
     return ContractResult(table, frame.height, accepted, quarantined, tuple(violations), of_the_period)
-
-
-def reach(table: Table, period: Period, rows: pl.DataFrame) -> tuple[bool, str]:
-    """Does the table reach the end of its period? And how much of it lies before the newest row, in words.
-
-    It does not where the newest row is three times as far from the end as any two rows are from each other, and more than a
-    tenth of the period: what was cut off in mid-week looks so, and an hourly or a nightly pause does not."""
-    newest = rows[table.event_timestamp].max()
-    if not isinstance(newest, datetime):
-        return True, f"{table.name} has no rows in {period.key}"
-    length, left = period.end - period.start, period.end - newest
-    moments = pl.concat(
-        [pl.Series([period.start], dtype=rows[table.event_timestamp].dtype), rows[table.event_timestamp]]
-    )
-    pause = moments.sort().diff().max()
-    assert isinstance(pause, timedelta)
-    covered = f"the newest row of {table.name} is of {newest:%Y-%m-%d %H:%M}, {1 - left / length:.0%} of the period"
-    if left <= CUT_OFF_PAUSES * pause or left <= CUT_OFF_SHARE * length:
-        return True, covered
-    return False, (
-        f"{covered}, and no two rows are more than {spelled_roughly(pause)} apart. If the delivery was cut off, materialise "
-        f"{period.key} again once it is whole; fresh_within of the table refuses such a period."
-    )
-
-
-def spelled_roughly(span: timedelta) -> str:
-    return spelled(timedelta(minutes=-(-span // timedelta(minutes=1))))
 
 
 def _of_the_period(table: Table, period: Period, frame: pl.DataFrame, history: Sequence[int]) -> tuple[Violation, ...]:

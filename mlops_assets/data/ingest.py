@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from mlops_assets.data.contract import ContractResult, check_contract, conform
+from mlops_assets.data.cut_off import cut_off
 from mlops_assets.errors import NotArrived, SourceError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Source, Table, tables_by_name
@@ -49,10 +50,14 @@ def is_without_rows(source: Source, period: Period) -> bool:
 def read_period(state: ProductState, name: str, declared: Table, period: Period) -> ContractResult:
     """The period as the source gives it now, held against its contract. name: of the asset that stores the table.
 
-    Raises SourceError: it cannot be read. Raises ContractBroken: columns are missing or of the wrong type."""
+    Raises SourceError: it cannot be read. Raises ContractBroken: columns are missing or of the wrong type. Raises NotArrived: its
+    rows stop before its end, and the source holds no later ones."""
     product = state.product
     tables = tables_by_name(product.source)
     frame = conform(declared, product.source.read(declared.name, period))
+    is_main = declared.name == product.source.main.name
+    if is_main and (reason := cut_off(product, period, state.clock.now(), frame[declared.event_timestamp])):
+        raise NotArrived(reason)
     referenced = {
         other: conform(tables[other], product.source.read(other, period))
         for other in {reference.table for reference in declared.references}

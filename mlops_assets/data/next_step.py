@@ -25,8 +25,14 @@ def progress_of(state: ProductState) -> str:
     deployments = state.ledger.history()
     if deployments:
         serving = deployments[-1]
-        return f"{said}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}."
+        return f"{said}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}.{_incomplete(state)}"
     needed, (_, found) = periods_of_history(product), labelled_history(state)
     if found >= needed:
-        return f"{said}that is enough for the first champion, which needs {needed}."
-    return f"{said}the first champion needs {needed}, {needed - found} more."
+        return f"{said}that is enough for the first champion, which needs {needed}.{_incomplete(state)}"
+    return f"{said}the first champion needs {needed}, {needed - found} more.{_incomplete(state)}"
+
+
+def _incomplete(state: ProductState) -> str:
+    """The period that sensors wait for because its rows stop before its end."""
+    keys = state.incomplete.keys()
+    return f" {state.incomplete.load(keys[0]).reason}" if keys else ""

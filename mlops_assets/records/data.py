@@ -1,4 +1,4 @@
-"""Records of the data pipeline: periods that the loop goes on without, and periods that a person asked for again."""
+"""Records of the data pipeline: periods that are skipped, that a person asked for again, or that have not wholly arrived."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -24,4 +24,14 @@ class AskedAgain(Record, frozen=True):
 
     period: str
     by: str
+    at: datetime
+
+
+class IncompletePeriod(Record, frozen=True):
+    """A period whose rows stop before its end, while the source holds no later ones. at: when the source was asked."""
+
+    asset: ClassVar[str] = "incomplete"
+
+    period: str
+    reason: str
     at: datetime

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mlops_assets.records.acceptance import AcceptanceRecord, Approval, Head
-from mlops_assets.records.data import AskedAgain, SkippedPeriod
+from mlops_assets.records.data import AskedAgain, IncompletePeriod, SkippedPeriod
 from mlops_assets.records.decisions import BacktestRecord, DriftDecision, ReworkBrief
 from mlops_assets.records.inference import ProbationRecord
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
@@ -140,6 +140,7 @@ UPGRADES: Mapping[type[Record], tuple[Step, ...]] = {
     DriftRecord: (data_drift_to_1,),
     ExperimentRun: (experiment_run_to_1,),
     Head: (number_only,),
+    IncompletePeriod: (number_only,),
     Leaderboard: (experiment_to_1,),
     ModelRecord: (number_only,),
     PerformanceRecord: (performance_to_1,),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from mlops_assets.data.arrived import arrived_periods
+from mlops_assets.data.arrived import whole_periods
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
@@ -34,7 +34,7 @@ def run_replay(
     started = time.monotonic()
     quieten()
     state = environment.workspace.of(product)
-    arrived = arrived_periods(product, datetime.now(UTC))
+    arrived, incomplete = whole_periods(product, datetime.now(UTC))
     history, replayed = split_history(product, arrived, start, end)
     with interruptible(), only_one(state.workspace.home):
         prepare(state.workspace)
@@ -52,6 +52,8 @@ def run_replay(
     console.print(
         f"replayed in {time.monotonic() - started:.0f} s; {_place(state)} keeps what was made", soft_wrap=True
     )
+    if incomplete and not stopped_early:
+        console.print(f"The replay ends with {arrived[-1].key}. {incomplete}", soft_wrap=True)
     _say_what_is_next(state, console, stopped_early)
 
 

@@ -93,9 +93,10 @@ def test_a_file_that_was_never_delivered_is_a_gap_once_a_later_one_was(tmp_path:
         assert replay.state.tables.contents("raw", "2020-01-02").rows == 0
 
 
-def test_a_delivery_that_was_cut_off_in_mid_period_is_stored_and_its_check_says_how_far_it_reaches(tmp_path: Path):
+def test_a_delivery_that_was_cut_off_before_later_rows_is_stored_and_its_check_says_how_far_it_reaches(tmp_path: Path):
     half = rides(*(a_ride(number, january(1) + timedelta(minutes=10 * number)) for number in range(60)))
-    with a_replay(a_product_of(half), tmp_path) as replay:
+    later = rides(a_ride(9_000, january(2)))
+    with a_replay(a_product_of(pl.concat([half, later])), tmp_path) as replay:
         replay.at(january(2))
         result = materialize(replay, "raw", key="2020-01-01")
 

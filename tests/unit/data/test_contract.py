@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlops_assets.data.contract import EXAMPLES, Violation, check_contract, conform, reach
+from mlops_assets.data.contract import EXAMPLES, Violation, check_contract, conform
 from mlops_assets.errors import ContractBroken
 from mlops_assets.products.periods import weekly
 from mlops_assets.products.source import Column, Kind, Table
@@ -218,35 +218,6 @@ def test_a_row_is_known_the_declared_wait_after_its_event_where_the_source_does_
 
     assert conformed["told_at"].to_list() == [july(2, 8) + timedelta(minutes=30)]
     assert check_contract(table, PERIOD, pl.concat([conformed] * 2).with_columns(ride=pl.Series([1, 2]))).kept
-
-
-@pytest.mark.parametrize(
-    ("until", "reaches", "said"),
-    [
-        (july(7, 23), True, "the newest row of rides is of 2013-07-07 23:00, 99% of the period"),
-        (july(7, 8), True, "90% of the period"),  # a tenth of a week are 16 h 48 min
-        (
-            july(3, 21),
-            False,
-            "41% of the period, and no two rows are more than 1 hour apart. If the delivery was cut off",
-        ),
-    ],
-)
-def test_a_delivery_that_ends_early_is_told_from_one_that_pauses(until, reaches, said):
-    moments = pl.datetime_range(july(1), until, "1h", eager=True, time_zone="UTC")
-    rows = pl.DataFrame({"asked_at": moments})
-
-    passed, sentence = reach(RIDES, PERIOD, rows)
-
-    assert passed is reaches
-    assert said in sentence
-
-
-def test_rows_of_one_day_a_week_reach_the_end_of_it():
-    moments = pl.Series([july(1, 9), july(4, 9)], dtype=pl.Datetime("us", "UTC"))
-
-    # three days apart and three days and 15 hours from the end: 3 * 3 days are more than that
-    assert reach(RIDES, PERIOD, pl.DataFrame({"asked_at": moments}))[0]
 
 
 def test_of_a_missing_column_the_one_of_nearly_that_name_is_shown():

@@ -168,6 +168,7 @@ class Rides:
 class Taxi:
     source: Rides
     name: str = "taxi"
+    gaps: str = "fail"
 
 
 def test_a_period_is_held_against_its_history_and_against_what_it_refers_to(workspace: Workspace):
