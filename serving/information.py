@@ -129,11 +129,13 @@ class Liveness(msgspec.Struct):
 class Readiness(msgspec.Struct):
     """products: the state of each product; one that is 'loading' or 'failed' holds readiness back, 'no champion' does not.
 
+    broken: products whose files cannot be used, with the reason. They are not served, and hold readiness back for no other.
     swap_errors: why the newest deployment of a product cannot be taken up; the former version serves, if it can be opened.
     ledger_error: why the last poll could not read the deployment ledger; models go on serving."""
 
     status: str
     products: dict[str, str]
+    broken: dict[str, str]
     swap_errors: dict[str, str]
     ledger_error: str | None
     prediction_log: LogInformation

@@ -204,6 +204,7 @@ def ready(services: NamedDependency[Services]) -> Response[information.Readiness
     body = information.Readiness(
         "ready" if is_ready else "not ready",
         {name: state.name for name, state in states.items()},
+        services.broken,
         {name: state.swap_error for name, state in states.items() if state.swap_error is not None},
         services.models.poll_error,
         _log_information(services),

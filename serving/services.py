@@ -42,7 +42,9 @@ class Services:
 
     def __init__(self, settings: Settings, products: Sequence[ModelProduct] | None, metrics: Metrics) -> None:
         workspace = settings.workspace
-        self.products = {product.name: product for product in _chosen(settings, products)}
+        served = _served(settings, products)
+        self.products = {product.name: product for product in served.products}
+        self.broken = {broken.name: broken.sentence for broken in served.broken}
         self.states = {name: workspace.of(product) for name, product in self.products.items()}
         states = tuple(self.states.values())
         self.objects = workspace.objects
@@ -126,14 +128,14 @@ class Services:
         self._scorers[product.name].score(bundle, BodyDecoder(body).decode_json(content).rows)
 
 
-def _chosen(settings: Settings, products: Sequence[ModelProduct] | None) -> Sequence[ModelProduct]:
-    """All products of the catalog, or the one that the settings name. Raises UnknownProduct."""
+def _served(settings: Settings, products: Sequence[ModelProduct] | None) -> Catalog:
+    """The whole catalog, or the one product that the settings name. Raises UnknownProduct."""
     known = catalog() if products is None else Catalog(tuple(products))
     name = settings.product if settings.pinned is None else settings.pinned.product
     if name is not None:
-        return [known.named(name)]
+        return Catalog((known.named(name),))
     if not known.products:
         raise DeclarationError(f"there is no product to serve. {known.looked_in}")
     for broken in known.broken:
         _log.error("%s is not served: %s", broken.place, broken.sentence)
-    return known.products
+    return known
