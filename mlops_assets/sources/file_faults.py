@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mlops_assets.addresses import reason
 from mlops_assets.products.source import Table
@@ -18,7 +18,26 @@ _SHOWN = 3
 _PART_BYTES = 8_000_000
 _LONGEST_LINE = 1_000_000  # bytes
 _MOST_COLUMNS = 10_000
+_MOST_BROKEN = 1_000  # lines; a file with more of them is broken throughout
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+class BrokenRow(NamedTuple):
+    """A row of a CSV with a wrong number of fields. line: its number. value: of the column that was asked for, "" for none."""
+
+    line: int
+    fields: int
+    value: str
+
+
+class BrokenBlock(NamedTuple):
+    """Broken rows that follow each other. before: value of the row before them."""
+
+    before: str
+    rows: list[BrokenRow]
+
+
+Concerns = Callable[[Sequence[BrokenBlock]], list[BrokenRow]]
 
 
 def explain(
@@ -36,16 +55,21 @@ def explain(
     if ending == "parquet":
         fault = f"is no whole Parquet file, or a damaged one ({reason(error, lines=1)}). Deliver it again"
         return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone, decimal, where) or fault}."
-    broken = broken_lines(path, separator) if ending == "csv" else broken_json(path, ending)
+    broken = ""
+    if ending != "csv":
+        broken = broken_json(path, ending)
+    elif table is None:  # else the lines were looked at before they were read
+        broken = broken_lines(path, separator)
     return (
         broken or f"{path} {_cells(table, rows, zone, decimal, where) or f'cannot be read: {reason(error, lines=1)}'}."
     )
 
 
-def broken_lines(path: str, separator: str = ",") -> str:
+def broken_lines(path: str, separator: str = ",", concerns: Concerns | None = None, column: str = "") -> str:
     """What keeps a CSV from being read as it was meant, "" if nothing does; Polars would fill up, cut off or rename.
 
-    The file is read in parts, so that its size does not matter."""
+    The file is read in parts, so that its size does not matter. concerns: which rows with a wrong number of fields matter, by
+    their values of `column`; without it, all of them."""
     try:
         with open_bytes(path) as file:
             mark = separator.encode()
@@ -58,7 +82,7 @@ def broken_lines(path: str, separator: str = ",") -> str:
                 return ""
         with open_bytes(path) as file:
             lines = (line for part in _whole_lines(file) for line in part.decode().splitlines(True))
-            return _broken_rows(path, lines, separator)
+            return _wrong_widths(path, lines, separator, concerns, column)
     except _Fault as fault:
         return f"{path} {fault}."
 
@@ -168,22 +192,35 @@ def _not_utf8(text: bytes, line: int) -> _Fault:
     )
 
 
-def _broken_rows(path: str, lines: Iterator[str], separator: str) -> str:
+def _wrong_widths(path: str, lines: Iterator[str], separator: str, concerns: Concerns | None, column: str) -> str:
     reader = csv.reader(lines, delimiter=separator)
-    broken: list[str] = []
+    blocks: list[BrokenBlock] = []
+    before, is_after_broken, count = "", False, 0
     try:
-        width = len(next(reader, []))
+        header = next(reader, [])
+        width, place = len(header), header.index(column) if column in header else _MOST_COLUMNS
         for row in reader:
-            if row and len(row) != width:
-                broken.append(f"line {reader.line_num} has {len(row)} fields")
-                if len(broken) == _SHOWN:
+            is_broken = bool(row) and len(row) != width
+            value = row[place] if place < len(row) else ""
+            if is_broken:
+                if not is_after_broken:
+                    blocks.append(BrokenBlock(before, []))
+                blocks[-1].rows.append(BrokenRow(reader.line_num, len(row), value))
+                count += 1
+                if any("\n" in field for field in row) or (count > _MOST_BROKEN if concerns else count == _SHOWN):
+                    concerns = None  # a quote was not ended, or the file is broken throughout: that concerns every row
                     break
+            is_after_broken, before = is_broken, value
     except csv.Error:  # the one that its default dialect raises
         return (
             f"{path} is broken: line {reader.line_num} has a field of more than {csv.field_size_limit():,} characters: a line or "
             "a quote was not ended. Correct it."
         )
-    return f"{path} is broken: {', '.join(broken)}, the header has {width}. Correct the lines." if broken else ""
+    rows = [row for block in blocks for row in block.rows] if concerns is None else concerns(blocks)
+    if not rows:
+        return ""
+    said = ", ".join(f"line {row.line} has {row.fields} fields" for row in rows[:_SHOWN])
+    return f"{path} is broken: {said}, the header has {width}. Correct the lines."
 
 
 def _cells(

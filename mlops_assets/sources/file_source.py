@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import Table, tables_by_name
-from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
+from mlops_assets.sources.file_faults import (
+    SEPARATORS,
+    BrokenBlock,
+    BrokenRow,
+    broken_header,
+    broken_lines,
+    explain,
+)
 from mlops_assets.sources.files_found import find_files, what_is_there, where_it_looked
-from mlops_assets.sources.typed_rows import rows_of_period, typed
+from mlops_assets.sources.typed_rows import are_of_period, rows_of_period, typed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -121,7 +128,7 @@ class Files:
         def batches(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
         ) -> Iterator[pl.DataFrame]:
-            if _format(path) == "csv" and (broken := broken_lines(path, self.separator)):
+            if _format(path) == "csv" and (broken := self._broken_lines(table, path, period)):
                 raise SourceError(broken)
             wanted = lazy if predicate is None else lazy.filter(predicate)
             wanted = wanted if columns is None else wanted.select(columns)
@@ -135,6 +142,21 @@ class Files:
 
         return register_io_source(batches, schema=schema)
 
+    def _broken_lines(self, table: Table, path: str, period: Period | None) -> str:
+        """period: of which broken lines matter; None: of every one."""
+        if period is None:
+            return broken_lines(path, self.separator)
+
+        def of_period(blocks: Sequence[BrokenBlock]) -> list[BrokenRow]:
+            # the row before each block counts, too: a row without a time belongs where the row before it does
+            rows = [row for block in blocks for row in (BrokenRow(0, 0, block.before), *block.rows)]
+            numbers = [number for number, block in enumerate(blocks) for _ in range(len(block.rows) + 1)]
+            matters = are_of_period(table, self.zone, period, [row.value for row in rows], numbers)
+            return [row for row, is_meant in zip(rows, matters, strict=True) if is_meant and row.line]
+
+        clock = table.column(table.event_timestamp).delivered_as
+        return broken_lines(path, self.separator, of_period, clock)
+
     def _scan(self, path: str) -> pl.LazyFrame:
         import polars as pl
 
@@ -143,7 +165,11 @@ class Files:
                 return pl.scan_parquet(path)
             case "csv":
                 return pl.scan_csv(
-                    path, separator=self.separator, infer_schema=False, null_values=list(self.null_values)
+                    path,
+                    separator=self.separator,
+                    infer_schema=False,
+                    null_values=list(self.null_values),
+                    truncate_ragged_lines=True,  # those of the rows that are read are refused before
                 )
             case "json":
                 return pl.read_json(path).lazy()

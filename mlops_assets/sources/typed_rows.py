@@ -6,6 +6,7 @@ that shows a time twice or skips it (daylight saving) is not guessed at: those r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Column, Kind, Table
@@ -43,6 +44,19 @@ def rows_of_period(table: Table, kind: pl.DataType, zone: str | None, period: Pe
     moment = _parsed(table.column(table.event_timestamp), kind, zone, strict=False, decimal=".")
     placed = moment.forward_fill().backward_fill().fill_null(period.start)
     return (placed >= period.start) & (placed < period.end)
+
+
+def are_of_period(
+    table: Table, zone: str | None, period: Period, texts: Sequence[str], blocks: Sequence[int]
+) -> list[bool]:
+    """As `rows_of_period`, of rows in blocks that are not adjacent; where no time of a block can be read, it may belong anywhere."""
+    import polars as pl
+
+    name = table.column(table.event_timestamp).delivered_as
+    rows = pl.DataFrame({name: texts, "block of rows": blocks}, schema={name: pl.String, "block of rows": pl.Int64})
+    moment = _parsed(table.column(table.event_timestamp), pl.String(), zone, strict=False, decimal=".")
+    placed = moment.forward_fill().over("block of rows").fill_null(period.start)
+    return rows.select((placed >= period.start) & (placed < period.end)).to_series().to_list()
 
 
 def unfit(

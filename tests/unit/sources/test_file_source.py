@@ -380,6 +380,58 @@ def test_a_row_that_cannot_be_read_concerns_its_own_period_alone(tmp_path: Path,
         source.read("rides", weeks.at("2013-07-08")).collect()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("3,EWR,2013-07-09T09:00:00Z\n", "line 4 has 3 fields, the header has 6"),
+        ("3,EWR,2013-07-09T09:00:00Z,3.5,true,2013-07-09T10:00:00Z,x\n", "line 4 has 7 fields, the header has 6"),
+        ('3,"E,WR",2013-07-09T09:00:00Z\n', "line 4 has 3 fields, the header has 6"),
+        # of a row whose time cannot be read, that of the row before it counts
+        ("3,EWR\n", "line 4 has 2 fields, the header has 6"),
+        ("3,1,5,2013-07-02T09:00:00Z,3.5,true,2013-07-09T10:00:00Z\n", "line 4 has 7 fields, the header has 6"),
+        ("3,EWR\n5\n", "line 4 has 2 fields, line 5 has 1 fields, the header has 6"),
+    ],
+    ids=["too few", "too many", "beside a quote", "without a time", "a decimal comma", "two lines"],
+)
+def test_a_line_of_a_wrong_number_of_fields_concerns_its_own_period_alone(tmp_path: Path, wrong: str, said: str):
+    second_week = "2,EWR,2013-07-09T08:00:00Z,3.5,true,2013-07-09T09:00:00Z\n"
+    third_week = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + GOOD + second_week + wrong + third_week)
+    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
+
+    read = [source.read("rides", weeks.at(key)).collect()["ride"].to_list() for key in ("2013-07-01", "2013-07-15")]
+
+    assert read == [[1], [4]]
+    with pytest.raises(SourceError, match=re.escape(f"is broken: {said}. Correct the lines.")):
+        source.read("rides", weeks.at("2013-07-08")).collect()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ['3,"EWR,2013-07-09T09:00:00Z,3.5,true,2013-07-09T10:00:00Z\n', "3,EWR\n" * 1_001],
+    ids=["a quote that is not ended", "more than a thousand lines"],
+)
+def test_a_file_that_is_broken_throughout_is_refused_for_every_period(tmp_path: Path, wrong: str):
+    later = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + GOOD + wrong + later)
+    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
+
+    for key in ("2013-07-01", "2013-07-15"):
+        with pytest.raises(SourceError, match="is broken: line "):
+            source.read("rides", weeks.at(key)).collect()
+
+
+def test_broken_lines_before_the_first_time_that_can_be_read_are_never_passed_over(tmp_path: Path):
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + "3,EWR\n" + GOOD)
+
+    for key in ("2013-07-01", "2013-07-15"):
+        with pytest.raises(SourceError, match="line 2 has 2 fields"):
+            Files(RIDES, {"rides": str(path)}).read("rides", weekly(start="2013-07-01").at(key)).collect()
+
+
 def test_a_file_in_which_no_time_can_be_read_is_never_taken_for_one_without_rows(tmp_path: Path):
     path = tmp_path / "rides.csv"
     path.write_text(HEADER + GOOD.replace("T08:00:00Z", " 08:00"))
