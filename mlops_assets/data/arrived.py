@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from mlops_assets.errors import NotArrived
+from mlops_assets.errors import NotArrived, SourceError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 
@@ -20,7 +20,10 @@ def whole_periods(product: ModelProduct, now: datetime) -> WholePeriods:
     from mlops_assets.data.cut_off import cut_off
 
     periods = arrived_periods(product, now)
-    incomplete = cut_off(product, periods[-1], now)
+    try:
+        incomplete = cut_off(product, periods[-1], now)
+    except SourceError:
+        incomplete = ""  # who reads the period hears what is wrong with it
     if incomplete and len(periods) == 1:
         raise NotArrived(incomplete)
     return WholePeriods(periods[:-1] if incomplete else periods, incomplete)
@@ -51,8 +54,11 @@ def arrived_periods(product: ModelProduct, now: datetime) -> list[Period]:
 
 
 def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
-    rows = product.source.read(product.source.main.name, Period(start, last.end))
-    return rows.head(1).collect().height > 0
+    try:
+        rows = product.source.read(product.source.main.name, Period(start, last.end))
+        return rows.head(1).collect().height > 0
+    except SourceError:
+        return True  # a row that cannot be read is one, and concerns nobody but who reads its period
 
 
 def periods_of_history(product: ModelProduct) -> int:

@@ -144,3 +144,17 @@ def test_a_source_that_holds_no_whole_period_says_so():
 
     with pytest.raises(NotArrived, match="the period 2020-01-06 has not wholly arrived"):
         whole_periods(product, NOW)
+
+
+def test_a_row_that_cannot_be_read_does_not_hide_what_has_arrived(tmp_path: Path):
+    file = tmp_path / "rides.csv"
+    every(HALF_HOURLY, january(6), january(26, 23, 30)).write_csv(file)
+    lines = file.read_text().splitlines()
+    lines[10] = "9,EWR"  # of the first week
+    file.write_text("\n".join(lines))
+    source = Files(RIDES, {"rides": str(file)})
+
+    whole, incomplete = whole_periods(replace(a_weekly_product(rides()), source=source), NOW)
+
+    assert [period.key for period in whole] == ["2020-01-06", "2020-01-13", "2020-01-20"]
+    assert incomplete == ""
