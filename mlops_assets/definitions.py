@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -72,6 +73,8 @@ def definitions_of(
     """Of one set of products. named: stands before the names of the sensors that watch all of its runs, where a code location
     holds several sets."""
     products = known.products
+    for note in (note for product in products for note in product.notes(datetime.now(UTC))):
+        _log.warning(note)
     replaced = {key for asset in replacements for key in asset.keys}
     generated = [asset for product in products for build in PIPELINES for asset in build(product)]
 

@@ -10,8 +10,10 @@ import polars as pl
 from mlops_assets.data.arrived import periods_of_history, whole_periods
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.data.labels import LABEL, known_labels
+from mlops_assets.data.outlook import drift_outlook, features_of_window, read_training_window, score_outlook
 from mlops_assets.errors import ContractBroken, DataError, DeclarationError, NotArrived
 from mlops_assets.features.build import build_features, require_finite
+from mlops_assets.features.categories import many_categories
 from mlops_assets.features.checks import check_online_path
 from mlops_assets.features.validation import validate_features
 from mlops_assets.products.periods import Period
@@ -70,6 +72,20 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
     if not online.holds:
         raise DataError(f"{product.name}: {online.reason}. The API would answer otherwise than what is learned from.")
     yield finding("request", f"{online.rows} rows through the API's own code have the features that are stored")
+    for sentence in _warnings(product, period, of_period, built):
+        yield finding("outlook", sentence, is_well=False)
+
+
+def _warnings(product: ModelProduct, period: Period, rows: pl.DataFrame, built: pl.DataFrame) -> Iterator[str]:
+    """What is worth knowing before readings are made. rows, built: of the period and their features."""
+    if tables := read_training_window(product, period, rows.height):
+        built = features_of_window(product, tables)
+        if drift := drift_outlook(product, period, built):
+            yield drift
+    if score := score_outlook(product, period, rows):
+        yield score
+    if many := many_categories(product, built):
+        yield many
 
 
 def _tables_with_lookback(product: ModelProduct, period: Period) -> dict[str, pl.DataFrame]:

@@ -5,6 +5,7 @@ is kept as bin counts per window, because rows of one day are not independent: a
 share varies between windows by itself (`natural variance`), not the sampling error of independent rows alone.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
 import polars as pl
@@ -86,8 +87,8 @@ def _why_none_acts(reference: ReferenceProfile, readings: tuple[FeatureReading, 
     factor = (best.smallest_detectable / BLIND_FROM_PERCENT) ** 2
     return (
         f"{text}. {best.name} sees most, from {best.smallest_detectable:.0f} % of {rows:,} rows on: about "
-        f"{rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, or a training_window of more than its "
-        f"{reference.windows} windows where those differ much from each other"
+        f"{rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, as periods {math.ceil(factor)} times as long hold, "
+        f"or a training_window of more than its {reference.windows} windows where those differ much from each other"
     )
 
 

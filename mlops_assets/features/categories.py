@@ -2,17 +2,15 @@
 
 import polars as pl
 
-from mlops_assets.products.feature_view import FeatureKind
+from mlops_assets.products.feature_view import MANY_CATEGORIES, FeatureKind
 from mlops_assets.products.product import ModelProduct
-
-MANY = 1_000
 
 
 def many_categories(product: ModelProduct, features: pl.DataFrame) -> str:
     """Names the features with more than 1,000 categories in these rows, how many each has, and what that means; "" for none."""
     names = [item.name for item in product.inputs if item.kind is FeatureKind.CATEGORICAL]
     counts = {name: features[name].drop_nulls().n_unique() for name in names}
-    many = [f"{name} has {count:,} categories" for name, count in counts.items() if count > MANY]
+    many = [f"{name} has {count:,} categories" for name, count in counts.items() if count > MANY_CATEGORIES]
     if not many:
         return ""
     return (

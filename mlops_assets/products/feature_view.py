@@ -19,6 +19,7 @@ from mlops_assets.errors import DeclarationError
 
 EVENT_TIME = "event_time"  # column of a lookup table: when the value was true
 CREATED_TIME = "created_time"  # column of a lookup table: when it was learned
+MANY_CATEGORIES = 1_000  # of a feature; more of them can neither be learned nor watched one by one
 
 Tables = Mapping[str, nw.LazyFrame[Any]]
 Lookup = Callable[[Tables], nw.LazyFrame[Any]]

@@ -14,7 +14,7 @@ import narwhals as nw
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.candidates import Candidate
 from mlops_assets.products.declared import Place, declared_at
-from mlops_assets.products.feature_view import Feature, FeatureView
+from mlops_assets.products.feature_view import MANY_CATEGORIES, Feature, FeatureKind, FeatureView
 from mlops_assets.products.gates import Gate, LatencyP99, LeakageProbe, OnnxParity, ScoreGate, SliceGap
 from mlops_assets.products.keep import Keep
 from mlops_assets.products.periods import MANY_PARTITIONS, Periods, spelled
@@ -118,11 +118,20 @@ class ModelProduct:
     def notes(self, now: datetime) -> list[str]:
         """What is worth knowing about the declaration, and no fault."""
         partitions = self.period.partitions_by(now)
-        if partitions <= MANY_PARTITIONS:
-            return []
-        return [
+        slow = (
             f"{self.name} has {partitions:,} partitions ({self.period.in_words}), and Dagster's pages become slow from about "
             f"{MANY_PARTITIONS:,} on. Longer periods, or a later start, would keep them fast."
+        )
+        main, categorical = self.source.main, [item for item in self.inputs if item.kind is FeatureKind.CATEGORICAL]
+        choices = {item.name: len(main.column(item.name).choices) for item in categorical if main.has(item.name)}
+        return [
+            *([slow] if partitions > MANY_PARTITIONS else ()),
+            *(
+                f"{self.name}: the feature {name} is declared with {count:,} categories. A model keeps every one of them, and drift reads "
+                "rare ones as one. Group them, or leave the column out where it names a row."
+                for name, count in choices.items()
+                if count > MANY_CATEGORIES
+            ),
         ]
 
     @cached_property

@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from mlops_assets.features.categories import MANY, many_categories
+from mlops_assets.features.categories import many_categories
+from mlops_assets.products.feature_view import MANY_CATEGORIES
 from tests.unit.training.builders import a_product
 
 
@@ -15,5 +16,5 @@ def test_more_than_a_thousand_categories_are_said_with_their_number():
 
 
 def test_a_thousand_are_not_too_many():
-    assert many_categories(a_product(), rows_with(MANY)) == ""
-    assert many_categories(a_product(), rows_with(MANY + 1)) != ""
+    assert many_categories(a_product(), rows_with(MANY_CATEGORIES)) == ""
+    assert many_categories(a_product(), rows_with(MANY_CATEGORIES + 1)) != ""

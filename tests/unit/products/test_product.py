@@ -25,7 +25,7 @@ from mlops_assets.products.periods import days, hourly, hours, weeks
 from mlops_assets.products.product import Label, ModelProduct
 from mlops_assets.products.source import Column, Kind
 from mlops_assets.products.task import METRICS, Task, metrics_of
-from tests.unit.training.builders import a_product
+from tests.unit.training.builders import RIDES, InMemory, a_product, rides
 
 LATE = flight_delay.label.expression
 DISTANCE = nw.col("distance")
@@ -281,3 +281,19 @@ def test_more_than_25_000_partitions_are_said_with_their_number():
     assert many.notes(now)[0].startswith(
         "taxi has 25,009 partitions (hours), and Dagster's pages become slow from about 25,000 on."
     )
+
+
+def test_a_categorical_feature_of_more_than_a_thousand_declared_choices_is_said_with_their_number():
+    def a_product_of(count: int) -> ModelProduct:
+        stops = tuple(f"stop {number}" for number in range(count))
+        columns = tuple(
+            dataclasses.replace(column, choices=stops) if column.name == "origin" else column
+            for column in RIDES.columns
+        )
+        return a_product(source=InMemory(rides(), dataclasses.replace(RIDES, columns=columns)))
+
+    now = datetime(2020, 2, 1, tzinfo=UTC)
+
+    assert a_product_of(1_000).notes(now) == []
+    (note,) = a_product_of(1_001).notes(now)
+    assert note.startswith("taxi: the feature origin is declared with 1,001 categories. ")
