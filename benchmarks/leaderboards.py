@@ -29,7 +29,7 @@ def main() -> None:
     figures: dict[str, object] = {}
     for shipped in CATALOG:
         product = replace(shipped, training_window=weeks(12), search=Search()) if quick else shipped
-        count = product.period.in_window(product.training_window)
+        count = product.training_periods
         key = product.period.shift(product.period.first, count).key
         with tempfile.TemporaryDirectory(prefix="leaderboards-") as folder:
             state = Workspace(Path(folder)).of(product)

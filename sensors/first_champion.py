@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from mlops_assets.data.arrived import periods_of_history
 from mlops_assets.data.next_step import labelled_history
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.training import Leaderboard, Recipe
@@ -27,7 +26,7 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
         asset_selection=dg.AssetSelection.assets(*development(product), *retraining(product)),
         minimum_interval_seconds=5,
         default_status=status,
-        description=f"Trains the first champion of {product.name} once {periods_of_history(product)} periods are labelled.",
+        description=f"Trains the first champion of {product.name} once {product.training_periods} periods are labelled.",
     )
     def first_champion(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         state, instance = platform.state_of(product), context.instance
@@ -38,7 +37,7 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
             if awaited := _awaited(instance, state):
                 return dg.SkipReason(f"waits for {awaited}")
             key, found = labelled_history(state)
-            needed = periods_of_history(product)
+            needed = product.training_periods
             if found < needed:
                 return dg.SkipReason(
                     f"{found} of {needed} labelled periods are stored: {needed - found} more are needed"

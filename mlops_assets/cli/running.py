@@ -63,7 +63,6 @@ def train(
     home: InHome = "",
 ) -> None:
     """Train a version by the newest recipe, test, stage and deploy it. Exit code 1: its gates refused it."""
-    from mlops_assets.data.arrived import periods_of_history
     from mlops_assets.data.next_step import labelled_history
     from mlops_assets.records.acceptance import AcceptanceRecord
     from mlops_assets.replay.asked_runs import run_once
@@ -75,7 +74,7 @@ def train(
         state = running.state
         newest, found = labelled_history(state)
         key = declared.period.at(partition).key if partition else newest
-        needed = periods_of_history(declared)
+        needed = declared.training_periods
         if not key or (not partition and found < needed):
             raise DataError(
                 f"{found} of the {needed} labelled periods that {product} learns from are stored. `mlops replay {product} "

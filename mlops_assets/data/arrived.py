@@ -1,4 +1,4 @@
-"""What has arrived in a product's source, and how much of it the first champion needs."""
+"""What has arrived in a product's source."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -59,8 +59,3 @@ def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
         return rows.head(1).collect().height > 0
     except SourceError:
         return True  # a row that cannot be read is one, and concerns nobody but who reads its period
-
-
-def periods_of_history(product: ModelProduct) -> int:
-    """How many periods the first champion learns from."""
-    return product.period.in_window(product.training_window)

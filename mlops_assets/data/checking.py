@@ -7,7 +7,7 @@ from time import perf_counter
 
 import polars as pl
 
-from mlops_assets.data.arrived import periods_of_history, whole_periods
+from mlops_assets.data.arrived import whole_periods
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.data.labels import LABEL, known_labels
 from mlops_assets.data.outlook import drift_outlook, features_of_window, read_training_window, score_outlook
@@ -54,7 +54,7 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
     yield finding(
         "source",
         f"{len(arrived)} periods have arrived, {arrived[0].key} to {arrived[-1].key}; the first champion learns from "
-        f"{periods_of_history(product)}",
+        f"{product.training_periods}",
     )
     if incomplete:
         yield finding("source", incomplete, is_well=False)

@@ -1,6 +1,5 @@
 """How far a product has come, and what happens next, in one sentence."""
 
-from mlops_assets.data.arrived import periods_of_history
 from mlops_assets.state.workspace import ProductState
 
 
@@ -26,7 +25,7 @@ def progress_of(state: ProductState) -> str:
     if deployments:
         serving = deployments[-1]
         return f"{said}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}.{_incomplete(state)}"
-    needed, (_, found) = periods_of_history(product), labelled_history(state)
+    needed, (_, found) = product.training_periods, labelled_history(state)
     if found >= needed:
         return f"{said}that is enough for the first champion, which needs {needed}.{_incomplete(state)}"
     return f"{said}the first champion needs {needed}, {needed - found} more.{_incomplete(state)}"

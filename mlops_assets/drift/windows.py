@@ -109,7 +109,7 @@ def season_keys(product: ModelProduct, key: str, stored: Collection[str]) -> lis
 
     Empty while half of them or more are missing: with less than a year of history there is no season to compare with."""
     year_before = product.period.containing(product.period.at(key).start - YEAR)
-    half = product.period.in_window(product.training_window) // 2
+    half = product.training_periods // 2
     wanted = [product.period.shift(year_before, by).key for by in range(-half, half)]
     found = [name for name in wanted if name in stored]
     return found if len(found) > len(wanted) // 2 else []

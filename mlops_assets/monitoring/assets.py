@@ -145,7 +145,7 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
 def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
     every, policy = product.drift.staleness_every * product.period.a_day, product.drift
     compared_on = max(every, periods_with_blocks(product))
-    history = product.period.in_window(product.training_window) + compared_on - 1
+    history = product.training_periods + compared_on - 1
 
     @product_asset(
         product,

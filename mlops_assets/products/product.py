@@ -177,6 +177,11 @@ class ModelProduct:
         return METRICS[self.metric]
 
     @property
+    def training_periods(self) -> int:
+        """How many periods the training window holds."""
+        return self.period.in_window(self.training_window)
+
+    @property
     def lookback(self) -> timedelta:
         return max((view.lookback for view in self.features), default=timedelta(0))
 
@@ -293,7 +298,7 @@ class ModelProduct:
                 raise DeclarationError(
                     f"{self.name}: {role} of {spelled(window)} is not a whole number of periods ({self.period.in_words})."
                 )
-        if self.period.in_window(self.test_window) >= self.period.in_window(self.training_window):
+        if self.period.in_window(self.test_window) >= self.training_periods:
             raise DeclarationError(
                 f"{self.name}: test_window must be shorter than training_window, of which it is the end."
             )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from mlops_assets.data.arrived import periods_of_history
 from mlops_assets.errors import DeclarationError, NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
@@ -17,7 +16,7 @@ def split_history(
 
     start: key of the first period with a champion; "": the first that enough history lies before. end: key of the last
     period; "": the newest. Raises DeclarationError: no such period has arrived. Raises NotArrived: there is too little."""
-    needed = periods_of_history(product)
+    needed = product.training_periods
     keys = [period.key for period in arrived]
     for option, key in (("--from", start), ("--to", end)):
         if key and product.period.at(key).key not in keys:

@@ -148,7 +148,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
-    length = product.period.in_window(product.training_window)
+    length = product.training_periods
 
     @product_asset(
         product,

@@ -88,7 +88,7 @@ def test_a_public_table_becomes_a_product_that_reads_it(
 def every_row_is_kept(product: ModelProduct) -> bool:
     """In the second period, in the last one that a first training sees, and in the one after it."""
     main, first = product.source.main, product.period.first
-    count = product.period.in_window(product.training_window)
+    count = product.training_periods
     periods = [product.period.shift(first, number) for number in (1, count - 1, count)]
     results = [check_contract(main, each, conform(main, product.source.read(main.name, each))) for each in periods]
     return all(result.kept and result.rows > 0 for result in results)
