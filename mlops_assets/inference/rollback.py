@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlops_assets.errors import ChampionChanged, DeclarationError, NoChampion, choices
 from mlops_assets.features.opening import open_bundle
-from mlops_assets.state.ledger import Deployment, deployments_of, standing
+from mlops_assets.state.ledger import Deployment, Kind, deployments_of, standing
 from mlops_assets.state.workspace import ProductState
 
 
@@ -62,7 +62,7 @@ def roll_back(
         )
     earlier = served[target]
     open_bundle(state, earlier.version)
-    deployment = state.ledger.roll_back(
+    deployment = state.ledger.deploy(
         target,
         earlier.partition,
         state.clock.now(),
@@ -70,6 +70,7 @@ def roll_back(
         by=by,
         run_id=run_id,
         after=len(entries),
+        kind=Kind.ROLLED_BACK,
     )
     return Rollback(deployment, present)
 

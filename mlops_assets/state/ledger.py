@@ -99,36 +99,11 @@ class Ledger:
         after: int,
         run_id: str = "",
         evidence: Mapping[str, str] | None = None,
+        kind: Kind = Kind.DEPLOYED,
     ) -> Deployment:
-        """Make the version champion. Raises ChampionChanged, as `append` does."""
+        """Make the version champion; ROLLED_BACK: an earlier version serves again. Raises ChampionChanged, as `append` does."""
         entry = self.append(
-            Kind.DEPLOYED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id, evidence=evidence
-        )
-        return deployment_of(entry)
-
-    def roll_back(
-        self,
-        version: int,
-        partition: str,
-        at: datetime,
-        *,
-        reason: str,
-        by: str,
-        after: int,
-        run_id: str = "",
-        evidence: Mapping[str, str] | None = None,
-    ) -> Deployment:
-        """Let an earlier version serve again. Raises ChampionChanged, as `append` does."""
-        entry = self.append(
-            Kind.ROLLED_BACK,
-            version,
-            partition,
-            at,
-            reason=reason,
-            by=by,
-            after=after,
-            run_id=run_id,
-            evidence=evidence,
+            kind, version, partition, at, reason=reason, by=by, after=after, run_id=run_id, evidence=evidence
         )
         return deployment_of(entry)
 

@@ -59,7 +59,9 @@ class TestChampion:
         deploy(ledger, 1)
         deploy(ledger, 2, days=7)
         at = MONDAY + timedelta(days=8)
-        back = ledger.roll_back(1, "2013-04-22", at, reason="better", by="gate", after=2, run_id="run")
+        back = ledger.deploy(
+            1, "2013-04-22", at, reason="better", by="gate", after=2, run_id="run", kind=Kind.ROLLED_BACK
+        )
 
         assert back == ledger.champion() == a_deployment(1, number=3, days=8, kind=Kind.ROLLED_BACK)
         assert ledger.history() == [a_deployment(1), a_deployment(2, number=2, days=7), back]
@@ -136,7 +138,7 @@ class TestDecisions:
         deploy(other, 1)
 
         with pytest.raises(ChampionChanged):
-            ledger.roll_back(2, "", MONDAY, reason="", by="", after=after)
+            ledger.deploy(2, "", MONDAY, reason="", by="", after=after, kind=Kind.ROLLED_BACK)
 
         assert versions(ledger) == versions(other) == [1]
 
@@ -348,7 +350,8 @@ def a_long_ledger(objects: Objects) -> Ledger:
     deploy(ledger, 2, days=7)
     ledger.flag_for_rework(2, MONDAY + timedelta(days=14), "12 % moved")
     ledger.clear_rework(MONDAY + timedelta(days=20))
-    ledger.roll_back(1, "2013-04-22", MONDAY + timedelta(days=21), reason="worse", by="ana", after=4)
+    at = MONDAY + timedelta(days=21)
+    ledger.deploy(1, "2013-04-22", at, reason="worse", by="ana", after=4, kind=Kind.ROLLED_BACK)
     return ledger
 
 
