@@ -67,7 +67,7 @@ def run_case(reference: ReferenceProfile, windows: Sequence[pl.DataFrame]) -> tu
     history, by_feature, prototype = [], [], []
     for number, window in enumerate(windows):
         reading = measure_drift(reference, window, min_rows=POLICY.min_rows)
-        by_feature.append({item.name: item.percent for item in reading.features if item.acts})
+        by_feature.append({item.name: item.percent for item in reading.features if item.is_actionable})
         prototype.append(prototype_readings(reference, window))
         history.append(
             decide(

@@ -70,7 +70,7 @@ def past_windows(product: ModelProduct, rows: pl.DataFrame) -> list[pl.DataFrame
 def leakage_of(product: ModelProduct, window: pl.DataFrame) -> Mapping[str, float]:
     """How much each input tells of the label by itself, from 0 to 1: what the gate `leakage_probe` will say."""
     fitted, tested = (window.filter(pl.col(SPLIT) == split) for split in (FIT, TEST))
-    return probe_leakage(product, fitted, tested, class_names(product.task, fitted[LABEL])).alone
+    return probe_leakage(product, fitted, tested, class_names(product.task, fitted[LABEL])).skills
 
 
 def measure_baseline(

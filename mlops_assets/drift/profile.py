@@ -34,7 +34,7 @@ class FeatureProfile(msgspec.Struct, frozen=True):
     kind: FeatureKind
     role: Role
     counts: tuple[tuple[int, ...], ...]
-    alone: tuple[tuple[int, ...], ...]
+    exclusive_counts: tuple[tuple[int, ...], ...] = msgspec.field(name="alone")  # the name in bundles of every release
     edges: tuple[float, ...] = ()
     spikes: tuple[float, ...] = ()
     minimum: float | None = None
@@ -92,7 +92,7 @@ def build_profiles(windows: Windows, inputs: Sequence[Feature]) -> tuple[Feature
         msgspec.structs.replace(
             profile,
             counts=_rows(counts[profile.name]),
-            alone=_rows(beyond[profile.name]) if profile.name in beyond else profile.alone,
+            exclusive_counts=_rows(beyond[profile.name]) if profile.name in beyond else profile.exclusive_counts,
         )
         for profile in bare
     )
@@ -141,7 +141,7 @@ def _place_edges(feature: Feature, sample: pl.Series, extremes: pl.DataFrame) ->
         feature.kind,
         feature.role,
         counts=(),
-        alone=(),
+        exclusive_counts=(),
         edges=_quantiles(unique[~is_spike], repeats[~is_spike], len(sample)),
         spikes=tuple(unique[is_spike].tolist()),
         minimum=float(lowest) if isinstance(lowest, int | float) else None,
@@ -185,15 +185,15 @@ def _keep_categories(feature: Feature, tables: Sequence[pl.DataFrame], rows: int
     known = by_window.drop_nulls("value").group_by("value").agg(pl.col("rows").sum(), windows=pl.len()).sort("value")
     is_kept = pl.col("rows") >= CATEGORY_SHARE * rows
     local = known.filter(pl.col("windows") == 1).select("value").join(by_window, on="value")
-    alone = np.zeros((len(tables), 1), dtype=np.int64)
+    exclusive_counts = np.zeros((len(tables), 1), dtype=np.int64)
     for window, count in local.select("window", "rows").iter_rows():
-        alone[window, 0] += count
+        exclusive_counts[window, 0] += count
     return FeatureProfile(
         feature.name,
         feature.kind,
         feature.role,
         counts=(),
-        alone=_rows(alone),
+        exclusive_counts=_rows(exclusive_counts),
         categories=tuple(known.filter(is_kept)["value"].to_list()),
         rare=tuple(known.filter(~is_kept)["value"].to_list()),
     )

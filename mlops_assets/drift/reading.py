@@ -45,14 +45,14 @@ def measure_drift(
         {profile.name: profile for profile in season.features} if season is not None and season.windows > 1 else {}
     )
     readings = _read_features(reference, lazy, unused, of_season)
-    acting = [reading for reading in readings if reading.acts]
+    acting = [reading for reading in readings if reading.is_actionable]
     if not acting:
         return inconclusive(rows, _why_none_acts(reference, readings, rows), readings)
     largest = max(acting, key=lambda reading: reading.percent)
     if largest.percent == 0:
         hidden = max(reading.high for reading in acting)
         return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, hidden, "", readings, rows, "no feature moved")
-    what = "rows moved" if largest.by != "changes" else "rows broke with the row before"
+    what = "rows moved" if largest.read_in != "changes" else "rows broke with the row before"
     reason = f"{largest.percent:.1f} % of {what} in {largest.name} ({largest.low:.1f} to {largest.high:.1f})"
     return DriftReading(
         DriftState.CONCLUSIVE, largest.percent, largest.low, largest.high, largest.name, readings, rows, reason
@@ -68,7 +68,7 @@ def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: i
     if rows < max(1, min_rows) or len(profile.counts) < 2:
         return None
     (counts,) = count_bins([profile], known)
-    shares = Shares(profile.counts, profile.alone, counts, 1)
+    shares = Shares(profile.counts, profile.exclusive_counts, counts, 1)
     percent, low, high = shares.reading()
     smallest = shares.smallest_detectable()
     note = f"blind below {smallest:.0f} %" if smallest > BLIND_FROM_PERCENT else ""
@@ -119,11 +119,11 @@ def _read_features(
             )
             readings.append(gone)
             continue
-        values = Shares(profile.counts, profile.alone, counted[profile.name], tests)
+        values = Shares(profile.counts, profile.exclusive_counts, counted[profile.name], tests)
         changes = None
         if profile.name in moved:
             change, counts = moved[profile.name]
-            changes = Shares(change.counts, change.alone, counts, tests, is_change=True)
+            changes = Shares(change.counts, change.exclusive_counts, counts, tests, is_change=True)
         notes = _notes(profile, values, current)
         if profile.name in of_season:
             notes.append("against the same season a year before")
@@ -169,19 +169,19 @@ def _read_feature(
     # no season or calendar turns values null, and a blind feature still shows values that are new to it
     actionable_bins = True if is_input and not is_blind else values.outside if is_input else values.null
     acted, by = values.reading(actionable_bins), "values"
-    acts = acted[0] > 0 or (is_input and not is_blind)
+    is_actionable = acted[0] > 0 or (is_input and not is_blind)
     steps = changes.smallest_detectable() if changes is not None else 100.0
     if changes is not None and steps <= BLIND_FROM_PERCENT:
         step = changes.reading()
-        if not acts or step[0] > acted[0]:
+        if not is_actionable or step[0] > acted[0]:
             acted, by = step, "changes"
-        acts, smallest = True, min(smallest, steps)
-    notes += _limits(profile, is_blind, values.smallest_detectable(), steps, acts)
-    shown = acted if acts else whole
-    return FeatureReading(name, *shown, smallest, role, acts, "; ".join(notes), by, whole[0])
+        is_actionable, smallest = True, min(smallest, steps)
+    notes += _limits(profile, is_blind, values.smallest_detectable(), steps, is_actionable)
+    shown = acted if is_actionable else whole
+    return FeatureReading(name, *shown, smallest, role, is_actionable, "; ".join(notes), by, whole[0])
 
 
-def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: float, acts: bool) -> list[str]:
+def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: float, is_actionable: bool) -> list[str]:
     """Notes on what triggers no action, and on the smallest shift that can be detected."""
     sees_changes = steps <= BLIND_FROM_PERCENT
     seen = [f"changes from row to row, from {steps:.1f} %"] if sees_changes else []
@@ -190,7 +190,7 @@ def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: flo
         return [f"{profile.role.value}: shown, not acted on{kept}"]
     if not is_blind:
         return []
-    only = ["nulls", "values new to it", *seen] if acts else []
+    only = ["nulls", "values new to it", *seen] if is_actionable else []
     return [f"blind below {smallest:.0f} %" + (f": only {', '.join(only[:-1])} and {only[-1]} act" if only else "")]
 
 

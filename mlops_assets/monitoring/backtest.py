@@ -290,7 +290,7 @@ class ShadowLoop(ReplayedLoop):
         performance = read_performance(state, key)
         state.records.save(key, performance)
         state.records.save(key, read_staleness(state, key, self._challenger))
-        return performance.reading.alone
+        return performance.reading.unpooled_value
 
     def look_at_champion(self, key: str) -> ProbationRecord:
         return read_probation(self.state, key)

@@ -92,7 +92,7 @@ def decide(
         model_loss=_loss(performance),
         fresh_gain=staleness.percent if staleness is not None else None,
         read_from=tuple(sorted((read_from or {}).items())),
-        alone_loss=_alone_loss(performance),
+        unpooled_loss=_unpooled_loss(performance),
         since=chosen.since if _is_serious(chosen.action) else "",
     )
 
@@ -174,7 +174,7 @@ def _ask_model(
     period: str, performance: PerformanceReading | None, champions_own: Sequence[DriftDecision], policy: DriftPolicy
 ) -> tuple[_Proposal, ...]:
     """Nothing where there is no loss that acts."""
-    if performance is None or not performance.acts:
+    if performance is None or not performance.is_actionable:
         return ()
     loss, low, high = performance.loss_percent, performance.loss_low, performance.loss_high
     if loss is None or low is None or high is None:
@@ -186,14 +186,14 @@ def _ask_model(
         return (_Proposal(Action.WATCH, loss, low, high, (), reason),)
     action = _supported(band, low, policy)
     pooled = "" if performance.periods == 1 else f", pooled over {performance.periods} periods"
-    losses = [(past.period, past.alone_loss) for past in champions_own] + [(period, _alone_loss(performance))]
+    losses = [(past.period, past.unpooled_loss) for past in champions_own] + [(period, _unpooled_loss(performance))]
     since = onset([(name, lost) for name, lost in losses if lost is not None], loss)
     return (_Proposal(action, loss, low, high, (), f"{text}{pooled}{_stepped_down(band, action)}", since),)
 
 
 def _ask_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
     """Nothing where a fresh model was not tried, or would not be worth it."""
-    if staleness is None or not staleness.acts:
+    if staleness is None or not staleness.is_actionable:
         return ()
     return (_Proposal(Action.RETRAIN, staleness.percent, staleness.low, staleness.high, (), staleness.reason),)
 
@@ -215,13 +215,17 @@ def _ask_age(
 def _loss(performance: PerformanceReading | None) -> float | None:
     if performance is None or performance.loss_percent is None:
         return None
-    return performance.loss_percent if performance.acts else 0.0
+    return performance.loss_percent if performance.is_actionable else 0.0
 
 
-def _alone_loss(performance: PerformanceReading | None) -> float | None:
-    if performance is None or performance.alone is None or performance.expected == 0:
+def _unpooled_loss(performance: PerformanceReading | None) -> float | None:
+    if performance is None or performance.unpooled_value is None or performance.expected == 0:
         return None
-    return -100 * METRICS[performance.metric].gain(performance.alone, performance.expected) / abs(performance.expected)
+    return (
+        -100
+        * METRICS[performance.metric].gain(performance.unpooled_value, performance.expected)
+        / abs(performance.expected)
+    )
 
 
 def _what_holds_back(
@@ -242,7 +246,7 @@ def _what_holds_back(
 
 
 def _acting(drift: DriftReading) -> dict[str, float]:
-    return {reading.name: reading.percent for reading in drift.features if reading.acts}
+    return {reading.name: reading.percent for reading in drift.features if reading.is_actionable}
 
 
 def _agreed(

@@ -73,7 +73,7 @@ def measure_performance(
         )
     losses = sorted(-100 * METRICS[metric].gain(value, expected) / abs(expected) for value in (found.low, found.high))
     loss = -100 * METRICS[metric].gain(found.value, expected) / abs(expected)
-    acts = losses[0] > 0 and loss > SPREADS_TO_EXCEED * natural
+    is_actionable = losses[0] > 0 and loss > SPREADS_TO_EXCEED * natural
     return PerformanceReading(
         state=PerformanceState.CONCLUSIVE,
         metric=metric,
@@ -85,10 +85,10 @@ def measure_performance(
         loss_low=losses[0],
         loss_high=losses[1],
         spread_percent=spread_percent,
-        acts=acts,
+        is_actionable=is_actionable,
         rows=scored.height,
         labelled=known.height,
-        reason=_reason(metric, found.value, expected, loss, losses, natural, acts),
+        reason=_reason(metric, found.value, expected, loss, losses, natural, is_actionable),
         periods=periods,
         natural_percent=natural,
     )
@@ -134,11 +134,11 @@ def _scores(column: pl.Series, task: Task) -> Array:
 
 
 def _reason(
-    metric: str, value: float, expected: float, loss: float, losses: list[float], natural: float, acts: bool
+    metric: str, value: float, expected: float, loss: float, losses: list[float], natural: float, is_actionable: bool
 ) -> str:
     text = f"{metric} {value:.4g} against {expected:.4g} in the test report: "
     text += f"{abs(loss):.1f} % {'lost' if loss > 0 else 'gained'}, loss {losses[0]:.1f} to {losses[1]:.1f}"
-    if acts:
+    if is_actionable:
         return text
     if losses[0] <= 0:
         return f"{text}, which does not exclude zero"

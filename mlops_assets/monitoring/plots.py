@@ -30,8 +30,8 @@ def drift_figure(reading: DriftReading, policy: DriftPolicy) -> "Figure":
     _bands(axes.axvspan, policy, max([policy.rework * 1.5, *(max(item.high, item.values_percent) for item in shown)]))
     for row, item in enumerate(shown):
         axes.plot([item.low, item.high], [row, row], color="black", linewidth=1)
-        axes.plot(item.percent, row, "o", color="black", markerfacecolor="black" if item.acts else "white")
-        if item.acts and item.values_percent != item.percent:
+        axes.plot(item.percent, row, "o", color="black", markerfacecolor="black" if item.is_actionable else "white")
+        if item.is_actionable and item.values_percent != item.percent:
             axes.plot(item.values_percent, row, "o", color="black", markerfacecolor="white")
     axes.set_yticks(range(len(shown)), [item.name for item in shown], fontsize=8)
     axes.set_xlabel("% of rows moved (hollow: shown, not acted on)")
@@ -49,7 +49,11 @@ def staleness_figure(readings: Mapping[str, StalenessReading], policy: DriftPoli
             continue
         axes.plot([at, at], [item.low, item.high], color="black", linewidth=1)
         axes.plot(
-            at, item.percent, "o", color=COLOURS["retrain"] if item.acts else COLOURS["none"], markeredgecolor="black"
+            at,
+            item.percent,
+            "o",
+            color=COLOURS["retrain"] if item.is_actionable else COLOURS["none"],
+            markeredgecolor="black",
         )
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.axhline(policy.stale, color=COLOURS["retrain"], linewidth=1, linestyle="--")

@@ -50,13 +50,13 @@ def render_drift_report(
                 feature.name,
                 _percent(feature.percent),
                 _interval(feature.low, feature.high),
-                feature.by,
+                feature.read_in,
                 _percent(feature.smallest_detectable),
                 feature.role,
-                "yes" if feature.acts else "no",
+                "yes" if feature.is_actionable else "no",
                 feature.note,
             ]
-            for feature in sorted(reading.features, key=lambda feature: (not feature.acts, -feature.percent))
+            for feature in sorted(reading.features, key=lambda feature: (not feature.is_actionable, -feature.percent))
         ],
     )
     numbers = [feature.name for feature in drawn if feature.kind is FeatureKind.NUMERIC]
@@ -117,7 +117,7 @@ def render_performance_report(
 
 def _smallest_detectable(reading: DriftReading) -> float | None:
     """Of the feature behind the reading, else of the sharpest that acts."""
-    acting = [item for item in reading.features if item.acts and reading.feature in ("", item.name)]
+    acting = [item for item in reading.features if item.is_actionable and reading.feature in ("", item.name)]
     return min((item.smallest_detectable for item in acting), default=None)
 
 
@@ -153,7 +153,7 @@ def _distributions(columns: Sequence[str], reading: DriftReading, policy: DriftP
 
     def percent_moved(reference: Any, current: Any, kind: Any, threshold: float) -> tuple[float, bool]:
         feature = readings[str(current.name)]
-        is_detected = feature.acts and band_of(feature.percent, policy) in (Action.RETRAIN, Action.REWORK)
+        is_detected = feature.is_actionable and band_of(feature.percent, policy) in (Action.RETRAIN, Action.REWORK)
         return round(feature.percent, 1), is_detected
 
     test = StatTest("percent_moved", "percent of rows moved", [ColumnType.Numerical, ColumnType.Categorical])

@@ -119,8 +119,8 @@ def read_performance(state: ProductState, key: str) -> PerformanceRecord:
     if profile is not None:
         outcomes = state.tables.read("labels", [key])
         label = measure_distribution(profile, outcomes, min_rows=policy.min_rows)
-    alone = _score_alone(product, newest)
-    return PerformanceRecord(champion.version, msgspec.structs.replace(reading, alone=alone, label=label))
+    reading = msgspec.structs.replace(reading, unpooled_value=_score_of(product, newest), label=label)
+    return PerformanceRecord(champion.version, reading)
 
 
 def challenger_before(state: ProductState, candidate: Candidate, key: str) -> Fitted:
@@ -198,7 +198,7 @@ def slices_that_fell(state: ProductState, key: str) -> list[SliceFall]:
         if item.metric != product.metric or item.value is None or item.value == 0 or item.feature not in rows.columns:
             continue
         part = rows.filter(pl.col(item.feature).cast(pl.String) == item.category)
-        now = _score_alone(product, part) if part.height >= SLICE_ROWS else None
+        now = _score_of(product, part) if part.height >= SLICE_ROWS else None
         if now is not None and (lost := -100 * metric.gain(now, item.value) / abs(item.value)) > 0:
             fallen.append(SliceFall(item.feature, item.category, part.height, item.value, now, lost))
     return fallen
@@ -296,7 +296,7 @@ def _prediction_drift(
     return measure_distribution(profile, pl.DataFrame({PREDICTION: said}), min_rows=product.drift.min_rows)
 
 
-def _score_alone(product: ModelProduct, rows: pl.DataFrame) -> float | None:
+def _score_of(product: ModelProduct, rows: pl.DataFrame) -> float | None:
     """None while the period's labels make no score."""
     known = rows.drop_nulls(LABEL)
     try:

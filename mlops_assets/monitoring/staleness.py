@@ -96,14 +96,14 @@ def measure_staleness(
     percent = scale * METRICS[metric].gain(challenger, champion)
     tail = (1 - CONFIDENCE) / 2
     low, high = (scale * float(value) for value in np.quantile(gains, [tail, 1 - tail]))
-    acts = low > 0 and percent >= stale
+    is_actionable = low > 0 and percent >= stale
     return StalenessReading(
         StalenessState.CONCLUSIVE,
         metric,
         percent,
         low,
         high,
-        acts,
+        is_actionable,
         _reason(metric, percent, low, high, stale, len(periods)),
         tuple(item.period for item in periods),
         rows,

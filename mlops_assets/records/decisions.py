@@ -23,6 +23,7 @@ class DriftDecision(Record, frozen=True):
     """
 
     asset: ClassVar[str] = "drift_decision"
+    schema: ClassVar[int] = 2
 
     period: str
     action: Action
@@ -38,7 +39,7 @@ class DriftDecision(Record, frozen=True):
     model_loss: float | None = None
     fresh_gain: float | None = None
     read_from: tuple[tuple[str, str], ...] = ()
-    alone_loss: float | None = None
+    unpooled_loss: float | None = None
     since: str = ""
 
 

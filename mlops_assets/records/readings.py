@@ -27,9 +27,9 @@ class FeatureReading(msgspec.Struct, frozen=True):
     high: float
     smallest_detectable: float
     role: str
-    acts: bool
+    is_actionable: bool
     note: str
-    by: str
+    read_in: str
     values_percent: float
 
 
@@ -55,6 +55,7 @@ class DriftRecord(Record, frozen=True):
     """The drift reading of a period and the champion whose training window it was read against."""
 
     asset: ClassVar[str] = "data_drift"
+    schema: ClassVar[int] = 2
 
     model_version: int
     reading: DriftReading
@@ -86,13 +87,13 @@ class PerformanceReading(msgspec.Struct, frozen=True):
     loss_low: float | None
     loss_high: float | None
     spread_percent: float
-    acts: bool
+    is_actionable: bool
     rows: int
     labelled: int
     reason: str
     periods: int = 1
     natural_percent: float = 0.0
-    alone: float | None = None
+    unpooled_value: float | None = None
     label: FeatureReading | None = None
 
 
@@ -100,6 +101,7 @@ class PerformanceRecord(Record, frozen=True):
     """The performance reading of a period and the champion it is of."""
 
     asset: ClassVar[str] = "performance"
+    schema: ClassVar[int] = 2
 
     model_version: int
     reading: PerformanceReading
@@ -123,7 +125,7 @@ class StalenessReading(msgspec.Struct, frozen=True):
     percent: float | None
     low: float | None
     high: float | None
-    acts: bool
+    is_actionable: bool
     reason: str
     periods: tuple[str, ...] = ()
     rows: int = 0
@@ -136,6 +138,7 @@ class StalenessRecord(Record, frozen=True):
     """What a fresh model by recipe `recipe_version` would gain over the champion."""
 
     asset: ClassVar[str] = "staleness"
+    schema: ClassVar[int] = 2
 
     model_version: int
     recipe_version: int

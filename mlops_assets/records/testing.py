@@ -65,15 +65,16 @@ class WorstSlice(msgspec.Struct, frozen=True):
 
 
 class Leakage(msgspec.Struct, frozen=True):
-    """alone: skill of each input without the others on the test rows, most telling first; 0: none, 1: it is the label.
+    """skills: how well each input predicts the label on the test rows without the others; 0: not at all, 1: it is the label.
     shared_rows: test rows whose entity key was also fitted on."""
 
-    alone: dict[str, float]
+    skills: dict[str, float]
     shared_rows: int
 
     @property
-    def most_telling(self) -> tuple[str, float]:
-        return next(iter(self.alone.items()), ("", 0.0))
+    def most_predictive(self) -> tuple[str, float]:
+        """The input with the largest skill, and that skill. A stored report has its inputs in alphabetical order."""
+        return next(iter(self.skills.items()), ("", 0.0))
 
 
 class TestReport(Record, frozen=True):
@@ -86,6 +87,7 @@ class TestReport(Record, frozen=True):
     """
 
     asset: ClassVar[str] = "test_report"
+    schema: ClassVar[int] = 2
 
     product: str
     version: int

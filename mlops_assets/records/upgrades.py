@@ -108,6 +108,36 @@ def drift_decision_to_1(fields: Fields) -> Fields:
     return {**unread, **fields}
 
 
+def data_drift_to_2(fields: Fields) -> Fields:
+    """`acts` and `by` of every feature are called `is_actionable` and `read_in`."""
+    reading = fields["reading"]
+    features = [_feature_reading_to_2(item) for item in reading["features"]]
+    prediction = _feature_reading_to_2(reading["prediction"])
+    return {**fields, "reading": {**reading, "features": features, "prediction": prediction}}
+
+
+def performance_to_2(fields: Fields) -> Fields:
+    """`acts` is called `is_actionable`, and `alone`, the score without the periods pooled with it, `unpooled_value`."""
+    reading = _renamed(fields["reading"], acts="is_actionable", alone="unpooled_value")
+    return {**fields, "reading": {**reading, "label": _feature_reading_to_2(reading["label"])}}
+
+
+def staleness_to_2(fields: Fields) -> Fields:
+    """`acts` is called `is_actionable`."""
+    return {**fields, "reading": _renamed(fields["reading"], acts="is_actionable")}
+
+
+def drift_decision_to_2(fields: Fields) -> Fields:
+    """`alone_loss` is called `unpooled_loss`."""
+    return _renamed(fields, alone_loss="unpooled_loss")
+
+
+def test_report_to_2(fields: Fields) -> Fields:
+    """`alone` of the leakage probe is called `skills`."""
+    leakage = fields["leakage"]
+    return {**fields, "leakage": None if leakage is None else _renamed(leakage, alone="skills")}
+
+
 def rework_brief_to_1(fields: Fields) -> Fields:
     return {"slices": [], "experiments": [], "links": [], **fields}
 
@@ -131,26 +161,34 @@ def _feature_reading(fields: Fields) -> Fields:
     return {"by": "values", "values_percent": fields["percent"], **fields}
 
 
+def _feature_reading_to_2(fields: Fields | None) -> Fields | None:
+    return None if fields is None else _renamed(fields, acts="is_actionable", by="read_in")
+
+
+def _renamed(fields: Fields, **names: str) -> Fields:
+    return {names.get(name, name): value for name, value in {**fields}.items()}
+
+
 UPGRADES: Mapping[type[Record], tuple[Step, ...]] = {
     AcceptanceRecord: (acceptance_to_1,),
     Approval: (approval_to_1,),
     AskedAgain: (number_only,),
     BacktestRecord: (backtest_to_1,),
-    DriftDecision: (drift_decision_to_1,),
-    DriftRecord: (data_drift_to_1,),
+    DriftDecision: (drift_decision_to_1, drift_decision_to_2),
+    DriftRecord: (data_drift_to_1, data_drift_to_2),
     ExperimentRun: (experiment_run_to_1,),
     Head: (number_only,),
     IncompletePeriod: (number_only,),
     Leaderboard: (experiment_to_1,),
     ModelRecord: (number_only,),
-    PerformanceRecord: (performance_to_1,),
+    PerformanceRecord: (performance_to_1, performance_to_2),
     ProbationRecord: (number_only,),
     Recipe: (number_only,),
     ReworkBrief: (rework_brief_to_1,),
     RunRecord: (number_only,),
     SkippedPeriod: (number_only,),
     StagingReport: (staging_report_to_1,),
-    StalenessRecord: (number_only,),
-    TestReport: (test_report_to_1,),
+    StalenessRecord: (number_only, staleness_to_2),
+    TestReport: (test_report_to_1, test_report_to_2),
     TrainingInputs: (training_inputs_to_1,),
 }

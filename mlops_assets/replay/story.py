@@ -51,7 +51,7 @@ def week_of(state: ProductState, key: str, *, is_scored: bool = True) -> Week:
 def _scores_of(state: ProductState, key: str) -> tuple[float | None, float | None]:
     """Of the champions of the period, and of the first one alone, which is the same where it was the only one."""
     history, end = state.ledger.history(), state.product.period.at(key).end
-    performance = state.records.load(PerformanceRecord, key).reading.alone
+    performance = state.records.load(PerformanceRecord, key).reading.unpooled_value
     if performance is None:
         performance = score_of(state, key, history)
     if [item for item in history if item.deployed_at < end] == history[:1]:

@@ -107,29 +107,21 @@ class Ledger:
         )
         return deployment_of(entry)
 
-    def flag_for_rework(
-        self, version: int, at: datetime, reason: str, *, by: str = "drift policy", run_id: str = ""
-    ) -> None:
+    def flag_for_rework(self, version: int, at: datetime, reason: str) -> None:
         """Send the version back to development. Where a flag stands already, nothing happens."""
         while open_flag_of(entries := self.entries()) is None:
             with suppress(ChampionChanged):
                 partition, after = partition_of(entries, version), len(entries)
-                self.append(Kind.FLAGGED, version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
+                self.append(Kind.FLAGGED, version, partition, at, reason=reason, by="drift policy", after=after)
                 return
 
-    def clear_rework(
-        self,
-        at: datetime,
-        *,
-        reason: str = "a new recipe left development",
-        by: str = "development",
-        run_id: str = "",
-    ) -> None:
+    def clear_rework(self, at: datetime) -> None:
         """Automatic retraining is on again. Where no flag stands, nothing happens."""
         while (flag := open_flag_of(entries := self.entries())) is not None:
             with suppress(ChampionChanged):
                 partition, after = partition_of(entries, flag.version), len(entries)
-                self.append(Kind.CLEARED, flag.version, partition, at, reason=reason, by=by, after=after, run_id=run_id)
+                reason = "a new recipe left development"
+                self.append(Kind.CLEARED, flag.version, partition, at, reason=reason, by="development", after=after)
                 return
 
     def append(

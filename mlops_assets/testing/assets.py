@@ -117,7 +117,7 @@ def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any
         metadata["confusion" + (f" at {confusion.threshold:g}" if confusion.threshold else "")] = table(rows)
     if report.leakage:
         metadata["skill of each input alone"] = table(
-            [{"input": name, "skill": skill} for name, skill in list(report.leakage.alone.items())[:8]]
+            [{"input": name, "skill": skill} for name, skill in list(report.leakage.skills.items())[:8]]
         )
     if found := report.against_champion(product.metric):
         metadata["against champion"] = (

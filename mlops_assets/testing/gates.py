@@ -99,9 +99,10 @@ def _judge_leakage(gate: LeakageProbe, report: TestReport) -> GateResult:
     found = report.leakage
     if found is None:
         return GateResult(gate.name, False, None, gate.at_most, "leakage was not probed: materialise test_report again")
-    name, skill = found.most_telling
+    name, skill = found.most_predictive
     passed = skill <= gate.at_most and found.shared_rows == 0
-    reason = f"most telling input alone, {name}, has skill {skill:.3g} {'<=' if skill <= gate.at_most else '>'} {gate.at_most:g}"
+    sign = "<=" if skill <= gate.at_most else ">"
+    reason = f"the most predictive single input, {name}, has skill {skill:.3g} {sign} {gate.at_most:g}"
     if found.shared_rows:
         reason += f"; {found.shared_rows} test rows were also fitted on"
     if skill > gate.at_most:

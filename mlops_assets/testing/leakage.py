@@ -22,13 +22,13 @@ def probe_leakage(
 
     Skill is 2 ROC AUC - 1 for classes (the mean over classes, one against the rest), R2 for numbers, at least 0."""
     fitted, tested = (label_codes(product.task, rows[LABEL], classes) for rows in (fit_rows, test_rows))
-    alone = {}
+    skills = {}
     for feature in product.inputs:
         codes = _bins(feature, fit_rows[feature.name], test_rows[feature.name])
-        alone[feature.name] = _skill(product.task, *codes, fitted, tested)
+        skills[feature.name] = _skill(product.task, *codes, fitted, tested)
     keys = list(product.entity_key)
     shared = test_rows.select(keys).join(fit_rows.select(keys).unique(), on=keys, how="semi").height
-    return Leakage(dict(sorted(alone.items(), key=lambda item: (-item[1], item[0]))), shared)
+    return Leakage(dict(sorted(skills.items(), key=lambda item: (-item[1], item[0]))), shared)
 
 
 def _bins(feature: Feature, fitted: pl.Series, tested: pl.Series) -> tuple[Array, Array]:

@@ -120,9 +120,9 @@ def _weak(report: TestReport) -> str:
 def _leakage(report: TestReport) -> list[str]:
     if report.leakage is None:
         return []
-    name, skill = report.leakage.most_telling
+    name, skill = report.leakage.most_predictive
     return [
-        f"Most telling input alone: {name}, skill {skill:.2f} of 1. Test rows that were also fitted on: "
+        f"Most predictive single input: {name}, skill {skill:.2f} of 1. Test rows that were also fitted on: "
         f"{report.leakage.shared_rows}."
     ]
 

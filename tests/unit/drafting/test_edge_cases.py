@@ -263,7 +263,7 @@ def test_names_that_the_platform_needs_are_changed(tmp_path: Path, taken: str):
     assert f"{taken}_" in made.product.feature_names
 
 
-def test_of_2000_columns_the_most_telling_ones_are_kept(tmp_path: Path):
+def test_of_2000_columns_the_most_predictive_ones_are_kept(tmp_path: Path):
     draw = np.random.default_rng(1)
     noise = pl.DataFrame({f"noise_{number}": draw.normal(size=HOURS).round(3) for number in range(2_000)})
 

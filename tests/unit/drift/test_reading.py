@@ -92,7 +92,7 @@ def test_a_feature_that_cannot_see_five_percent_is_blind_and_does_not_act():
 
     reading = read(restless, of_origins(EWR=1000, JFK=1000))
 
-    assert not reading.features[0].acts
+    assert not reading.features[0].is_actionable
     assert reading.features[0].note.startswith("blind below")
     assert reading.state is DriftState.INCONCLUSIVE
     assert reading.percent is None
@@ -165,7 +165,7 @@ def test_calendar_and_seasonal_features_are_shown_and_do_not_act():
 
     assert reading.percent == 0
     assert reading.features[1].percent == 100
-    assert not reading.features[1].acts
+    assert not reading.features[1].is_actionable
     assert "calendar: shown, not acted on" in reading.features[1].note
 
 
@@ -311,7 +311,7 @@ def test_usual_values_in_the_wrong_rows_are_seen_in_the_changes_from_row_to_row(
     reading = read(a_winter(role), with_strangers(a_week_of_weather(0.0, seed=99), percent))
 
     (temperature,) = reading.features
-    assert (temperature.by, temperature.acts, reading.feature) == ("changes", True, "temperature")
+    assert (temperature.read_in, temperature.is_actionable, reading.feature) == ("changes", True, "temperature")
     assert reading.percent == pytest.approx(percent, abs=1.5)
     assert "rows broke with the row before in temperature" in reading.reason
     assert temperature.values_percent == 0  # a blind feature sees nothing in its values
@@ -323,7 +323,7 @@ def test_a_season_moves_the_values_and_not_the_changes():
     (temperature,) = read(a_mild_winter, a_week_of_weather(80.0, seed=99)).features
 
     assert temperature.values_percent == pytest.approx(100)
-    assert (temperature.percent, temperature.acts) == (0, True)
+    assert (temperature.percent, temperature.is_actionable) == (0, True)
     assert temperature.note.startswith("seasonal: shown, not acted on; nulls and changes from row to row, from")
 
 
@@ -332,7 +332,7 @@ def test_a_column_that_cannot_be_followed_is_read_in_its_values_alone():
 
     (temperature,) = read(a_winter(Role.INPUT), week).features
 
-    assert (temperature.by, temperature.acts) == ("values", False)
+    assert (temperature.read_in, temperature.is_actionable) == ("values", False)
     assert temperature.note.startswith("blind below")
 
 
@@ -343,8 +343,8 @@ def test_nulls_act_in_every_role_but_in_features_the_champion_hardly_uses():
     acted = read_one(reference, current)
     unused = measure_drift(reference, current, min_rows=1, unused={"seats"}).features[0]
 
-    assert (acted.percent, acted.acts) == (pytest.approx(10), True)
-    assert not unused.acts
+    assert (acted.percent, acted.is_actionable) == (pytest.approx(10), True)
+    assert not unused.is_actionable
 
 
 def test_a_seasonal_feature_is_read_against_the_same_season_where_there_is_one():
@@ -359,9 +359,9 @@ def test_a_seasonal_feature_is_read_against_the_same_season_where_there_is_one()
     reading = measure_drift(steady(summer, seasonal), winter, min_rows=1, season=last_winter).features[0]
     broken = measure_drift(steady(summer, seasonal), summer, min_rows=1, season=last_winter).features[0]
 
-    assert (without.values_percent, without.acts) == (100, False)
-    assert (reading.percent, reading.acts) == (0, True)
-    assert (broken.percent, broken.acts) == (100, True)
+    assert (without.values_percent, without.is_actionable) == (100, False)
+    assert (reading.percent, reading.is_actionable) == (0, True)
+    assert (broken.percent, broken.is_actionable) == (100, True)
     assert reading.note == "against the same season a year before"
 
 
@@ -375,7 +375,7 @@ def test_scores_and_labels_are_read_in_the_same_percent_and_do_not_act():
 
     reading = measure_distribution(profile, moved, min_rows=1_000)
 
-    assert (reading.percent, reading.acts) == (pytest.approx(8), False)
+    assert (reading.percent, reading.is_actionable) == (pytest.approx(8), False)
     assert measure_distribution(profile, scores, min_rows=1_000).percent == 0
     assert measure_distribution(profile, scores.head(999), min_rows=1_000) is None
 
@@ -478,7 +478,7 @@ def test_permuting_rows_and_renaming_categories_change_nothing(drawn, names, see
     second = read(a_reference(*renamed[:-1], inputs=(ORIGIN, SEATS)), renamed[-1])
 
     assert [f.percent for f in second.features] == pytest.approx([f.percent for f in first.features])
-    assert [f.acts for f in second.features] == [f.acts for f in first.features]
+    assert [f.is_actionable for f in second.features] == [f.is_actionable for f in first.features]
 
 
 def test_very_many_rare_categories_are_called_that_and_not_constant():

@@ -43,7 +43,7 @@ NOTHING = a_reading(dest=0.0)
 TOO_FEW = DriftReading(DriftState.INCONCLUSIVE, None, None, None, "", (), 412, "412 rows, the policy asks for 1000")
 
 
-def a_loss(percent: float, low: float, high: float, acts: bool = True, periods: int = 2) -> PerformanceReading:
+def a_loss(percent: float, low: float, high: float, is_actionable: bool = True, periods: int = 2) -> PerformanceReading:
     return PerformanceReading(
         state=PerformanceState.CONCLUSIVE,
         metric="roc_auc",
@@ -55,7 +55,7 @@ def a_loss(percent: float, low: float, high: float, acts: bool = True, periods: 
         loss_low=low,
         loss_high=high,
         spread_percent=1.0,
-        acts=acts,
+        is_actionable=is_actionable,
         rows=6_500,
         labelled=6_400,
         reason="",
@@ -63,9 +63,9 @@ def a_loss(percent: float, low: float, high: float, acts: bool = True, periods: 
     )
 
 
-def a_gain(percent: float, low: float, high: float, acts: bool = True) -> StalenessReading:
+def a_gain(percent: float, low: float, high: float, is_actionable: bool = True) -> StalenessReading:
     reason = f"a fresh model gains {percent:.1f} % of roc_auc ({low:.1f} to {high:.1f}) on 4 periods"
-    return StalenessReading(StalenessState.CONCLUSIVE, "roc_auc", percent, low, high, acts, reason)
+    return StalenessReading(StalenessState.CONCLUSIVE, "roc_auc", percent, low, high, is_actionable, reason)
 
 
 def decide_on(drift: DriftReading, *history: DriftDecision, **changed) -> DriftDecision:
@@ -294,7 +294,7 @@ def test_a_pooled_loss_says_over_how_many_periods():
 
 
 def test_a_loss_that_may_be_chance_is_not_acted_on():
-    assert decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0, acts=False)).action is Action.NONE
+    assert decide_on(NOTHING, performance=a_loss(14.0, 11.0, 17.0, is_actionable=False)).action is Action.NONE
 
 
 def test_the_more_serious_of_data_drift_and_model_drift_wins():
@@ -322,7 +322,7 @@ def test_a_stale_champion_is_retrained_though_nothing_moved():
 
 
 def test_a_gain_that_does_not_act_is_recorded_and_changes_nothing():
-    decision = decide_on(NOTHING, staleness=a_gain(0.4, -0.2, 1.0, acts=False))
+    decision = decide_on(NOTHING, staleness=a_gain(0.4, -0.2, 1.0, is_actionable=False))
 
     assert (decision.action, decision.fresh_gain) == (Action.NONE, 0.4)
 
@@ -487,13 +487,13 @@ def test_what_another_version_read_dates_nothing():
 def test_a_loss_is_dated_by_the_scores_of_the_single_periods():
     def lost(percent: float, period: str, *history: DriftDecision) -> DriftDecision:
         # of an expected 0.7, the period alone lost so much; pooled over both, 6 % are lost
-        loss = msgspec.structs.replace(a_loss(6.0, 5.5, 6.5), alone=0.7 * (1 - percent / 100))
+        loss = msgspec.structs.replace(a_loss(6.0, 5.5, 6.5), unpooled_value=0.7 * (1 - percent / 100))
         return decide_on(NOTHING, *history, period=period, performance=loss)
 
     usual = lost(0.0, "2013-06-24")
     first = lost(7.0, "2013-07-01", usual)
 
-    assert first.alone_loss == pytest.approx(7.0)
+    assert first.unpooled_loss == pytest.approx(7.0)
     assert lost(5.0, "2013-07-08", usual, first).since == "2013-07-01"
 
 

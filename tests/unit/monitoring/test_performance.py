@@ -33,7 +33,7 @@ def test_more_error_than_in_the_test_report_is_a_loss_in_percent_of_it():
     assert reading.state is PerformanceState.CONCLUSIVE
     assert (reading.value, reading.low, reading.high) == (10, 10, 10)
     assert (reading.loss_percent, reading.loss_low, reading.loss_high) == (25, 25, 25)
-    assert reading.acts
+    assert reading.is_actionable
     assert (reading.rows, reading.labelled) == (50, 50)
 
 
@@ -41,7 +41,7 @@ def test_less_error_than_in_the_test_report_is_a_negative_loss_and_does_not_act(
     reading = read(predictions([100.0] * 50, [106.0] * 50))
 
     assert reading.loss_percent == -25
-    assert not reading.acts
+    assert not reading.is_actionable
     assert "25.0 % gained" in reading.reason
 
 
@@ -56,7 +56,7 @@ def test_less_of_a_metric_of_which_more_is_better_is_a_loss():
 
 
 @pytest.mark.parametrize(
-    ("spread", "periods", "test_periods", "acts"),
+    ("spread", "periods", "test_periods", "is_actionable"),
     [
         # the loss is 25; twice spread * sqrt(1/periods + 1/test_periods) has to stay below it
         (8.83, 1, 1, True),  # 2 * 8.83 * 1.41421 = 24.97
@@ -65,13 +65,13 @@ def test_less_of_a_metric_of_which_more_is_better_is_a_loss():
         (14.5, 4, 2, False),  # 25.11
     ],
 )
-def test_a_loss_acts_only_above_twice_what_it_varies_by_itself(spread, periods, test_periods, acts):
+def test_a_loss_is_actionable_only_above_twice_its_natural_variation(spread, periods, test_periods, is_actionable):
     scored = predictions([100.0] * 50, [110.0] * 50)
 
     reading = read(scored, spread_percent=spread, periods=periods, test_periods=test_periods)
 
     assert reading.loss_percent == 25
-    assert reading.acts is acts
+    assert reading.is_actionable is is_actionable
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_loss_whose_interval_reaches_zero_does_not_act():
 
     assert reading.loss_percent == 25
     assert reading.loss_low < 0
-    assert not reading.acts
+    assert not reading.is_actionable
     assert reading.reason.endswith("which does not exclude zero")
 
 
@@ -108,7 +108,7 @@ def test_no_labels_yet_is_a_state_with_a_name(labels):
     reading = read(predictions(labels, [110.0] * len(labels)))
 
     assert reading.state is PerformanceState.NO_LABELS
-    assert (reading.value, reading.loss_percent, reading.acts) == (None, None, False)
+    assert (reading.value, reading.loss_percent, reading.is_actionable) == (None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_cannot_be_scored_is_inconclusive_and_says_why(scored, changed, rea
 
     assert reading.state is PerformanceState.INCONCLUSIVE
     assert reason in reading.reason
-    assert not reading.acts
+    assert not reading.is_actionable
 
 
 @pytest.mark.parametrize("kind", [pl.List(pl.Float64), pl.Array(pl.Float64, 3)])

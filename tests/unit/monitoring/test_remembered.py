@@ -98,7 +98,7 @@ def a_loss(percent: float | None) -> PerformanceReading | None:
         return None
     value, numbers = 0.7 * (1 - percent / 100), (percent, percent, percent, 1.0)
     facts = (PerformanceState.CONCLUSIVE, "roc_auc", value, value, value, 0.7, *numbers)
-    return PerformanceReading(*facts, percent > 2, 6_000, 6_000, "", periods=2, alone=value)
+    return PerformanceReading(*facts, percent > 2, 6_000, 6_000, "", periods=2, unpooled_value=value)
 
 
 def a_gain(percent: float | None) -> StalenessReading | None:

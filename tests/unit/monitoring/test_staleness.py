@@ -39,7 +39,7 @@ def test_less_error_than_the_champion_is_a_gain_in_percent_of_its_error():
     assert reading.state is StalenessState.CONCLUSIVE
     assert (reading.percent, reading.low, reading.high) == (pytest.approx(10), pytest.approx(10), pytest.approx(10))
     assert (reading.champion, reading.challenger, reading.rows) == (10, 9, 50)
-    assert reading.acts
+    assert reading.is_actionable
     assert reading.reason == "a fresh model gains 10.0 % of mae (10.0 to 10.0) on 1 periods"
 
 
@@ -47,16 +47,16 @@ def test_a_fresh_model_that_is_worse_loses_and_does_not_act():
     reading = read(a_period([100.0] * 50, [110.0] * 50, [111.0] * 50))
 
     assert reading.percent == pytest.approx(-10)
-    assert not reading.acts
+    assert not reading.is_actionable
     assert "loses 10.0 %" in reading.reason
 
 
-@pytest.mark.parametrize(("stale", "acts"), [(9.9, True), (10.0, True), (10.1, False)])
-def test_a_gain_has_to_reach_what_is_worth_a_retraining(stale, acts):
+@pytest.mark.parametrize(("stale", "is_actionable"), [(9.9, True), (10.0, True), (10.1, False)])
+def test_a_gain_has_to_reach_what_is_worth_a_retraining(stale, is_actionable):
     reading = read(a_period([100.0] * 50, [110.0] * 50, [109.0] * 50), stale=stale)
 
-    assert reading.acts is acts
-    assert ("worth a retraining" in reading.reason) is not acts
+    assert reading.is_actionable is is_actionable
+    assert ("worth a retraining" in reading.reason) is not is_actionable
 
 
 def test_a_gain_on_some_days_only_does_not_exclude_zero():
@@ -66,7 +66,7 @@ def test_a_gain_on_some_days_only_does_not_exclude_zero():
 
     assert reading.percent == pytest.approx(22)
     assert reading.low <= 0
-    assert not reading.acts
+    assert not reading.is_actionable
     assert reading.reason.endswith("which does not exclude zero")
 
 

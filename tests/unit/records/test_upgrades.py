@@ -1,7 +1,7 @@
 """Upgrades: what earlier releases stored is read as what it meant.
 
 samples/schema_0: records as the last release without schemas stored them, from runs of the platform. samples/schema_0_first: the
-same without the fields that came after the first release. samples/schema_1: the same as they are stored since.
+same without the fields that came after the first release. samples/schema_1, samples/schema_2: the same as later releases store them.
 """
 
 import json
@@ -14,13 +14,20 @@ from mlops_assets.errors import DataError
 from mlops_assets.records import testing as reports
 from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState, Approval
 from mlops_assets.records.decisions import BacktestRecord, DriftDecision, ReworkBrief
-from mlops_assets.records.readings import DriftRecord, PerformanceRecord
+from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
 from mlops_assets.records.record import Record
 from mlops_assets.records.training import ExperimentRun, Leaderboard, TrainingInputs
 from mlops_assets.records.upgrades import UPGRADES
 from mlops_assets.state.records import decoded, encoded
 
 SAMPLES = Path(__file__).with_name("samples")
+RENAMED = {
+    DriftRecord: {"acts": "is_actionable", "by": "read_in"},
+    PerformanceRecord: {"acts": "is_actionable", "by": "read_in", "alone": "unpooled_value"},
+    StalenessRecord: {"acts": "is_actionable"},
+    DriftDecision: {"alone_loss": "unpooled_loss"},
+    reports.TestReport: {"alone": "skills"},
+}
 Kind = TypeVar("Kind", bound=Record)
 every_kind = pytest.mark.parametrize("kind", UPGRADES, ids=lambda kind: kind.asset)
 
@@ -50,8 +57,10 @@ def test_a_record_that_is_stored_today_has_the_form_of_its_schema(kind: type[Rec
 
 
 @every_kind
-def test_a_record_without_a_schema_is_the_same_record(kind: type[Record]):
-    assert read(kind, "schema_0") == read(kind, "schema_1")
+def test_a_record_is_the_same_under_every_schema(kind: type[Record]):
+    records = [read(kind, f"schema_{number}") for number in range(kind.schema + 1)]
+
+    assert records == [records[-1]] * len(records)
 
 
 @every_kind
@@ -59,6 +68,8 @@ def test_nothing_that_a_record_without_a_schema_holds_is_lost(kind: type[Record]
     bare = {ExperimentRun: "mlflow_run_id", BacktestRecord: "plans"}
 
     fields = {bare[kind]: stored(kind)} if kind in bare else stored(kind)
+    for old, new in RENAMED.get(kind, {}).items():
+        fields = json.loads(json.dumps(fields).replace(f'"{old}":', f'"{new}":'))
 
     assert json.loads(encoded(read(kind, "schema_0"))) == {**fields, "schema": kind.schema}
 
@@ -125,7 +136,7 @@ def test_a_drift_reading_of_before_changes_were_read_is_of_values():
 
     reading = decoded(DriftRecord, json.dumps(fields).encode(), "").reading
 
-    assert {feature.by for feature in reading.features} == {"values"}
+    assert {feature.read_in for feature in reading.features} == {"values"}
     assert [feature.values_percent for feature in reading.features[:2]] == [6.14, 0.0]
     assert reading.prediction is None
 
@@ -133,7 +144,7 @@ def test_a_drift_reading_of_before_changes_were_read_is_of_values():
 def test_a_performance_reading_of_before_periods_were_pooled_is_of_one():
     reading = read(PerformanceRecord, "schema_0_first").reading
 
-    assert (reading.periods, reading.natural_percent, reading.alone, reading.label) == (1, 0.0, None, None)
+    assert (reading.periods, reading.natural_percent, reading.unpooled_value, reading.label) == (1, 0.0, None, None)
     assert reading.value == 0.6949237846245111
 
 
@@ -145,15 +156,32 @@ def test_a_label_reading_of_before_changes_were_read_is_of_values():
     label = decoded(PerformanceRecord, json.dumps(fields).encode(), "").reading.label
 
     assert label is not None
-    assert (label.by, label.values_percent) == ("values", label.percent)
+    assert (label.read_in, label.values_percent) == ("values", label.percent)
 
 
 def test_an_early_decision_rested_on_data_drift_alone():
     decision = read(DriftDecision, "schema_0_first")
 
-    assert (decision.model_loss, decision.fresh_gain, decision.alone_loss) == (None, None, None)
+    assert (decision.model_loss, decision.fresh_gain, decision.unpooled_loss) == (None, None, None)
     assert (decision.read_from, decision.since) == ((), "")
     assert (decision.action, decision.percent) == ("rework", 12.0)
+
+
+def test_what_a_reading_was_called_under_schema_1_is_read_by_its_new_name():
+    drift = read(DriftRecord, "schema_1").reading
+    performance = read(PerformanceRecord, "schema_1").reading
+    staleness = stored(StalenessRecord, "schema_1")
+    staleness["reading"]["acts"] = True
+    decision = stored(DriftDecision, "schema_1") | {"alone_loss": 7.5}
+
+    assert {(feature.is_actionable, feature.read_in) for feature in drift.features} >= {
+        (True, "values"),
+        (False, "values"),
+    }
+    assert (performance.is_actionable, performance.unpooled_value) == (False, 0.6949237846245111)
+    assert decoded(StalenessRecord, json.dumps(staleness).encode(), "").reading.is_actionable
+    assert decoded(DriftDecision, json.dumps(decision).encode(), "").unpooled_loss == 7.5
+    assert read(reports.TestReport, "schema_1").leakage.skills["carrier"] == 0.27414125435069114
 
 
 def test_an_early_brief_named_no_slices_experiments_and_links():

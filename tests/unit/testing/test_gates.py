@@ -95,7 +95,7 @@ def test_an_input_that_tells_the_label_by_itself_is_a_leak(skill, passed):
     result = judged(leakage_probe(0.9), leakage=Leakage({"distance": skill, "origin": 0.1}, 0))
 
     assert (result.passed, result.value) == (passed, skill)
-    assert "most telling input alone, distance, has skill 0.9" in result.reason
+    assert "the most predictive single input, distance, has skill 0.9" in result.reason
     assert ("If it is fair, declare gates.leakage_probe(at_most=…) above 0.9" in result.reason) is not passed
 
 

@@ -21,7 +21,7 @@ def test_an_input_that_is_the_label_has_full_skill_and_comes_first():
 
     leakage = probed(product, rows)
 
-    assert leakage.most_telling == ("distance", 1.0)
+    assert leakage.most_predictive == ("distance", 1.0)
     assert leakage.shared_rows == 0
 
 
@@ -34,7 +34,7 @@ def test_a_disguise_that_only_turns_the_order_round_and_round_is_seen():
         np.where(draw.random(rows.height) < 0.5, -10.0, 10.0) * rows[LABEL].to_numpy() + draw.random(rows.height)
     )
 
-    assert probed(product, rows.with_columns(distance=far)).alone["distance"] > 0.95
+    assert probed(product, rows.with_columns(distance=far)).skills["distance"] > 0.95
 
 
 def test_an_honest_input_tells_something_and_noise_nothing():
@@ -42,15 +42,15 @@ def test_an_honest_input_tells_something_and_noise_nothing():
     rows = a_training_set(product)
     noise = rows.with_columns(distance=pl.Series(np.random.default_rng(1).random(rows.height)))
 
-    assert 0.3 < probed(product, rows).alone["distance"] < 0.9
-    assert probed(product, noise).alone["distance"] < 0.25
+    assert 0.3 < probed(product, rows).skills["distance"] < 0.9
+    assert probed(product, noise).skills["distance"] < 0.25
 
 
 def test_a_category_that_was_never_fitted_tells_as_much_as_nothing():
     product = a_product()
     unseen = pl.when(pl.col(SPLIT) == TEST).then(pl.lit("HPN")).otherwise("origin").alias("origin")
 
-    assert probed(product, a_training_set(product).with_columns(unseen)).alone["origin"] == 0
+    assert probed(product, a_training_set(product).with_columns(unseen)).skills["origin"] == 0
 
 
 def test_a_row_on_both_sides_of_the_split_is_counted():
@@ -71,12 +71,12 @@ def test_numbers_and_classes_are_probed_too(product, classes):
 
     leakage = probed(product, rows, classes)
 
-    assert 0.2 < leakage.alone["distance"] < 1
-    assert leakage.alone["origin"] < leakage.alone["distance"]
+    assert 0.2 < leakage.skills["distance"] < 1
+    assert leakage.skills["origin"] < leakage.skills["distance"]
 
 
 def test_one_outcome_among_the_test_rows_tells_nothing():
     product = a_product()
     rows = a_training_set(product).with_columns(pl.lit(1.0).alias(LABEL))
 
-    assert set(probed(product, rows).alone.values()) == {0.0}
+    assert set(probed(product, rows).skills.values()) == {0.0}
