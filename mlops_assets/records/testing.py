@@ -74,7 +74,7 @@ class Leakage(msgspec.Struct, frozen=True):
     @property
     def most_predictive(self) -> tuple[str, float]:
         """The input with the largest skill, and that skill. A stored report has its inputs in alphabetical order."""
-        return next(iter(self.skills.items()), ("", 0.0))
+        return max(self.skills.items(), key=lambda item: item[1], default=("", 0.0))
 
 
 class TestReport(Record, frozen=True):

@@ -17,6 +17,7 @@ from mlops_assets.products.gates import (
 from mlops_assets.records import testing as reports
 from mlops_assets.records.acceptance import GateResult
 from mlops_assets.records.testing import Leakage
+from mlops_assets.state.records import decoded, encoded
 from mlops_assets.testing.gates import judge_latency, judge_report
 from tests.unit.testing.builders import a_staging_report
 from tests.unit.training.builders import a_product
@@ -97,6 +98,16 @@ def test_an_input_that_tells_the_label_by_itself_is_a_leak(skill, passed):
     assert (result.passed, result.value) == (passed, skill)
     assert "the most predictive single input, distance, has skill 0.9" in result.reason
     assert ("If it is fair, declare gates.leakage_probe(at_most=…) above 0.9" in result.reason) is not passed
+
+
+def test_a_leak_is_refused_again_when_the_stored_report_is_judged():
+    report = msgspec.structs.replace(REPORT, leakage=Leakage({"zone": 0.95, "distance": 0.1}, 0))
+
+    stored = decoded(reports.TestReport, encoded(report), "test_report.json")
+
+    assert stored.leakage is not None
+    result = judged(leakage_probe(0.9), leakage=stored.leakage)
+    assert (result.passed, result.value) == (False, 0.95)
 
 
 def test_a_test_row_that_was_fitted_on_is_a_leak_whatever_the_inputs_tell():
