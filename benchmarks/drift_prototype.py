@@ -9,7 +9,7 @@ import polars as pl
 from scipy.stats import norm, t
 
 from mlops_assets.drift.binning import count_bins
-from mlops_assets.drift.profile import what_is_wrong
+from mlops_assets.drift.profile import column_fault
 from mlops_assets.drift.reference import ReferenceProfile
 from mlops_assets.products.feature_view import Role
 
@@ -19,7 +19,7 @@ ALPHA = 0.01
 def prototype_readings(reference: ReferenceProfile, current: pl.DataFrame) -> dict[str, float]:
     """Percent of rows that moved, by feature that acts (role input)."""
     profiles = [profile for profile in reference.features if profile.role is Role.INPUT]
-    assert not [p.name for p in profiles if what_is_wrong(current.schema, p.name, p.kind)]
+    assert not [p.name for p in profiles if column_fault(current.schema, p.name, p.kind)]
     found = {}
     for profile, counts in zip(profiles, count_bins(profiles, current.lazy()), strict=True):
         found[profile.name] = _reading(np.array(profile.counts), counts, len(reference.features))

@@ -28,10 +28,10 @@ def count_bins_by_window(profiles: Sequence["FeatureProfile"], windows: Sequence
     """Rows in each bin of every profile, window by window, (windows, bins) each."""
     numeric = [profile for profile in profiles if profile.kind is FeatureKind.NUMERIC]
     categorical = [profile for profile in profiles if profile.kind is FeatureKind.CATEGORICAL]
-    asked = [expression for profile in numeric for expression in _comparisons(profile)]
+    comparisons = [expression for profile in numeric for expression in _comparisons(profile)]
     counts: dict[str, list[Counts]] = {profile.name: [] for profile in profiles}
-    for rows in windows:  # one after the other, so that only the buffers of one window are in memory
-        numbers = as_numbers(rows, [profile.name for profile in numeric]).select(pl.len(), *asked)
+    for rows in windows:  # one at a time, so that memory holds the buffers of one window only
+        numbers = as_numbers(rows, [profile.name for profile in numeric]).select(pl.len(), *comparisons)
         queries = [numbers, *(values_of(rows, profile.name) for profile in categorical)]
         compared, *tables = pl.collect_all(queries, engine="streaming")
         for profile in numeric:
@@ -42,31 +42,31 @@ def count_bins_by_window(profiles: Sequence["FeatureProfile"], windows: Sequence
 
 
 def as_numbers(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """These columns as floats with NaN as null."""
+    """These columns as floats; NaN becomes null."""
     return rows.select(pl.col(name).cast(pl.Float64).fill_nan(None) for name in names)
 
 
 def values_of(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """Columns `value` and `rows` of one categorical column."""
+    """Columns `value` and `rows`: how many rows hold each value of a categorical column."""
     return rows.select(pl.col(name).cast(pl.String).alias("value")).group_by("value").agg(rows=pl.len())
 
 
 def _comparisons(profile: "FeatureProfile") -> list[pl.Expr]:
     value, name = pl.col(profile.name), profile.name
-    asked = [value.null_count().alias(f"{name}|null")]
+    comparisons = [value.null_count().alias(f"{name}|null")]
     if profile.minimum is None or profile.maximum is None:
-        return asked
-    asked += [(value <= edge).sum().alias(f"{name}|edge{index}") for index, edge in enumerate(profile.edges)]
-    asked += [(value == spike).sum().alias(f"{name}|spike{index}") for index, spike in enumerate(profile.spikes)]
+        return comparisons
+    comparisons += [(value <= edge).sum().alias(f"{name}|edge{index}") for index, edge in enumerate(profile.edges)]
+    comparisons += [(value == spike).sum().alias(f"{name}|spike{index}") for index, spike in enumerate(profile.spikes)]
     return [
-        *asked,
+        *comparisons,
         (value < profile.minimum).sum().alias(f"{name}|below"),
         (value > profile.maximum).sum().alias(f"{name}|above"),
     ]
 
 
 def _numeric_bins(profile: "FeatureProfile", row: Mapping[str, int]) -> Counts:
-    """Intervals, spikes, below, above, null: see FeatureProfile."""
+    """Rows per interval, per spike, below, above and null, in the order of FeatureProfile. row: the counted comparisons."""
     intervals, spikes = len(profile.edges) + 1, len(profile.spikes)
     counts = np.zeros(intervals + spikes + 3, dtype=np.int64)
     name = profile.name
@@ -86,10 +86,10 @@ def _numeric_bins(profile: "FeatureProfile", row: Mapping[str, int]) -> Counts:
 
 
 def categorical_bins(profile: "FeatureProfile", table: pl.DataFrame) -> Counts:
-    """Rows in each bin of one categorical column, from its `values_of`: categories, other, unseen, null."""
-    kept = len(profile.categories)
-    bin_of = {name: index for index, name in enumerate(profile.categories)} | dict.fromkeys(profile.rare, kept)
-    counts = np.zeros(kept + 3, dtype=np.int64)
+    """Rows per category, then of the other, unseen and null bins. table: `values_of` the column."""
+    other = len(profile.categories)
+    bin_of = {name: index for index, name in enumerate(profile.categories)} | dict.fromkeys(profile.rare, other)
+    counts = np.zeros(other + 3, dtype=np.int64)
     for value, rows in table.select("value", "rows").iter_rows():
-        counts[kept + 2 if value is None else bin_of.get(value, kept + 1)] += rows
+        counts[other + 2 if value is None else bin_of.get(value, other + 1)] += rows
     return counts

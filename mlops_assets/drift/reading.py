@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 import polars as pl
 
 from mlops_assets.drift.binning import Counts, count_bins
-from mlops_assets.drift.profile import CATEGORY_SHARE, FeatureProfile, Table, what_is_wrong
+from mlops_assets.drift.profile import CATEGORY_SHARE, FeatureProfile, Table, column_fault
 from mlops_assets.drift.reference import ChangeProfile, ReferenceProfile, changes_of
 from mlops_assets.drift.shares import Shares
 from mlops_assets.products.feature_view import FeatureKind, Role
 from mlops_assets.records.readings import DriftReading, DriftState, FeatureReading
 
 MOSTLY_RARE_PERCENT = 50.0
-BLIND_FROM_PERCENT = 5.0  # a feature that cannot see a smaller shift says so
+BLIND_FROM_PERCENT = 5.0  # a feature whose smallest detectable shift is larger is reported as blind
 
 
 def measure_drift(
@@ -31,9 +31,9 @@ def measure_drift(
 ) -> DriftReading:
     """Compare the current window with the reference, feature by feature, in one streaming pass over its rows.
 
-    unused: features that the champion hardly uses; they are shown, but trigger no action. season: the same season a year before, read
-    in place of the training window for the features it holds. Whatever is wrong with a column is a reading with a note,
-    never an exception."""
+    unused: features that the champion hardly uses; they are shown, but trigger no action. season: the same season a year
+    before, which replaces the training window for the features it holds. A column that is missing or has the wrong type
+    becomes a reading with a note, never an exception."""
     lazy = current.lazy()
     rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
     if rows < max(1, min_rows):
@@ -41,18 +41,18 @@ def measure_drift(
         return inconclusive(rows, f"{rows} rows, the policy asks for {min_rows}{needed}")
     if reference.windows < 2:
         return inconclusive(rows, "the reference is a single window, so its natural variation is unknown")
-    of_season = (
+    seasonal = (
         {profile.name: profile for profile in season.features} if season is not None and season.windows > 1 else {}
     )
-    readings = _read_features(reference, lazy, unused, of_season)
-    acting = [reading for reading in readings if reading.is_actionable]
-    if not acting:
-        return inconclusive(rows, _why_none_acts(reference, readings, rows), readings)
-    largest = max(acting, key=lambda reading: reading.percent)
+    readings = _read_features(reference, lazy, unused, seasonal)
+    actionable = [reading for reading in readings if reading.is_actionable]
+    if not actionable:
+        return inconclusive(rows, _why_none_is_actionable(reference, readings, rows), readings)
+    largest = max(actionable, key=lambda reading: reading.percent)
     if largest.percent == 0:
-        hidden = max(reading.high for reading in acting)
-        return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, hidden, "", readings, rows, "no feature moved")
-    what = "rows moved" if largest.read_in != "changes" else "rows broke with the row before"
+        undetectable = max(reading.high for reading in actionable)
+        return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, undetectable, "", readings, rows, "no feature moved")
+    what = "rows moved" if largest.read_in != "changes" else "rows changed unusually from the row before"
     reason = f"{largest.percent:.1f} % of {what} in {largest.name} ({largest.low:.1f} to {largest.high:.1f})"
     return DriftReading(
         DriftState.CONCLUSIVE, largest.percent, largest.low, largest.high, largest.name, readings, rows, reason
@@ -62,12 +62,12 @@ def measure_drift(
 def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: int) -> FeatureReading | None:
     """Percent of rows that moved in one column that is shown but triggers no action: scores, labels.
 
-    None where it cannot be read: too few rows with a value, or a reference of fewer than two windows."""
-    known = current.lazy().select(profile.name).drop_nulls()
-    rows = int(known.select(pl.len()).collect(engine="streaming").item())
+    None if it cannot be read: too few rows have a value, or the reference has fewer than two windows."""
+    values = current.lazy().select(profile.name).drop_nulls()
+    rows = int(values.select(pl.len()).collect(engine="streaming").item())
     if rows < max(1, min_rows) or len(profile.counts) < 2:
         return None
-    (counts,) = count_bins([profile], known)
+    (counts,) = count_bins([profile], values)
     shares = Shares(profile.counts, profile.exclusive_counts, counts, 1)
     percent, low, high = shares.reading()
     smallest = shares.smallest_detectable()
@@ -75,9 +75,9 @@ def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: i
     return FeatureReading(profile.name, percent, low, high, smallest, profile.name, False, note, "values", percent)
 
 
-def _why_none_acts(reference: ReferenceProfile, readings: tuple[FeatureReading, ...], rows: int) -> str:
-    """And what would be needed: the noise of a share falls with the root of the rows."""
-    text = "no feature acts: all are seasonal, calendar, unused or blind"
+def _why_none_is_actionable(reference: ReferenceProfile, readings: tuple[FeatureReading, ...], rows: int) -> str:
+    """The reason, and how many rows would be needed: the noise of a share falls with the square root of the rows."""
+    text = "no feature can trigger an action: all are seasonal, calendar, unused or blind"
     blind = [
         item for item in readings if item.role == Role.INPUT.value and item.smallest_detectable > BLIND_FROM_PERCENT
     ]
@@ -86,9 +86,10 @@ def _why_none_acts(reference: ReferenceProfile, readings: tuple[FeatureReading, 
     best = min(blind, key=lambda item: item.smallest_detectable)
     factor = (best.smallest_detectable / BLIND_FROM_PERCENT) ** 2
     return (
-        f"{text}. {best.name} sees most, from {best.smallest_detectable:.0f} % of {rows:,} rows on: about "
-        f"{rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, as periods {math.ceil(factor)} times as long hold, "
-        f"or a training_window of more than its {reference.windows} windows where those differ much from each other"
+        f"{text}. The most sensitive is {best.name}, which detects shifts from {best.smallest_detectable:.0f} % of {rows:,} rows: "
+        f"about {rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, as periods {math.ceil(factor)} times as "
+        f"long hold. If the {reference.windows} windows of the training_window differ much from each other, a longer "
+        "training_window helps too"
     )
 
 
@@ -97,104 +98,104 @@ def inconclusive(rows: int, reason: str, features: tuple[FeatureReading, ...] = 
 
 
 def _read_features(
-    reference: ReferenceProfile, current: pl.LazyFrame, unused: Collection[str], of_season: Mapping[str, FeatureProfile]
+    reference: ReferenceProfile, current: pl.LazyFrame, unused: Collection[str], seasonal: Mapping[str, FeatureProfile]
 ) -> tuple[FeatureReading, ...]:
     schema = current.collect_schema()
-    broken = {
-        profile.name: wrong
+    faults = {
+        profile.name: fault
         for profile in reference.features
-        if (wrong := what_is_wrong(schema, profile.name, profile.kind)) is not None
+        if (fault := column_fault(schema, profile.name, profile.kind)) is not None
     }
-    read_against = [of_season.get(profile.name, profile) for profile in reference.features]
-    sound = [profile for profile in read_against if profile.name not in broken]
+    profiles = [seasonal.get(profile.name, profile) for profile in reference.features]
+    readable = [profile for profile in profiles if profile.name not in faults]
     tests = len(reference.features) + len(reference.changes)
-    counted = dict(zip([profile.name for profile in sound], count_bins(sound, current), strict=True)) if sound else {}
-    moved = _count_changes(reference, current, counted)
+    names = [profile.name for profile in readable]
+    counted = dict(zip(names, count_bins(readable, current), strict=True)) if readable else {}
+    counted_changes = _count_changes(reference, current, counted)
     readings = []
-    for profile in read_against:
-        if profile.name in broken:  # no season explains a broken column, so it triggers an action in every role
-            note = f"column {broken[profile.name]}"
-            gone = FeatureReading(
-                profile.name, 100.0, 100.0, 100.0, 0.0, profile.role.value, True, note, "column", 100.0
-            )
-            readings.append(gone)
+    for profile in profiles:
+        if profile.name in faults:  # no season explains a broken column, so it triggers an action in every role
+            whole, note = (100.0, 100.0, 100.0), f"column {faults[profile.name]}"
+            role = profile.role.value
+            readings.append(FeatureReading(profile.name, *whole, 0.0, role, True, note, "column", 100.0))
             continue
         values = Shares(profile.counts, profile.exclusive_counts, counted[profile.name], tests)
         changes = None
-        if profile.name in moved:
-            change, counts = moved[profile.name]
+        if profile.name in counted_changes:
+            change, counts = counted_changes[profile.name]
             changes = Shares(change.counts, change.exclusive_counts, counts, tests, is_change=True)
         notes = _notes(profile, values, current)
-        if profile.name in of_season:
+        if profile.name in seasonal:
             notes.append("against the same season a year before")
         readings.append(_read_feature(profile, values, changes, notes, profile.name in unused))
     return tuple(readings)
 
 
 def _count_changes(
-    reference: ReferenceProfile, current: pl.LazyFrame, sound: Collection[str]
+    reference: ReferenceProfile, current: pl.LazyFrame, readable: Collection[str]
 ) -> dict[str, tuple[FeatureProfile, Counts]]:
-    """Profile and counts of the changes of every feature that can be followed in the current window."""
+    """Profile and counts of the changes of every feature that the current window holds with its key and order."""
     schema = current.collect_schema()
     by_key: dict[tuple[str, ...], dict[str, ChangeProfile]] = {}
     for change in reference.changes:
         name = change.profile.name
-        if name in sound and all(column in schema for column in (*change.key, *reference.order)):
+        if name in readable and all(column in schema for column in (*change.key, *reference.order)):
             by_key.setdefault(change.key, {})[name] = change
-    found: dict[str, tuple[FeatureProfile, Counts]] = {}
-    for key, followed in by_key.items():
-        kinds = {name: change.is_category for name, change in followed.items()}
-        moved = changes_of(current, key, kinds, reference.order).collect().lazy()
-        profiles = [change.profile for change in followed.values()]
-        for profile, counts in zip(profiles, count_bins(profiles, moved), strict=True):
-            known = counts.copy()
-            known[-1] = 0  # the first row of a key follows nothing; values that turn null are read in the values
-            if known.sum():
-                found[profile.name] = (profile, known)
-    return found
+    counted: dict[str, tuple[FeatureProfile, Counts]] = {}
+    for key, by_name in by_key.items():
+        kinds = {name: change.is_category for name, change in by_name.items()}
+        changes = changes_of(current, key, kinds, reference.order).collect().lazy()
+        profiles = [change.profile for change in by_name.values()]
+        for profile, counts in zip(profiles, count_bins(profiles, changes), strict=True):
+            counts[-1] = 0  # the first row of a key follows no other; values that turn null are read in the values
+            if counts.sum():
+                counted[profile.name] = (profile, counts)
+    return counted
 
 
 def _read_feature(
-    profile: FeatureProfile, values: "Shares", changes: "Shares | None", notes: list[str], is_unused: bool
+    profile: FeatureProfile, values: Shares, changes: Shares | None, notes: list[str], is_unused: bool
 ) -> FeatureReading:
     name, role = profile.name, profile.role.value
     smallest, whole = values.smallest_detectable(), values.reading()
     if values.current[-1] == 1 and not (values.counts[:, -1] == values.window_rows).any():
-        lost = 100 * (1 - float(values.reference[-1]))
-        return FeatureReading(name, lost, lost, lost, smallest, role, True, "; ".join(notes), "values", lost)
+        nulls = 100 * (1 - float(values.reference[-1]))
+        return FeatureReading(name, nulls, nulls, nulls, smallest, role, True, "; ".join(notes), "values", nulls)
     if is_unused:
         notes.append("hardly used by the champion: shown, not acted on")
         return FeatureReading(name, *whole, smallest, role, False, "; ".join(notes), "values", whole[0])
     is_input, is_blind = profile.role is Role.INPUT, smallest > BLIND_FROM_PERCENT
-    # no season or calendar turns values null, and a blind feature still shows values that are new to it
+    # neither season nor calendar turns values null, and a blind feature still shows values that are new to it
     actionable_bins = True if is_input and not is_blind else values.outside if is_input else values.null
-    acted, by = values.reading(actionable_bins), "values"
-    is_actionable = acted[0] > 0 or (is_input and not is_blind)
-    steps = changes.smallest_detectable() if changes is not None else 100.0
-    if changes is not None and steps <= BLIND_FROM_PERCENT:
-        step = changes.reading()
-        if not is_actionable or step[0] > acted[0]:
-            acted, by = step, "changes"
-        is_actionable, smallest = True, min(smallest, steps)
-    notes += _limits(profile, is_blind, values.smallest_detectable(), steps, is_actionable)
-    shown = acted if is_actionable else whole
-    return FeatureReading(name, *shown, smallest, role, is_actionable, "; ".join(notes), by, whole[0])
+    actionable, read_in = values.reading(actionable_bins), "values"
+    is_actionable = actionable[0] > 0 or (is_input and not is_blind)
+    smallest_change = changes.smallest_detectable() if changes is not None else 100.0
+    if changes is not None and smallest_change <= BLIND_FROM_PERCENT:
+        change = changes.reading()
+        if not is_actionable or change[0] > actionable[0]:
+            actionable, read_in = change, "changes"
+        is_actionable, smallest = True, min(smallest, smallest_change)
+    notes += _limits(profile, is_blind, values.smallest_detectable(), smallest_change, is_actionable)
+    shown = actionable if is_actionable else whole
+    return FeatureReading(name, *shown, smallest, role, is_actionable, "; ".join(notes), read_in, whole[0])
 
 
-def _limits(profile: FeatureProfile, is_blind: bool, smallest: float, steps: float, is_actionable: bool) -> list[str]:
+def _limits(
+    profile: FeatureProfile, is_blind: bool, smallest: float, smallest_change: float, is_actionable: bool
+) -> list[str]:
     """Notes on what triggers no action, and on the smallest shift that can be detected."""
-    sees_changes = steps <= BLIND_FROM_PERCENT
-    seen = [f"changes from row to row, from {steps:.1f} %"] if sees_changes else []
+    reads_changes = smallest_change <= BLIND_FROM_PERCENT
+    changes = [f"changes from row to row, from {smallest_change:.1f} %"] if reads_changes else []
     if profile.role is not Role.INPUT:
-        kept = f"; {' and '.join(['nulls', *seen])} act" if seen else ""
-        return [f"{profile.role.value}: shown, not acted on{kept}"]
+        exceptions = f" except {' and '.join(['nulls', *changes])}" if changes else ""
+        return [f"{profile.role.value}: shown, not acted on{exceptions}"]
     if not is_blind:
         return []
-    only = ["nulls", "values new to it", *seen] if is_actionable else []
-    return [f"blind below {smallest:.0f} %" + (f": only {', '.join(only[:-1])} and {only[-1]} act" if only else "")]
+    rest = ["nulls", "values new to it", *changes] if is_actionable else []
+    return [f"blind below {smallest:.0f} %" + (f" except for {', '.join(rest[:-1])} and {rest[-1]}" if rest else "")]
 
 
-def _notes(profile: FeatureProfile, shares: "Shares", current: pl.LazyFrame) -> list[str]:
+def _notes(profile: FeatureProfile, shares: Shares, current: pl.LazyFrame) -> list[str]:
     notes = []
     if shares.reference[-1] == 1:
         notes.append("null throughout the reference")
@@ -209,15 +210,15 @@ def _notes(profile: FeatureProfile, shares: "Shares", current: pl.LazyFrame) -> 
     return notes
 
 
-def _notes_on_categories(profile: FeatureProfile, shares: "Shares") -> list[str]:
+def _notes_on_categories(profile: FeatureProfile, shares: Shares) -> list[str]:
     if len(profile.categories) + len(profile.rare) == 1:
         return ["constant in the reference"]
     rare = 100 * float(shares.reference[len(profile.categories)])
     if rare < MOSTLY_RARE_PERCENT:
         return []
     return [
-        f"{rare:.0f} % of the reference lies in {len(profile.rare):,} categories of less than {CATEGORY_SHARE:.1%} each, which are "
-        "read as one: rows that move between them are not seen"
+        f"{rare:.0f} % of the reference lies in {len(profile.rare):,} categories of less than {CATEGORY_SHARE:.1%} each, which share "
+        "one bin: rows that move between them are not detected"
     ]
 
 

@@ -19,23 +19,23 @@ YEAR = timedelta(weeks=52)  # whole weeks, so that a season is compared with the
 
 
 def periods_in_window(product: ModelProduct) -> int:
-    """Periods that make a monitoring window: one, or as many as fill a week."""
+    """Number of periods in a monitoring window: one, or as many as fill a week."""
     return product.period.covering(WEEK)
 
 
 def periods_with_blocks(product: ModelProduct) -> int:
-    """Periods that hold as many days as the policy asks of an interval."""
+    """Number of periods that hold the days which the policy requires for an interval (min_blocks)."""
     return product.period.covering(product.drift.min_blocks * DAY)
 
 
 def current_keys(product: ModelProduct, key: str) -> list[str]:
-    """The period and the ones before it that make its window, oldest first; fewer at the start of time."""
+    """The periods of the monitoring window that ends with `key`, oldest first; fewer near the product's first period."""
     return [period.key for period in product.period.up_to(key, periods_in_window(product))]
 
 
 def reference_window(product: ModelProduct, rows: "pl.DataFrame") -> "pl.Series":
     """Start of the window each row belongs to, (rows,); windows are counted back from the newest row's period."""
-    import polars as pl  # a code location that only lists its assets does without
+    import polars as pl  # slow to import, and the code location imports this module
 
     newest, oldest = rows[product.event_timestamp].max(), rows[product.event_timestamp].min()
     if not isinstance(newest, datetime) or not isinstance(oldest, datetime):
@@ -48,7 +48,7 @@ def reference_window(product: ModelProduct, rows: "pl.DataFrame") -> "pl.Series"
 
 
 def keys_of(periods: Periods, moments: "pl.Series") -> "pl.Series":
-    """Key of the period that each moment lies in. (moments,)"""
+    """Key of the period that holds each moment, (moments,)."""
     import polars as pl
 
     oldest, newest = moments.min(), moments.max()
@@ -61,7 +61,7 @@ def keys_of(periods: Periods, moments: "pl.Series") -> "pl.Series":
 
 
 def _named_by_start(moments: "pl.Series", starts: Sequence[Period]) -> "pl.Series":
-    """Key of the newest of `starts`, oldest first, that is not after each moment; none of them is before all. (moments,)"""
+    """Key of the newest period that began by each moment, (moments,). starts: oldest first, from before the first moment."""
     import polars as pl
 
     begins = pl.Series([period.start for period in starts], dtype=moments.dtype)
@@ -70,22 +70,21 @@ def _named_by_start(moments: "pl.Series", starts: Sequence[Period]) -> "pl.Serie
 
 
 def unseen_from(product: ModelProduct, partition: str, since: str = "") -> datetime:
-    """When the rows begin that a version of `partition` is tested on; those whose label was known by then are fitted on.
+    """Start of the test rows of a version of `partition`; it is fitted on the rows whose label was known by then.
 
-    The last `test_window`. After a shift that began with period `since` it is the later half of what came since, where that
-    is shorter: the version has to learn rows of after the shift, and to be tested on later ones. Where either half would hold
-    labels of fewer than three days, the shift cannot be learned yet."""
+    Usually the start of the last `test_window`. After a shift that began with period `since`, the later half of the time since
+    then is tested instead if that is shorter, so that the version learns from rows after the shift and is tested on later ones.
+    If either half would hold labels of fewer than three days, the shift cannot be learned yet."""
     cutoff = product.period.at(partition).start
-    ordinary = product.period.window_start(partition, product.test_window)
+    usual = product.period.window_start(partition, product.test_window)
     if not since:
-        return ordinary
+        return usual
     half = (cutoff - product.period.at(since).start) // 2 // DAY * DAY
-    return ordinary if half < product.label.delay + LEAST_DAYS else max(ordinary, cutoff - half)
+    return usual if half < product.label.delay + LEAST_DAYS else max(usual, cutoff - half)
 
 
 def newest_learnable(product: ModelProduct, partition: str) -> str:
-    """First period of the newest shift of which a version of `partition` would be fitted on three days or more; too little is
-    known of a newer one for a version to learn from it."""
+    """Newest period in which a shift may have begun for a version of `partition` to be fitted on at least three days of it."""
     period = product.period.shift(product.period.at(partition), -1)
     delay = product.label.delay
     while unseen_from(product, partition, period.key) - delay - period.start < LEAST_DAYS:
@@ -98,23 +97,23 @@ def is_trained_on(
 ) -> bool:
     """Whether the model of `partition` was fitted on rows of these periods. It has not seen the rows it was tested on.
 
-    fitted_until: its newest row, None where that was not recorded."""
+    fitted_until: its newest row, None in bundles that do not record it."""
     if fitted_until is not None:
         return any(product.period.at(key).start <= fitted_until for key in keys)
     return any(product.period.at(key).start < unseen_from(product, partition) for key in keys)
 
 
 def season_keys(product: ModelProduct, key: str, stored: Collection[str]) -> list[str]:
-    """Stored periods of the same season a year before: as many windows as the training window holds, around that week.
+    """Stored periods of the same season a year before: as many as the training window holds, centred on that week.
 
-    Empty while half of them or more are missing: with less than a year of history there is no season to compare with."""
+    Empty if half of them or more are missing: with less than a year of history there is no season to compare with."""
     year_before = product.period.containing(product.period.at(key).start - YEAR)
     half = product.training_periods // 2
-    wanted = [product.period.shift(year_before, by).key for by in range(-half, half)]
-    found = [name for name in wanted if name in stored]
-    return found if len(found) > len(wanted) // 2 else []
+    season = [product.period.shift(year_before, by).key for by in range(-half, half)]
+    present = [name for name in season if name in stored]
+    return present if len(present) > len(season) // 2 else []
 
 
 def seasonal_inputs(product: ModelProduct) -> list[Feature]:
-    """The features that drift with the season, as they are read against the same season: like any other input."""
+    """The features that drift with the season, as ordinary inputs: that is how they are read against the same season."""
     return [replace(feature, role=Role.INPUT) for feature in product.inputs if feature.role is Role.SEASONAL]

@@ -1,4 +1,4 @@
-"""Records of user acceptance: what the gates say of a version, and what people answered."""
+"""Records of user acceptance: the verdicts of the gates on a version, and the answers of people."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,8 +10,8 @@ from mlops_assets.records.record import Record
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """A gate's verdict: the value, the limit, and both in one sentence. `value` is None where there is nothing to
-    compare; the gate then passes and says why. inconclusive: it did not pass, and the machine is the cause, not the version."""
+    """A gate's verdict: the value, the limit, and both in one sentence. `value` is None if there is nothing to
+    compare; the gate then passes and says why. inconclusive: it did not pass, and a busy machine is the cause, not the version."""
 
     gate: str
     passed: bool
@@ -26,15 +26,13 @@ class AcceptanceState(StrEnum):
     WAITING = "waiting"  # every gate passed, a person has not answered yet
     REFUSED = "refused"  # a gate failed
     REJECTED = "rejected"  # a person said no
-    INCONCLUSIVE = (
-        "inconclusive"  # the machine was too busy to judge it: neither accepted nor refused, staged again later
-    )
+    INCONCLUSIVE = "inconclusive"  # the machine was too busy to measure latency, so the version is staged again
 
 
 class AcceptanceRecord(Record, frozen=True):
-    """The answer, bound to the content of the reports and the bundle it rests on.
+    """Whether a version is accepted. evidence: content hashes of the reports and the bundle that this rests on.
 
-    answers: how far the product's chain of answers went."""
+    answers: length of the product's chain of signed answers at that time."""
 
     asset: ClassVar[str] = "acceptance"
 
@@ -56,12 +54,12 @@ class Verdict(StrEnum):
 
 
 class Approval(Record, frozen=True):
-    """A person's answer. evidence: content hash of each report and of the bundle it was given on. It counts until
-    `expires_at`; a rejection has no end, and `expires_at` is when it was given. through: how the name in `by` is known.
-    number: its place among all answers of the product, 0 for one of before they formed a chain. previous: the signature
-    of the answer before; empty where the chain begins.
+    """A person's signed answer. evidence: content hashes of the reports and the bundle that it rests on. An approval counts
+    until `expires_at`; a rejection does not expire, and its `expires_at` is the time of the answer. through: how the person
+    was identified. number: its place among all answers of the product, 0 for one that was given before they formed a chain.
+    previous: the signature of the answer before, empty for the first.
 
-    The signature covers the name of this class and every field, so that a change of either ends every answer."""
+    The signature covers the name of this class and every field, so renaming either invalidates every stored answer."""
 
     asset: ClassVar[str] = "approval"
 
@@ -81,8 +79,8 @@ class Approval(Record, frozen=True):
 
 
 class Head(Record, frozen=True):
-    """How far the answers of a product go. newest: the signature of the last of them, empty where a chain
-    begins after it. Signed as an approval is."""
+    """The end of a product's chain of answers: their number, and the signature of the newest, empty where a new chain
+    begins after it. Signed like an approval."""
 
     asset: ClassVar[str] = "approval_head"
 

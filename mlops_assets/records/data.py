@@ -1,4 +1,4 @@
-"""Records of the data pipeline: periods that are skipped, that a person asked for again, or that have not wholly arrived."""
+"""Records of the data pipeline: periods that are skipped, that a person wants to be tried again, or that have not wholly arrived."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -7,7 +7,7 @@ from mlops_assets.records.record import Record
 
 
 class SkippedPeriod(Record, frozen=True):
-    """A period that could not be had. at: wall clock."""
+    """A period whose data could not be obtained, so that the loop goes on without it. at: wall clock."""
 
     asset: ClassVar[str] = "skipped"
 
@@ -18,7 +18,7 @@ class SkippedPeriod(Record, frozen=True):
 
 
 class AskedAgain(Record, frozen=True):
-    """at: wall clock; runs that were launched before do not count as attempts."""
+    """A request to try a period again. at: wall clock; runs that were launched earlier do not count as attempts."""
 
     asset: ClassVar[str] = "asked_again"
 

@@ -1,5 +1,4 @@
-"""Records of the monitoring pipeline: what was decided of a period, what development was told, what other policies would
-have decided."""
+"""Records of the monitoring pipeline: the decision of a period, the rework brief for development, and backtests."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -11,15 +10,15 @@ from mlops_assets.records.record import Record
 
 
 class DriftDecision(Record, frozen=True):
-    """What is done about a period, the reading it rests on, and the sentence that says why.
+    """The action on a period, the reading it rests on, and the reason in one sentence.
 
-    percent, low, high: the percent acted on. features: those that caused it. reading: this period's own reading of data
-    drift, band: its action before any patience. by_feature: this period's percent of every feature that acts, for the
-    next period to compare with. model_loss: percent of the primary metric lost, 0 where the loss does not act, None without
-    a conclusive performance reading. fresh_gain: percent that a fresh model would gain, None where it was not measured.
-    read_from: data version of every reading it rests on, by asset. alone_loss: percent of the primary metric lost in this
-    period alone, None without a score. since: first period of the shift that asks for a retraining or more, "" where none
-    does; a retraining learns from it on.
+    percent, low, high: the confirmed reading that was acted on. features: those that caused the action. reading: this period's
+    own data drift, band: the action that this reading would have without confirmation. by_feature: this period's percent of
+    every actionable feature, for later periods to compare with. model_loss: percent of the primary metric lost, 0 if the loss
+    is not actionable, None without a conclusive performance reading. fresh_gain: percent that a fresh model would gain, None
+    if it was not measured. read_from: data version of every reading it rests on, by asset. unpooled_loss: percent of the
+    primary metric lost in this period, without the periods pooled with it; None without a score. since: first period of the
+    shift that calls for a retraining or a rework, from which a retraining learns; "" if there is none.
     """
 
     asset: ClassVar[str] = "drift_decision"
@@ -51,7 +50,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class SliceFall(msgspec.Struct, frozen=True):
-    """A slice on which the champion scores worse than in its test. lost_percent: of its score then."""
+    """A slice on which the champion scores worse now than then, in its test. lost_percent: of the score in the test."""
 
     feature: str
     category: str
@@ -62,9 +61,9 @@ class SliceFall(msgspec.Struct, frozen=True):
 
 
 class ReworkBrief(Record, frozen=True):
-    """Why a version goes back to development. since: first of the consecutive periods that asked for a retraining or more.
+    """Why a version goes back to development. since: first of the consecutive periods whose band was retrain or rework.
 
-    slices: where performance fell most. experiments: what the readings suggest to try. links: where to look, by name.
+    slices: those whose score fell most. experiments: what the readings suggest to try. links: addresses by name.
     """
 
     asset: ClassVar[str] = "rework_brief"
@@ -83,8 +82,8 @@ class ReworkBrief(Record, frozen=True):
 
 
 class BacktestPeriod(msgspec.Struct, frozen=True):
-    """One period under a plan. action: what was carried out; version: champion when the period ended. outcome: what came of
-    it, "" where a new champion or nothing did."""
+    """One period under a plan. action: what was carried out. version: champion when the period ended. outcome: why a training
+    failed or was refused, a rollback or an answer of development; "" if there is nothing to report."""
 
     period: str
     action: Action
@@ -96,11 +95,11 @@ class BacktestPeriod(msgspec.Struct, frozen=True):
 
 
 class Backtest(msgspec.Struct, frozen=True):
-    """A plan over history. trained: models that were fitted; deployed: those that passed the gates, the first included;
-    rolled_back: those that failed their probation.
+    """A plan replayed over history. trained: number of models that were fitted. deployed: those that passed the gates, the
+    first included. rolled_back: those that failed their probation.
 
-    fit_seconds: spent on training them; watch_seconds: on the fresh models that staleness compares with. A model that
-    another plan had trained already counts with the seconds it took there."""
+    fit_seconds: time spent on training them. watch_seconds: time spent on the fresh models that staleness compares with. A
+    model that another plan trained before counts with the seconds it took there."""
 
     plan: str
     metric: str

@@ -14,8 +14,8 @@ class ProbationState(StrEnum):
 
 
 class ProbationRecord(Record, frozen=True):
-    """A reading of the champion in probation. gain: its score less the former champion's, positive is better; low, high:
-    two-sided interval whose ends each hold with the declared confidence, over all periods of the probation together."""
+    """The champion in probation beside the former one. gain: the difference of their scores, positive is better. low, high:
+    two-sided interval; each end holds with the declared confidence over all periods of the probation together."""
 
     asset: ClassVar[str] = "probation"
 

@@ -1,4 +1,4 @@
-"""Records of the monitoring pipeline: what was read of a period, as drift, performance and staleness."""
+"""Records of the monitoring pipeline: the drift, performance and staleness readings of a period."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -16,9 +16,9 @@ class DriftState(StrEnum):
 class FeatureReading(msgspec.Struct, frozen=True):
     """Percent of rows that moved in one feature, with its interval.
 
-    by: what was read, "values", "changes" (from the row before with the same key) or "column" (it is gone).
-    values_percent: the percent read in the values, whatever was acted on. smallest_detectable: percent of rows that has to
-    move into one bin to be told from the feature's natural variation, in what is read.
+    is_actionable: whether it may trigger an action. read_in: "values", "changes" (from the previous row with the same key)
+    or "column" (it is missing or has the wrong type). values_percent: the percent read in the values, whatever `read_in` says.
+    smallest_detectable: percent of rows that has to move into one bin to exceed the feature's natural variation.
     """
 
     name: str
@@ -34,10 +34,10 @@ class FeatureReading(msgspec.Struct, frozen=True):
 
 
 class DriftReading(msgspec.Struct, frozen=True):
-    """The product's reading: the largest among the features that act, a lower bound of the joint shift.
+    """The product's reading: the largest of its actionable features, a lower bound of the joint shift.
 
-    percent: None only when inconclusive. feature: the one behind it, "" when nothing moved. prediction: the same percent
-    of the distribution of scores, None where it cannot be read; it is shown and does not act.
+    percent: None only if inconclusive. feature: the feature with that reading, "" if nothing moved. prediction: the same for
+    the distribution of scores, None if it cannot be read; it is shown and triggers no action.
     """
 
     state: DriftState
@@ -52,7 +52,7 @@ class DriftReading(msgspec.Struct, frozen=True):
 
 
 class DriftRecord(Record, frozen=True):
-    """The drift reading of a period and the champion whose training window it was read against."""
+    """The drift reading of a period against the training window of the champion, version `model_version`."""
 
     asset: ClassVar[str] = "data_drift"
     schema: ClassVar[int] = 2
@@ -70,11 +70,11 @@ class PerformanceState(StrEnum):
 class PerformanceReading(msgspec.Struct, frozen=True):
     """The champion's score on one window with its interval, and the percent it lost against its test report.
 
-    value, low, high, expected: in the metric's unit. loss_*: percent of `expected`, negative when the score got better;
-    None when it does not exist. spread_percent: how much the metric of one period varies by itself. natural_percent: how
-    much the loss does, over the `periods` pooled and those of the test. acts: the interval excludes zero and the loss
-    exceeds twice that. alone: the score of the newest period by itself. label: percent of rows whose outcome moved from the
-    training window, shown and not acted on.
+    value, low, high, expected: in the metric's unit. loss_*: percent of `expected`, negative if the score improved, None
+    without a score. spread_percent: natural spread of the metric between periods. natural_percent: natural spread of the
+    loss, given the `periods` pooled and those of the test. is_actionable: the interval excludes zero and the loss exceeds twice
+    that spread. unpooled_value: the score of the newest period, without the periods pooled with it. label: drift of the
+    outcomes from the training window; it is shown and triggers no action.
     """
 
     state: PerformanceState
@@ -98,7 +98,7 @@ class PerformanceReading(msgspec.Struct, frozen=True):
 
 
 class PerformanceRecord(Record, frozen=True):
-    """The performance reading of a period and the champion it is of."""
+    """The performance reading of a period for the champion, version `model_version`."""
 
     asset: ClassVar[str] = "performance"
     schema: ClassVar[int] = 2
@@ -116,8 +116,9 @@ class StalenessState(StrEnum):
 class StalenessReading(msgspec.Struct, frozen=True):
     """Percent of the primary metric that a fresh model gains over the champion, with its interval.
 
-    percent, low, high: None unless conclusive; negative where the champion is better. acts: the interval lies above zero
-    and the gain reaches the policy's `stale`. periods: those compared on; trained_before: the challenger saw nothing later.
+    percent, low, high: None unless conclusive; negative if the champion is better. is_actionable: the interval lies above zero
+    and the gain reaches the policy's `stale`. periods: the rows of these were compared. trained_before: the period before
+    which the challenger's training rows end.
     """
 
     state: StalenessState
@@ -135,7 +136,7 @@ class StalenessReading(msgspec.Struct, frozen=True):
 
 
 class StalenessRecord(Record, frozen=True):
-    """What a fresh model by recipe `recipe_version` would gain over the champion."""
+    """What a fresh model of recipe `recipe_version` would gain over the champion, version `model_version`."""
 
     asset: ClassVar[str] = "staleness"
     schema: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""Record: what every stored document is derived from."""
+"""Record: the base of every stored document."""
 
 from typing import ClassVar
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A stored document. asset: the asset, or the store, that it belongs to. schema: number of its form, which rises with
-    every change of its fields."""
+    """A stored document. asset: the asset, or the store, that it belongs to. schema: version of its fields, which rises with
+    every change of them."""
 
     asset: ClassVar[str]
     schema: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""Record of a Dagster run, of whatever product."""
+"""Record of a Dagster run, of any product."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -7,8 +7,8 @@ from mlops_assets.records.record import Record
 
 
 class RunRecord(Record, frozen=True):
-    """The process of a run. host, boot: the machine, and which start of it. began: seconds since 1970 at which the process
-    began, as process numbers are given anew. alive_at: when it last said that it lives."""
+    """The process of a run. host, boot: the machine and its boot id. began: start of the process in seconds since 1970, because
+    process numbers are reused. alive_at: time of its newest heartbeat."""
 
     asset: ClassVar[str] = "runs"
 

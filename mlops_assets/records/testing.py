@@ -1,4 +1,4 @@
-"""Records of the testing pipeline: what is known of a version from its unseen rows and from staging."""
+"""Records of the testing pipeline: the scores of a version on unseen rows, and its behaviour in staging."""
 
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ class CalibrationBin(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Gain over the champion on the same rows, paired; positive is better, in the metric's unit."""
+    """Paired gain over the champion on the same rows, in the metric's unit; positive is better."""
 
     champion_version: int
     metric: str
@@ -32,8 +32,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Confusion(msgspec.Struct, frozen=True):
-    """Rows by true class (outer) and answered class (inner), in the order of `classes`. threshold: probability from which
-    on the answer is the second class; None for more than two classes, where the most probable one is answered."""
+    """Rows by true class (outer) and predicted class (inner), in the order of `classes`. threshold: least probability at which
+    the second class is predicted; None for more than two classes, of which the most probable is predicted."""
 
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -41,7 +41,7 @@ class Confusion(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """A category of a feature and the metric on it; None where the slice cannot be scored (one class only)."""
+    """A category of a feature and the metric on its rows; None if they cannot be scored (they hold one class only)."""
 
     feature: str
     category: str
@@ -52,8 +52,8 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class WorstSlice(msgspec.Struct, frozen=True):
-    """A slice that lost against the whole window. p_adjusted: chance to see such a gap in any of the slices that were
-    looked at, were there none (one-sided t over a jackknife of days, times their number); None with under three days."""
+    """A slice that scores below the whole window. p_adjusted: probability of such a gap in any examined slice if none were
+    worse (one-sided t over a jackknife of days, times the number of slices); None with fewer than three days."""
 
     description: str
     rows: int
@@ -78,12 +78,12 @@ class Leakage(msgspec.Struct, frozen=True):
 
 
 class TestReport(Record, frozen=True):
-    """What is known of a version before it may serve. `importance`: metric lost when the input is shuffled.
+    """The measurements of a version on unseen rows. importance: metric lost when the input is shuffled.
 
     calibration_error: mean distance of predicted and observed share over the bins, weighted by rows; None unless binary.
-    confusion: None for a regression. slices_examined: how many slices the search for the worst looked at. leakage: None
-    without the rows that were fitted on. onnx_difference: the largest of `parity_rows`, the test window and edge rows;
-    flipped_labels: of the same rows. bundle_bytes: None where it was not measured.
+    confusion: None for a regression. slices_examined: number of slices that the search for the worst scored. leakage: None
+    without the fitted rows. onnx_difference: the largest over `parity_rows`, which are the test window and edge rows.
+    flipped_labels: rows among them whose predicted label differs. bundle_bytes: None if it was not measured.
     """
 
     asset: ClassVar[str] = "test_report"
@@ -117,12 +117,12 @@ class TestReport(Record, frozen=True):
 
 
 class LatencyReading(msgspec.Struct, frozen=True):
-    """One round of requests of one row, in milliseconds.
+    """The last round of one-row requests, in milliseconds.
 
-    witness: what was asked in turn, such as "champion 4". slower_by: p99 less the witness's p99, low end of its interval.
-    own: p99 without what the machine added, low end. cpu: what a request over the limit, or one of the
-    slowest, took of a processor when it was sent again. others_share: of the machine's processors, what other programs used
-    meanwhile. rounds: how many were measured until this one."""
+    witness: the server whose requests alternated with the challenger's, such as "champion 4". slower_by: lower bound of the
+    challenger's p99 minus the witness's. own: lower bound of the p99 without the delay of a busy machine. cpu: processor
+    time of the requests over the limit, or of the slowest, when they were sent again. others_share: share of the machine's
+    processors that other programs used. rounds: number of rounds, this one included."""
 
     requests: int
     p50: float
@@ -137,10 +137,9 @@ class LatencyReading(msgspec.Struct, frozen=True):
 
 
 class StagingReport(Record, frozen=True):
-    """The API as a client saw it. skew: largest difference of an online prediction to the offline one, in
-    float32 steps.
+    """The real API as a client sees it. skew: largest difference of an online prediction from the offline one, in float32 steps.
 
-    latency: the last round of single requests, beside the champion; None where they were sent once, with nothing beside them."""
+    latency: the last round of single requests, beside a witness; None in reports that had no witness."""
 
     asset: ClassVar[str] = "staging_report"
 

@@ -1,4 +1,4 @@
-"""Records of the training pipeline: the experiment, the recipe that left development, what a version was made from."""
+"""Records of the training pipeline: the experiment, the recipe that left development, the inputs of a version."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -10,7 +10,7 @@ from mlops_assets.records.record import Record
 
 
 class SearchedTrial(msgspec.Struct, frozen=True):
-    """One setting that was tried. score: the primary metric over all folds; None: pruned after `folds` of them."""
+    """One setting of the search. score: the primary metric over all folds, None if it was pruned after `folds` of them."""
 
     number: int
     candidate: str
@@ -21,10 +21,10 @@ class SearchedTrial(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """A candidate's best setting: mean score with its interval, how far behind the best with its interval, cost.
+    """A candidate's best setting: its mean score, its distance to the best candidate, both with intervals, and its cost.
 
-    fit_seconds: of all folds together. bundle_bytes: model and estimator as fitted on the largest fold; None: it has no
-    ONNX form and cannot be served. tried: settings that were tried; a best of many looks a little better than it is."""
+    fit_seconds: of all folds together. bundle_bytes: model and estimator of the last fold, None if they have no ONNX form
+    and cannot be served. tried: number of settings; the best of many looks slightly better than it is."""
 
     candidate: str
     estimator: str
@@ -43,8 +43,8 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Leaderboard(Record, frozen=True):
-    """Trials, best first. `as_of`: the partition whose training window was searched. searched: every setting that was
-    tried, in order; ended_by: what ended the search."""
+    """Trials, best first. as_of: the partition whose training window was searched. searched: every setting, in order.
+    ended_by: the budget that ended the search."""
 
     asset: ClassVar[str] = "experiment"
 
@@ -59,12 +59,12 @@ class Leaderboard(Record, frozen=True):
 
     @property
     def best(self) -> Trial:
-        """The best that can be served."""
+        """The best trial that can be served."""
         return next((trial for trial in self.trials if trial.bundle_bytes is not None), self.trials[0])
 
 
 class ExperimentRun(Record, frozen=True):
-    """The MLflow run that the stored experiment was logged to."""
+    """The MLflow run to which the stored experiment was logged."""
 
     asset: ClassVar[str] = "experiment_run"
 
@@ -72,7 +72,7 @@ class ExperimentRun(Record, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What makes an estimator: the part of a recipe that a run carries."""
+    """An estimator and its hyperparameters: the part of a recipe that an MLflow run carries."""
 
     candidate: str
     estimator: str
@@ -102,8 +102,8 @@ class Recipe(Record, frozen=True):
 
 
 class TrainingInputs(Record, frozen=True):
-    """Which partitions a training set was made of. versions: content hash by `features/2013-07-01`. shift_since: first
-    period of the shift that it was split for, "" where the split is the ordinary one."""
+    """The partitions that a training set was built from. versions: content hash by `features/2013-07-01`. shift_since: first
+    period of the shift that it was split for, "" for the usual split."""
 
     asset: ClassVar[str] = "training_inputs"
 
@@ -113,7 +113,7 @@ class TrainingInputs(Record, frozen=True):
 
 
 class ModelRecord(Record, frozen=True):
-    """Which version the partition's model is."""
+    """The version of the partition's model."""
 
     asset: ClassVar[str] = "model"
 

@@ -1,11 +1,11 @@
-"""Upgrades: what a record of an earlier release is turned into when it is read.
+"""Upgrades: how a record that an earlier release stored is read by this one.
 
-Each kind of record has one function for each step, from schema n to n + 1. It takes what the stored JSON holds and gives the
+Each kind of record has one function per step, from schema n to n + 1. It takes the fields of the stored JSON and returns the
 fields of the next schema. Whoever changes the fields of a record raises its `schema` and adds a step here, with a stored sample
-beside the tests; a step that was released is never changed.
+beside the tests. A released step is never changed.
 
-Schema 0 is what was written before records had a number, over several releases: a field that some of them did not know yet is
-given the value that means so.
+Schema 0 covers several releases that wrote no schema number. A field that some of them lacked gets the value that stands for
+"not measured" or "did not exist".
 """
 
 from collections.abc import Callable, Mapping
@@ -28,41 +28,40 @@ Step = Callable[[Any], Fields]
 
 
 def number_only(fields: Fields) -> Fields:
-    """The fields are the same."""
+    """Only the schema number is new."""
     return fields
 
 
 def acceptance_to_1(fields: Fields) -> Fields:
-    """There were no persons to wait for, so a version was accepted or refused, and nobody had answered."""
+    """Manual acceptance did not exist: every version was accepted or refused, and there were no answers."""
     state = "accepted" if fields["accepted"] else "refused"
     gates = [{"inconclusive": False, **gate} for gate in fields["gates"]]
-    known = {"answers": 0, **fields, "gates": gates}
-    return {**known, "state": known.get("state") or state}
+    return {"answers": 0, **fields, "gates": gates, "state": fields.get("state") or state}
 
 
 def approval_to_1(fields: Fields) -> Fields:
-    """Number 0: answers did not form a chain, so this one does not count any more."""
+    """Answers formed no chain. Number 0 says that this one does not count any more."""
     return {"through": "", "number": 0, "previous": "", **fields}
 
 
 def experiment_to_1(fields: Fields) -> Fields:
-    """Only declared settings were tried, one for each candidate, and bundles were not measured."""
+    """Only the declared setting of each candidate was tried, and bundles were not measured."""
     trials = [{"bundle_bytes": None, "tried": 1, **trial} for trial in fields["trials"]]
     return {"searched": [], "ended_by": "", **fields, "trials": trials}
 
 
 def experiment_run_to_1(mlflow_run_id: str) -> Fields:
-    """It was stored as a bare text."""
+    """The run id was stored as bare text."""
     return {"mlflow_run_id": mlflow_run_id}
 
 
 def training_inputs_to_1(fields: Fields) -> Fields:
-    """Every training set was split as usual."""
+    """Every training set had the usual split."""
     return {"shift_since": "", **fields}
 
 
 def test_report_to_1(fields: Fields) -> Fields:
-    """What was not measured is None, empty, or 0 rows."""
+    """None, an empty list or 0 stands for what was not measured."""
     return {
         "calibration_error": None,
         "confusion": None,
@@ -77,12 +76,12 @@ def test_report_to_1(fields: Fields) -> Fields:
 
 
 def staging_report_to_1(fields: Fields) -> Fields:
-    """Latency was measured once, with nothing beside it."""
+    """Latency was measured once, without a witness."""
     return {"latency": None, **fields}
 
 
 def data_drift_to_1(fields: Fields) -> Fields:
-    """Only values were read, and no scores."""
+    """Drift was read in values only, not in changes or scores."""
     reading = {"prediction": None, **fields["reading"]}
     prediction = reading["prediction"]
     return {
@@ -96,16 +95,16 @@ def data_drift_to_1(fields: Fields) -> Fields:
 
 
 def performance_to_1(fields: Fields) -> Fields:
-    """Each period was read by itself, and its labels were compared with nothing."""
+    """Periods were not pooled, and label drift was not measured."""
     reading = {"periods": 1, "natural_percent": 0.0, "alone": None, "label": None, **fields["reading"]}
     label = reading["label"]
     return {**fields, "reading": {**reading, "label": None if label is None else _feature_reading(label)}}
 
 
 def drift_decision_to_1(fields: Fields) -> Fields:
-    """It rested on data drift alone, whose onset was not looked for."""
-    unread: Fields = {"model_loss": None, "fresh_gain": None, "read_from": [], "alone_loss": None, "since": ""}
-    return {**unread, **fields}
+    """Decisions used data drift only, without its onset."""
+    missing: Fields = {"model_loss": None, "fresh_gain": None, "read_from": [], "alone_loss": None, "since": ""}
+    return {**missing, **fields}
 
 
 def data_drift_to_2(fields: Fields) -> Fields:
@@ -139,11 +138,12 @@ def test_report_to_2(fields: Fields) -> Fields:
 
 
 def rework_brief_to_1(fields: Fields) -> Fields:
+    """Briefs named no slices, experiments or links."""
     return {"slices": [], "experiments": [], "links": [], **fields}
 
 
 def backtest_to_1(plans: list[Fields]) -> Fields:
-    """It was stored as a bare list of plans."""
+    """The plans were stored as a bare list."""
     return {
         "plans": [
             {

@@ -96,7 +96,7 @@ def test_a_feature_that_cannot_see_five_percent_is_blind_and_does_not_act():
     assert reading.features[0].note.startswith("blind below")
     assert reading.state is DriftState.INCONCLUSIVE
     assert reading.percent is None
-    assert "no feature acts" in reading.reason
+    assert "no feature can trigger an action" in reading.reason
 
 
 def test_a_blind_feature_still_acts_when_its_values_turn_null():
@@ -105,7 +105,7 @@ def test_a_blind_feature_still_acts_when_its_values_turn_null():
     reading = read(restless, of_origins(EWR=700, JFK=700, null=600))
 
     assert reading.percent == pytest.approx(30.0)
-    assert "only nulls and values new to it act" in reading.features[0].note
+    assert "except for nulls and values new to it" in reading.features[0].note
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_usual_values_in_the_wrong_rows_are_seen_in_the_changes_from_row_to_row(
     (temperature,) = reading.features
     assert (temperature.read_in, temperature.is_actionable, reading.feature) == ("changes", True, "temperature")
     assert reading.percent == pytest.approx(percent, abs=1.5)
-    assert "rows broke with the row before in temperature" in reading.reason
+    assert "rows changed unusually from the row before in temperature" in reading.reason
     assert temperature.values_percent == 0  # a blind feature sees nothing in its values
 
 
@@ -324,7 +324,7 @@ def test_a_season_moves_the_values_and_not_the_changes():
 
     assert temperature.values_percent == pytest.approx(100)
     assert (temperature.percent, temperature.is_actionable) == (0, True)
-    assert temperature.note.startswith("seasonal: shown, not acted on; nulls and changes from row to row, from")
+    assert temperature.note.startswith("seasonal: shown, not acted on except nulls and changes from row to row, from")
 
 
 def test_a_column_that_cannot_be_followed_is_read_in_its_values_alone():
@@ -487,8 +487,8 @@ def test_very_many_rare_categories_are_called_that_and_not_constant():
     reading = read_one(steady(of_many), of_many)
 
     assert reading.note.endswith(
-        "100 % of the reference lies in 5,000 categories of less than 0.5% each, which are read as one: rows that move between "
-        "them are not seen"
+        "100 % of the reference lies in 5,000 categories of less than 0.5% each, which share one bin: rows that move between "
+        "them are not detected"
     )
     assert "constant" not in reading.note
 
@@ -505,6 +505,7 @@ def test_a_reading_in_which_no_feature_acts_says_what_it_would_take():
 
     # 3.090 * sqrt(0.25 (1/1000 + 1/200)) = 12.0 %, as in the test of the smallest detectable shift; (12.0 / 5)^2 * 200 = 1,146
     assert reading.state is DriftState.INCONCLUSIVE
-    assert "origin sees most, from 12 % of 200 rows on: about 1,146 rows in a period would show 5 %" in reading.reason
+    assert "The most sensitive is origin, which detects shifts from 12 % of 200 rows" in reading.reason
+    assert "about 1,146 rows in a period would show 5 %" in reading.reason
     few = measure_drift(reference, of_origins(EWR=100, JFK=100), min_rows=1_000)
     assert few.reason == "200 rows, the policy asks for 1000: a period has to be 5 times as long, or min_rows lower"
