@@ -1,10 +1,10 @@
-"""User acceptance: who lets a version that was tested and staged go live, on which evidence."""
+"""User acceptance: whether a version that was tested and staged may go live, who decided it, and on which evidence."""
 
 from datetime import datetime
 
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.acceptance import AcceptanceRecord, AcceptanceState, Approval, GateResult, Verdict
-from mlops_assets.testing.gates import undecided
+from mlops_assets.testing.gates import why_undecided
 
 
 def accept(
@@ -16,10 +16,10 @@ def accept(
     answer: Approval | None = None,
     why_none: str = "",
 ) -> AcceptanceRecord:
-    """Accept when every declared gate was judged and passed and, where acceptance is manual, a person said so.
-    Where nothing failed but what a busy machine left open, the answer is inconclusive.
+    """Accept the version if every declared gate passed and, for manual acceptance, a person approved it.
+    Inconclusive if the only gates that did not pass are those that a busy machine left open.
 
-    answer: a verified answer on this evidence; why_none: what is wrong with those that do not count."""
+    answer: a verified answer on this evidence. why_none: why the stored answers do not count."""
     judged = {result.gate: result for result in gates}
     declared = [gate.name for gate in (*product.report_gates, *product.staging_gates)]
     missing = [name for name in declared if name not in judged]
@@ -27,7 +27,7 @@ def accept(
     state, by = AcceptanceState.REFUSED, product.acceptance.kind
     if missing:
         reason = f"not judged: {', '.join(missing)}"
-    elif why := undecided(gates):
+    elif why := why_undecided(gates):
         state, reason = AcceptanceState.INCONCLUSIVE, f"not conclusive: {why}"
     elif failed:
         reason = f"failed: {'; '.join(failed)}"
@@ -35,7 +35,7 @@ def accept(
         state, reason = AcceptanceState.ACCEPTED, f"all {len(declared)} gates passed"
     elif answer is None:
         state = AcceptanceState.WAITING
-        reason = f"waits for a person, as in: mlops approve {product.name} {version} --by NAME --note WHY"
+        reason = f"waits for a person: mlops approve {product.name} {version} --by NAME --note WHY"
         reason += f" ({why_none})" if why_none else ""
     else:
         state = AcceptanceState.ACCEPTED if answer.verdict is Verdict.APPROVED else AcceptanceState.REJECTED

@@ -20,7 +20,7 @@ GROUP = "testing"
 
 
 class TestReportConfig(dg.Config):
-    """render_report: write Evidently's HTML page as well, which takes seconds."""
+    """render_report: also write Evidently's HTML page, which takes seconds."""
 
     render_report: bool = True
 
@@ -38,7 +38,7 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_testing_assets,
         kinds={"scikitlearn", "onnx"},
-        description=f"The challenger on the last {spelled(product.test_window)}, which it never saw, beside the "
+        description=f"The challenger on the last {spelled(product.test_window)}, which it was not fitted on, beside the "
         "champion on the same rows: scores with intervals, slices, calibration, importance, ONNX parity.",
         deps=[dep(product, ModelRecord.asset), dep(product, "training_set")],
         check_specs=_gate_specs(key, product.report_gates),
@@ -74,7 +74,7 @@ def _test_report(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any]:
-    """What people see of a report, as tables."""
+    """The numbers of a report, as tables."""
     measured = [*report.scores, *([report.calibration_error] if report.calibration_error else [])]
     scores = [
         {"metric": item.metric, "value": item.value, "interval": f"{item.low:.4f} to {item.high:.4f}"}
@@ -106,7 +106,7 @@ def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any
         product.metric: report.value_of(product.metric),
         "scores": table(scores),
         "slices": table(slices),
-        "worst slices found": table(worst),
+        "worst slices": table(worst),
         "ONNX largest difference": report.onnx_difference,
     }
     if confusion := report.confusion:
@@ -116,12 +116,12 @@ def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any
         ]
         metadata["confusion" + (f" at {confusion.threshold:g}" if confusion.threshold else "")] = table(rows)
     if report.leakage:
-        metadata["skill of each input alone"] = table(
+        metadata["skill of each input by itself"] = table(
             [{"input": name, "skill": skill} for name, skill in list(report.leakage.skills.items())[:8]]
         )
-    if found := report.against_champion(product.metric):
+    if gain := report.against_champion(product.metric):
         metadata["against champion"] = (
-            f"version {found.champion_version}: {found.gain:+.4f} {found.metric} ({found.low:+.4f} to {found.high:+.4f})"
+            f"version {gain.champion_version}: {gain.gain:+.4f} {gain.metric} ({gain.low:+.4f} to {gain.high:+.4f})"
         )
     return metadata
 
@@ -135,7 +135,7 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_testing_assets,
         kinds={"litestar", "onnx"},
-        description="The real API in a process of its own with the challenger's bundle, driven over HTTP with unseen rows: "
+        description="The real API in a process of its own serves the challenger's bundle, and unseen rows are sent over HTTP: "
         "online equals offline, latency, memory, a bad request is refused.",
         deps=[
             *(dep(product, name) for name in (ModelRecord.asset, TestReport.asset, "training_set")),
@@ -150,17 +150,17 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
         ],
     )
     def staging_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
-        from mlops_assets.testing.gates import judge_staging, undecided
+        from mlops_assets.testing.gates import judge_staging, why_undecided
         from mlops_assets.testing.run import stage_partition
 
         state = platform.state_of(product)
         report = stage_partition(state, context.partition_key)
         version = state.records.save(context.partition_key, report)
         results = judge_staging(product, report)
-        if why := undecided(results):
+        if why := why_undecided(results):
             raise Inconclusive(
-                f"version {report.version} of {product.name} is neither accepted nor refused: {why}. It is to be staged again: "
-                f"materialise {product.name}/staging_report for {context.partition_key} when the machine has less to do."
+                f"version {report.version} of {product.name} is neither accepted nor refused: {why}. "
+                f"Materialise {product.name}/staging_report for {context.partition_key} again when the machine is less busy."
             )
         yield materialized(
             asset_key=key,
@@ -170,7 +170,7 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
                 "largest difference to offline (float32 steps)": report.skew,
                 "p50 of one row (ms)": report.p50_milliseconds,
                 "p99 of one row (ms)": report.p99_milliseconds,
-                **(_beside(report.latency) if report.latency else {}),
+                **(_witness_metadata(report.latency) if report.latency else {}),
                 "memory (MB)": report.memory_mb,
                 "start until ready (s)": report.start_seconds,
             },
@@ -181,8 +181,8 @@ def _staging_report(product: ModelProduct) -> dg.AssetsDefinition:
     return staging_report
 
 
-def _beside(latency: LatencyReading) -> dict[str, Any]:
-    """What was asked in turn with the challenger, and how busy the machine was."""
+def _witness_metadata(latency: LatencyReading) -> dict[str, Any]:
+    """The witness that was measured in turn with the challenger, and how busy the machine was."""
     return {
         "witness": latency.witness,
         "p99 of the witness (ms)": latency.witness_p99,
@@ -215,7 +215,7 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
         if record.state is AcceptanceState.INCONCLUSIVE:
             raise Inconclusive(
                 f"version {record.version} of {product.name}: {record.reason}. Materialise {product.name}/staging_report for "
-                f"{context.partition_key} again, then this."
+                f"{context.partition_key} again, then this asset."
             )
         gates = [{"gate": item.gate, "passed": item.passed, "reason": item.reason} for item in record.gates]
         yield materialized(
@@ -233,7 +233,7 @@ def _acceptance(product: ModelProduct) -> dg.AssetsDefinition:
         )
         is_answer = record.state in (AcceptanceState.WAITING, AcceptanceState.REJECTED)
         answer = GateResult("accepted", record.accepted, None, 0.0, record.reason)
-        # to wait and to be turned down by a person are no failures: the run ends well, and `deployment` refuses both
+        # waiting for a person and being rejected by one are not failures: the run succeeds, and `deployment` refuses both
         severity = dg.AssetCheckSeverity.WARN if is_answer else dg.AssetCheckSeverity.ERROR
         yield from _check_results(key, [answer], severity)
 

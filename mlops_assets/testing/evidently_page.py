@@ -1,4 +1,4 @@
-"""An Evidently page: our own panel of numbers on top, Evidently's plots of a sample below; one file that opens by itself."""
+"""An Evidently page in one file: a panel with our own numbers on top, Evidently's plots of a sample below."""
 
 import base64
 import functools
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from evidently import Dataset
 
 ROW = "__row"
-_STANDS_FOR_LESS = "\ue000"  # of the private use area: for "<" in data, until the page is written
-SAMPLE_ROWS = 2_000  # a side: Evidently's time and size grow with the rows
+_LESS_THAN = "\ue000"  # private-use character that replaces "<" in data until the page is written
+SAMPLE_ROWS = 2_000  # per side, because Evidently's time and file size grow with the rows
 
 
 @contextmanager
 def evidently() -> Iterator[None]:
-    """Evidently may be imported and run in here: it reports nothing home, and its own deprecations are not ours."""
+    """Import and run Evidently inside this context: its telemetry is off, and its own deprecation warnings are hidden."""
     os.environ["DO_NOT_TRACK"] = "1"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -36,7 +36,7 @@ def evidently() -> Iterator[None]:
 
 
 def sample(rows: Table, seed: int) -> tuple[pl.DataFrame, int]:
-    """Some rows and how many there are; a table on disk is never read whole."""
+    """A random sample of the rows, and how many rows there are; a table on disk is never read whole."""
     lazy = rows.lazy()
     count = int(lazy.select(pl.len()).collect(engine="streaming").item())
     if count <= SAMPLE_ROWS:
@@ -47,7 +47,7 @@ def sample(rows: Table, seed: int) -> tuple[pl.DataFrame, int]:
 
 
 def outcomes(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Columns as Evidently names them: label, score, for multiclass one probability column per class."""
+    """Columns as Evidently expects them: label, score and, for multiclass, the predicted class and one probability per class."""
     if task is Task.REGRESSION:
         return rows
     if task is Task.BINARY:
@@ -61,7 +61,7 @@ def outcomes(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
 
 
 def quality(rows: pl.DataFrame, task: Task) -> tuple[Any, list[Any]]:
-    """Evidently's data definition and preset for this kind of prediction."""
+    """Evidently's data definition and presets for this task."""
     from evidently import BinaryClassification, DataDefinition, MulticlassClassification, Regression
     from evidently.presets import ClassificationPreset, RegressionPreset
 
@@ -86,7 +86,7 @@ def dataset(rows: pl.DataFrame, definition: Any) -> "Dataset":
     finite = rows.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name, kind in rows.schema.items() if kind.is_float()
     ).with_columns(
-        pl.col(name).cast(pl.String).str.replace_all("<", _STANDS_FOR_LESS, literal=True)
+        pl.col(name).cast(pl.String).str.replace_all("<", _LESS_THAN, literal=True)
         for name, kind in rows.schema.items()
         if kind in (pl.String, pl.Categorical, pl.Enum)
     )
@@ -95,11 +95,11 @@ def dataset(rows: pl.DataFrame, definition: Any) -> "Dataset":
 
 @functools.cache
 def _reading_metric() -> Any:
-    """Evidently's way to show a number of our own: a metric whose value is the reading."""
+    """An Evidently metric whose value is our own reading, so that Evidently shows the number."""
     from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
     from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data, text_widget
 
-    class ReadingShown(SingleValueMetric):  # type: ignore[misc]  # Evidently is untyped
+    class ReadingMetric(SingleValueMetric):  # type: ignore[misc]  # Evidently is untyped
         title: str
         value: float
         counters: list[list[str]]
@@ -107,22 +107,22 @@ def _reading_metric() -> Any:
         columns: list[str]
         rows: list[list[str]]
 
-    class ReadingCalculation(SingleValueCalculation[ReadingShown]):  # type: ignore[misc]  # as above
+    class ReadingCalculation(SingleValueCalculation[ReadingMetric]):  # type: ignore[misc]  # as above
         def calculate(self, context: Any, current_data: Any, reference_data: Any) -> SingleValue:
-            shown = self.metric
-            result = self.result(shown.value)
+            metric = self.metric
+            result = self.result(metric.value)
             result.widget = [
-                counter(title=shown.title, counters=[CounterData(label, text) for label, text in shown.counters]),
-                text_widget(text="\n\n".join(shown.notes)),
+                counter(title=metric.title, counters=[CounterData(label, text) for label, text in metric.counters]),
+                text_widget(text="\n\n".join(metric.notes)),
             ]
-            if shown.rows:
-                result.widget.append(table_data(title="Readings", column_names=shown.columns, data=shown.rows))
+            if metric.rows:
+                result.widget.append(table_data(title="Readings", column_names=metric.columns, data=metric.rows))
             return result
 
         def display_name(self) -> str:
             return str(self.metric.title)
 
-    return ReadingShown
+    return ReadingMetric
 
 
 def panel(
@@ -135,12 +135,12 @@ def panel(
     rows: Sequence[Sequence[str]],
 ) -> Any:
     return _reading_metric()(
-        title=_kept_apart(title),
+        title=_without_less_than(title),
         value=math.nan if value is None else value,
-        counters=[list(map(_kept_apart, pair)) for pair in counters],
-        notes=list(map(_kept_apart, notes)),
-        columns=list(map(_kept_apart, columns)),
-        rows=[list(map(_kept_apart, row)) for row in rows],
+        counters=[list(map(_without_less_than, pair)) for pair in counters],
+        notes=list(map(_without_less_than, notes)),
+        columns=list(map(_without_less_than, columns)),
+        rows=[list(map(_without_less_than, row)) for row in rows],
     )
 
 
@@ -151,19 +151,19 @@ def write_page(items: Sequence[Any], current: "Dataset", reference: "Dataset | N
     Path(path).write_text(_self_extracting(_escaped(snapshot.get_html_str(as_iframe=False))))
 
 
-def _kept_apart(text: str) -> str:
-    return text.replace("<", _STANDS_FOR_LESS)
+def _without_less_than(text: str) -> str:
+    return text.replace("<", _LESS_THAN)
 
 
 def _escaped(page: str) -> str:
-    """The stand-ins as JavaScript writes "<": Evidently puts data into a script as they are, and a category could end it.
+    """Writes "<" of data as a JavaScript escape: Evidently puts data unescaped into a script, and a category could end it.
 
-    It writes a stand-in as it is or as JSON does, also in JSON within JSON."""
-    return page.replace(_STANDS_FOR_LESS, "\\u003c").replace("\\ue000", "\\u003c")
+    Evidently writes the private-use character itself or its JSON escape, also in JSON within JSON."""
+    return page.replace(_LESS_THAN, "\\u003c").replace("\\ue000", "\\u003c")
 
 
 def _self_extracting(page: str) -> str:
-    """The page, compressed, in a page that unpacks it: Evidently puts 3.5 MB of script into each report."""
+    """The compressed page in a page that unpacks it, because Evidently puts 3.5 MB of script into each report."""
     packed = base64.b64encode(gzip.compress(page.encode(), 9, mtime=0)).decode()
     return _LOADER.replace("PACKED", json.dumps(packed))
 

@@ -1,4 +1,4 @@
-"""Evaluates a product's gates on what was measured of a challenger."""
+"""Judges a product's gates on the measurements of a challenger."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def judge_report(product: ModelProduct, report: TestReport) -> tuple[GateResult,
 
 
 def judge_staging(product: ModelProduct, staged: StagingReport) -> tuple[GateResult, ...]:
-    """The declared gates of staging, and the two that every product has."""
+    """The declared staging gates, and the two that every product has."""
     skew = f"largest difference of {staged.rows:,} rows {staged.skew:.3g} float32 steps, limit {LARGEST_SKEW:g}"
     refused = "an unknown field was " + ("refused" if staged.refused_bad_request else "accepted")
     return (
@@ -37,7 +37,7 @@ def judge_staging(product: ModelProduct, staged: StagingReport) -> tuple[GateRes
 
 def judge_latency(gate: LatencyP99, staged: StagingReport) -> GateResult:
     limit, p99, latency = gate.milliseconds, staged.p99_milliseconds, staged.latency
-    if latency is None:  # of before a witness was asked in turn
+    if latency is None:  # reports of earlier releases have no witness
         passed = p99 <= limit
         reason = f"99 of 100 requests within {p99:.1f} ms {'<=' if passed else '>'} {limit:g} ms"
         return GateResult(gate.name, passed, p99, limit, reason)
@@ -46,8 +46,8 @@ def judge_latency(gate: LatencyP99, staged: StagingReport) -> GateResult:
     return GateResult(gate.name, verdict is Verdict.PASSED, p99, limit, in_words(latency, limit), is_open)
 
 
-def undecided(results: Iterable[GateResult]) -> str | None:
-    """Why the gates decide nothing yet: some are inconclusive, and no other failed. None where they decide."""
+def why_undecided(results: Iterable[GateResult]) -> str | None:
+    """Why the gates cannot decide yet: all that did not pass are inconclusive. None if they can decide."""
     failed = [result for result in results if not result.passed]
     is_open = failed and all(result.inconclusive for result in failed)
     return "; ".join(f"{result.gate}: {result.reason}" for result in failed) if is_open else None
@@ -57,16 +57,12 @@ def _judge(gate: Gate, report: TestReport) -> GateResult:
     match gate:
         case AtLeast(metric, limit):
             value = report.value_of(metric)
-            passed = value >= limit
-            return GateResult(
-                gate.name, passed, value, limit, f"{metric} {value:.4g} {'>=' if passed else '<'} {limit:g}"
-            )
+            sign = ">=" if value >= limit else "<"
+            return GateResult(gate.name, value >= limit, value, limit, f"{metric} {value:.4g} {sign} {limit:g}")
         case AtMost(metric, limit):
             value = report.value_of(metric)
-            passed = value <= limit
-            return GateResult(
-                gate.name, passed, value, limit, f"{metric} {value:.4g} {'<=' if passed else '>'} {limit:g}"
-            )
+            sign = "<=" if value <= limit else ">"
+            return GateResult(gate.name, value <= limit, value, limit, f"{metric} {value:.4g} {sign} {limit:g}")
         case NotWorseThanChampion():
             return _judge_comparison(gate, report)
         case SliceGap():
@@ -96,33 +92,33 @@ def _judge_size(name: str, limit: float, size: int | None) -> GateResult:
 
 
 def _judge_leakage(gate: LeakageProbe, report: TestReport) -> GateResult:
-    found = report.leakage
-    if found is None:
+    leakage = report.leakage
+    if leakage is None:
         return GateResult(gate.name, False, None, gate.at_most, "leakage was not probed: materialise test_report again")
-    name, skill = found.most_predictive
-    passed = skill <= gate.at_most and found.shared_rows == 0
+    name, skill = leakage.most_predictive
+    passed = skill <= gate.at_most and leakage.shared_rows == 0
     sign = "<=" if skill <= gate.at_most else ">"
     reason = f"the most predictive single input, {name}, has skill {skill:.3g} {sign} {gate.at_most:g}"
-    if found.shared_rows:
-        reason += f"; {found.shared_rows} test rows were also fitted on"
+    if leakage.shared_rows:
+        reason += f"; {leakage.shared_rows} test rows were also fitted on"
     if skill > gate.at_most:
         reason += (
-            ". Is it made of the label, or looked up when the outcome was known already? If it is fair, declare "
+            ". Is it computed from the label, or looked up after the outcome was known? If it is legitimate, declare "
             f"gates.leakage_probe(at_most=…) above {skill:.3g}"
         )
     return GateResult(gate.name, passed, skill, gate.at_most, reason)
 
 
 def _judge_comparison(gate: NotWorseThanChampion, report: TestReport) -> GateResult:
-    found = report.against_champion(gate.metric)
-    if found is None:
-        return GateResult(gate.name, True, None, -gate.margin, "no champion yet: nothing to be worse than")
-    passed = found.low >= -gate.margin
+    gain = report.against_champion(gate.metric)
+    if gain is None:
+        return GateResult(gate.name, True, None, -gate.margin, "no champion yet: nothing to compare with")
+    passed = gain.low >= -gate.margin
     reason = (
-        f"{found.metric} differs from champion {found.champion_version} by {found.gain:+.4f}, at {gate.confidence:.0%} "
-        f"confidence by at least {found.low:+.4f} {'>=' if passed else '<'} {-gate.margin:g}"
+        f"{gain.metric} differs from champion {gain.champion_version} by {gain.gain:+.4f}, at {gate.confidence:.0%} "
+        f"confidence by at least {gain.low:+.4f} {'>=' if passed else '<'} {-gate.margin:g}"
     )
-    return GateResult(gate.name, passed, found.low, -gate.margin, reason)
+    return GateResult(gate.name, passed, gain.low, -gate.margin, reason)
 
 
 def _judge_slices(gate: SliceGap, report: TestReport) -> GateResult:

@@ -1,8 +1,8 @@
-"""Latency: one-row requests of a challenger beside a witness on the same machine, and which part of it the machine made.
+"""Latency of a challenger's one-row requests, compared with a witness on the same machine to factor out the machine's load.
 
 The witness is the champion on a server of its own or, before there is one, the health route of the challenger's server. Its
-requests are sent in turn with the challenger's, so both meet the same load. A limit that was broken is the challenger's
-fault only if it would have broken it alone; a machine that was busy leaves the question open.
+requests alternate with the challenger's, so both meet the same load. A broken limit counts against the challenger only if it
+would have been broken on an idle machine; otherwise the round is inconclusive.
 """
 
 from enum import StrEnum
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from mlops_assets.records.testing import LatencyReading
 
 P99 = 0.99
-UNDISTURBED = 0.05  # quantile of the witness that stands for a request that nothing delayed
+UNDISTURBED = 0.05  # quantile of the witness that stands for a request without delay
 RESAMPLES = 1_000
-CONFIDENCE = 0.99  # one-sided: a refusal on chance alone costs a retraining
-LEAST_SHARE = 0.02  # of the machine that was left to staging; the clock ticks of a short round count no finer
+CONFIDENCE = 0.99  # one-sided, because a refusal by chance costs a retraining
+LEAST_SHARE = 0.02  # of the machine that was left to staging; the clock ticks of a short round are no finer
 
 
 class Verdict(StrEnum):
@@ -36,8 +36,8 @@ def read_round(
 ) -> LatencyReading:
     """challenger, witness: milliseconds of requests that were sent in turn, (n,) each. name: of the witness.
 
-    What the machine added is what it added to the witness (its p99 less an undisturbed request), and what it stretched the
-    challenger's own work by: of a machine that is used to 3/4 by others, a program gets a quarter."""
+    A busy machine adds to the challenger what it adds to the witness (its p99 minus an undisturbed request), and it slows the
+    challenger's own work: if other programs use 3/4 of the machine, a program gets a quarter."""
     stretched = cpu * (1 / max(1 - others_share, LEAST_SHARE) - 1)
     undisturbed = float(np.quantile(witness, UNDISTURBED))
     slower_by = _low_end_of_difference(challenger, witness)
@@ -56,8 +56,8 @@ def read_round(
 
 
 def verdict_on(reading: LatencyReading, limit: float) -> Verdict:
-    """A limit that was kept was kept, however busy the machine was. One that was broken is the challenger's fault
-    where it needs more than that of a processor, or takes longer than it and than the witness by its own."""
+    """A limit that is kept counts as passed, however busy the machine was. A broken one counts as failed if the processor
+    time of a request exceeds the limit, or if the challenger's own part exceeds it and it is slower than the witness."""
     if reading.p99 <= limit:
         return Verdict.PASSED
     if reading.cpu > limit or (reading.own > limit and reading.slower_by > 0):
@@ -85,7 +85,7 @@ def in_words(reading: LatencyReading, limit: float) -> str:
 
 
 def _low_end_of_difference(challenger: NDArray[np.float64], witness: NDArray[np.float64]) -> float:
-    """Of the two p99, by resampling pairs: what was sent in turn met the same moment."""
+    """Of the two p99, by resampling pairs of requests that were sent at the same moment."""
     picked = np.random.default_rng(0).integers(len(challenger), size=(RESAMPLES, len(challenger)))
     differences = np.quantile(challenger[picked], P99, axis=1) - np.quantile(witness[picked], P99, axis=1)
     return float(np.quantile(differences, 1 - CONFIDENCE))

@@ -1,4 +1,4 @@
-"""Leakage probe: inputs that tell the label by themselves, and rows that are on both sides of the split."""
+"""Leakage probe: inputs that predict the label by themselves, and rows that are on both sides of the split."""
 
 import numpy as np
 import polars as pl
@@ -12,13 +12,13 @@ from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import Array, score
 
 BINS = 20  # quantiles of a numeric input
-PRIOR_ROWS = 20.0  # a bin with few rows is pulled towards the mean of all
+PRIOR_ROWS = 20.0  # weight of the overall mean in each bin, for bins with few rows
 
 
 def probe_leakage(
     product: ModelProduct, fit_rows: pl.DataFrame, test_rows: pl.DataFrame, classes: tuple[str, ...]
 ) -> Leakage:
-    """Each input alone, by the mean label of its bin or category among the fitted rows, scored on the test rows.
+    """Predict the test rows from each input by itself, with the mean label of its bin or category in the fitted rows.
 
     Skill is 2 ROC AUC - 1 for classes (the mean over classes, one against the rest), R2 for numbers, at least 0."""
     fitted, tested = (label_codes(product.task, rows[LABEL], classes) for rows in (fit_rows, test_rows))
@@ -32,7 +32,7 @@ def probe_leakage(
 
 
 def _bins(feature: Feature, fitted: pl.Series, tested: pl.Series) -> tuple[Array, Array]:
-    """Bin of every row of both sides; null and unknown categories are bins of their own."""
+    """The bin of every fitted and every tested row; null and unknown categories have bins of their own."""
     if feature.kind is FeatureKind.CATEGORICAL:
         codes = {name: float(code) for code, name in enumerate(fitted.drop_nulls().unique().sort().to_list(), 1)}
         first, second = (
@@ -43,8 +43,8 @@ def _bins(feature: Feature, fitted: pl.Series, tested: pl.Series) -> tuple[Array
         )
         return first, second
     numbers = [side.cast(pl.Float64).to_numpy() for side in (fitted, tested)]
-    known = numbers[0][np.isfinite(numbers[0])]
-    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.empty(0)
+    finite = numbers[0][np.isfinite(numbers[0])]
+    edges = np.unique(np.quantile(finite, np.arange(1, BINS) / BINS)) if len(finite) else np.empty(0)
     binned = [np.where(np.isnan(side), -1.0, np.searchsorted(edges, side, side="left")) for side in numbers]
     return binned[0], binned[1]
 
@@ -63,7 +63,7 @@ def _skill(task: Task, fit_bins: Array, test_bins: Array, fitted: Array, tested:
 
 
 def _skill_of(task: Task, fit_bins: Array, test_bins: Array, fitted: Array, tested: Array) -> float:
-    """Skill of the bins' mean label; 0 where the test rows hold one outcome only, of which nothing can be told."""
+    """Skill of the bins' mean label; 0 if all test rows have the same outcome, where no skill can be measured."""
     if len(np.unique(tested)) < 2:
         return 0.0
     names, codes = np.unique(fit_bins, return_inverse=True)

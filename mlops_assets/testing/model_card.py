@@ -1,4 +1,4 @@
-"""Model card: what a version is, what it was measured to do, and where it is weak, in Markdown (Mitchell et al. 2019)."""
+"""Model card in Markdown: what a version is, what it scores, and where it is weak (Mitchell et al. 2019)."""
 
 import html
 import re
@@ -11,7 +11,7 @@ from mlops_assets.records.testing import Confusion, TestReport
 from mlops_assets.records.training import Recipe
 from mlops_assets.state.manifest import Manifest
 
-CERTAIN = 0.05  # adjusted chance below which a slice's gap is called more than noise
+SIGNIFICANT = 0.05  # adjusted probability below which a slice's gap is called beyond noise
 
 
 def write_card(
@@ -21,20 +21,20 @@ def write_card(
     gates: Sequence[GateResult],
     recipe: Recipe | None,
 ) -> str:
-    """Made from the manifest, the test report, the gates and, where it is known, the recipe; nothing is added."""
+    """The card repeats what the manifest, the test report, the gates and, if it is stored, the recipe say."""
     parts = [
         f"# {product.name}, version {manifest.version}",
         f"{product.description} Owner: {product.owner}.",
         "## What it is",
         _table(("", ""), _facts(product, manifest, recipe)),
         "## What it scores",
-        f"On {report.rows:,} later rows it never saw; intervals of 95 % from resampling whole days.",
+        f"On {report.rows:,} later rows that it was not fitted on; 95 % intervals from resampling whole days.",
         _table(("metric", "value", "interval"), _scores(report)),
         *_against_champion(report),
         *_confusion(report.confusion),
         "## Where it is weak",
         _weak(report),
-        "## What it looks at",
+        "## Which inputs matter",
         f"Loss of {product.metric} when an input is shuffled.",
         _table(("input", "loss"), ((name, f"{loss:.4g}") for name, loss in list(report.importance.items())[:10])),
         *_leakage(report),
@@ -45,9 +45,9 @@ def write_card(
 
 
 def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> list[tuple[str, str]]:
-    set_to = ", ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items()) or "defaults"
+    settings = ", ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items()) or "defaults"
     facts = [
-        ("estimator", f"{manifest.estimator} ({set_to})"),
+        ("estimator", f"{manifest.estimator} ({settings})"),
         ("label", f"{manifest.label}, known {spelled(product.label.delay)} after the event"),
         ("trained as of", f"{manifest.partition}, on {manifest.rows:,} rows"),
         ("training data", manifest.training_data_version),
@@ -55,8 +55,8 @@ def _facts(product: ModelProduct, manifest: Manifest, recipe: Recipe | None) -> 
         ("made at", f"{manifest.created_at:%Y-%m-%d %H:%M} UTC"),
     ]
     if manifest.shift_since and manifest.tested_from is not None:
-        tested = f"of the rows since then it was tested on those from {manifest.tested_from:%Y-%m-%d} on"
-        facts.insert(3, ("answers the shift since", f"{manifest.shift_since}; {tested}"))
+        tested = f"it was tested on the rows from {manifest.tested_from:%Y-%m-%d} on"
+        facts.insert(3, ("learned the shift since", f"{manifest.shift_since}; {tested}"))
     if manifest.calibration is not None:
         facts.insert(
             1, ("calibration", "Platt's sigmoid over the log-odds, fitted on the last fifth of those rows' periods")
@@ -73,7 +73,7 @@ def _scores(report: TestReport) -> list[tuple[str, str, str]]:
 
 def _against_champion(report: TestReport) -> list[str]:
     if not report.comparisons:
-        return ["There was no champion to compare it with."]
+        return ["There was no champion to compare with."]
     return [
         f"Against version {item.champion_version} on the same rows: {item.gain:+.4f} {item.metric} "
         f"({item.low:+.4f} to {item.high:+.4f}, {item.confidence:.0%} interval)."
@@ -84,13 +84,13 @@ def _against_champion(report: TestReport) -> list[str]:
 def _confusion(confusion: Confusion | None) -> list[str]:
     if confusion is None:
         return []
-    said = "by its most probable class" if confusion.threshold is None else f"at threshold {confusion.threshold:g}"
+    rule = "by the most probable class" if confusion.threshold is None else f"at threshold {confusion.threshold:g}"
     rows = [
         (name, *map("{:,}".format, counts)) for name, counts in zip(confusion.classes, confusion.counts, strict=True)
     ]
     return [
-        f"Rows by true class, answered {said}:",
-        _table(("true", *(f"answered {c}" for c in confusion.classes)), rows),
+        f"Rows by true and predicted class, predicted {rule}:",
+        _table(("true", *(f"predicted {name}" for name in confusion.classes)), rows),
     ]
 
 
@@ -104,17 +104,15 @@ def _weak(report: TestReport) -> str:
             f"{item.value:.4g}",
             f"{item.gap:.4g}",
             "unknown" if item.p_adjusted is None else f"{item.p_adjusted:.2g}",
-            "yes" if item.p_adjusted is not None and item.p_adjusted < CERTAIN else "no",
+            "yes" if item.p_adjusted is not None and item.p_adjusted < SIGNIFICANT else "no",
         )
         for item in report.worst_slices
     ]
-    said = (
-        f"The worst of {report.slices_examined} slices that were looked at. The chance is that of seeing such a gap in any "
-        "of them, were there none."
+    introduction = (
+        f"The worst of {report.slices_examined} examined slices. The chance is the probability of such a gap in any of them "
+        "if none were worse than the whole."
     )
-    return (
-        f"{said}\n\n{_table(('slice', 'rows', report.worst_slices[0].metric, 'gap', 'chance', 'beyond noise'), rows)}"
-    )
+    return f"{introduction}\n\n{_table(('slice', 'rows', report.worst_slices[0].metric, 'gap', 'chance', 'beyond noise'), rows)}"
 
 
 def _leakage(report: TestReport) -> list[str]:
@@ -134,7 +132,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(cell: str) -> str:
-    """Names of slices and classes are data of strangers: they neither end the cell nor pass for HTML or a link."""
-    # a ">" opens nothing, and stands in every gate
+    """Escapes names of slices and classes, which are untrusted data: they can neither end the cell nor act as HTML or a link."""
+    # ">" is left as it is: it opens nothing, and every gate contains it
     escaped = " ".join(html.escape(cell, quote=False).replace("&gt;", ">").split()).replace("|", "/")
     return re.sub(r"([\[\]!`\\])", r"\\\1", escaped)

@@ -1,4 +1,4 @@
-"""Pictures of a test report for asset metadata."""
+"""Plots of a test report for asset metadata."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def test_report_figure(report: TestReport) -> "Figure":
-    """Calibration and confusion (classes) beside the importance of the inputs and the worst slices."""
+    """Calibration and confusion of a classifier, importance of the inputs, and the worst slices."""
     from matplotlib.figure import Figure
 
     draws = [_importance, _worst]
@@ -34,18 +34,18 @@ def _calibration(axes: "Axes", report: TestReport) -> None:
 
 
 def _confusion(axes: "Axes", report: TestReport) -> None:
-    assert report.confusion is not None  # it is only drawn where it is
+    assert report.confusion is not None  # the caller has checked
     classes, counts = report.confusion.classes, report.confusion.counts
     axes.imshow(counts, cmap="Blues")
     for true, row in enumerate(counts):
-        for answered, count in enumerate(row):
-            axes.text(answered, true, f"{count:,}", ha="center", va="center", fontsize=8, color="tab:red")
+        for predicted, count in enumerate(row):
+            axes.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=8, color="tab:red")
     axes.set_xticks(range(len(classes)), classes, fontsize=7)
     axes.set_yticks(range(len(classes)), classes, fontsize=7)
-    axes.set_xlabel("answered")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    at = report.confusion.threshold
-    axes.set_title("Rows" + (f" at threshold {at:g}" if at is not None else ""), fontsize=9)
+    threshold = report.confusion.threshold
+    axes.set_title("Rows" + (f" at threshold {threshold:g}" if threshold is not None else ""), fontsize=9)
 
 
 def _importance(axes: "Axes", report: TestReport) -> None:

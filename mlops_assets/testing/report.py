@@ -35,8 +35,8 @@ def test_model(
     rows: pl.DataFrame,
     fit_rows: pl.DataFrame | None,
 ) -> TestReport:
-    """Measure a challenger. rows: the test split; parity: of the bundle with its estimator; fit_rows: what it was fitted
-    on, without which leakage is not probed."""
+    """Measure a challenger. rows: the test split. parity: of the bundle with its estimator. fit_rows: the rows it was fitted
+    on; None: leakage is not probed."""
     task, metric = product.task, product.metric
     labels = label_codes(task, rows[LABEL], bundle.manifest.classes)
     days = rows[product.event_timestamp].dt.date()
@@ -44,11 +44,11 @@ def test_model(
     intervals = [score_with_interval(name, task, labels, scores, days) for name in metrics_of(task)]
     overall = next(item.value for item in intervals if item.metric == metric)
     comparisons = []
-    is_short = bool(bundle.manifest.shift_since)  # tested on half of what came since a shift
+    few_days = bool(bundle.manifest.shift_since)  # the test split is half of the time since a shift
     if champion is not None:
         old = champion.predict(rows).astype(np.float64)
-        for name, confidence in _compared(product).items():
-            gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence, few_days=is_short)
+        for name, confidence in _confidence_by_metric(product).items():
+            gain = paired_gain(name, task, labels, scores, old, days, confidence=confidence, few_days=few_days)
             comparisons.append(Comparison(champion.manifest.version, name, gain.value, gain.low, gain.high, confidence))
     importance = _importance(product, bundle, rows, labels)
     worst, examined = worst_slices(product, rows, labels, scores, days, list(importance))
@@ -74,13 +74,13 @@ def test_model(
     )
 
 
-def _compared(product: ModelProduct) -> dict[str, float]:
-    """Metrics compared with the champion, each with the two-sided level whose lower end is the bound its gate asks for."""
-    asked = {product.metric: 0.9}
+def _confidence_by_metric(product: ModelProduct) -> dict[str, float]:
+    """Metrics compared with the champion, each with the two-sided confidence whose lower end is the bound of its gate."""
+    confidences = {product.metric: 0.9}
     for gate in product.gates:
         if isinstance(gate, NotWorseThanChampion):
-            asked[gate.metric] = 2 * gate.confidence - 1
-    return asked
+            confidences[gate.metric] = 2 * gate.confidence - 1
+    return confidences
 
 
 def _calibration(labels: Array, scores: Array) -> list[CalibrationBin]:
@@ -93,7 +93,7 @@ def _calibration(labels: Array, scores: Array) -> list[CalibrationBin]:
 def _calibration_error(labels: Array, scores: Array, days: pl.Series) -> Scored:
     """Expected calibration error in ten bins of equal rows (Naeini et al. 2015), with its interval over days.
 
-    It is never negative, so chance alone gives some: the interval of a perfect model does not hold 0."""
+    It is never negative, so noise alone makes it positive: the interval of a perfect model does not contain 0."""
 
     def error(rows: NDArray[np.int64]) -> float:
         bins = _calibration(labels[rows], scores[rows])
@@ -101,17 +101,17 @@ def _calibration_error(labels: Array, scores: Array, days: pl.Series) -> Scored:
 
     numbers, codes = np.arange(len(labels)), day_codes(days)
     samples = draw_days([int(codes.max()) + 1], seed=7)
-    resampled = [error(np.repeat(numbers, drawn[codes].astype(int))) for (drawn,) in samples]
+    resampled = [error(np.repeat(numbers, counts[codes].astype(int))) for (counts,) in samples]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Scored("calibration_error", error(numbers), float(low), float(high))
 
 
 def _confusion(task: Task, classes: tuple[str, ...], labels: Array, scores: Array) -> Confusion:
-    """A class that was never seen in training is in no row of it: the model could not answer it."""
-    answered = (scores >= OPERATING_THRESHOLD).astype(int) if task is Task.BINARY else scores.argmax(axis=1)
-    known = ~np.isnan(labels)
+    """Leaves out rows of classes that were not in the training rows, as the model cannot predict them."""
+    predicted = (scores >= OPERATING_THRESHOLD).astype(int) if task is Task.BINARY else scores.argmax(axis=1)
+    is_known = ~np.isnan(labels)
     counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (labels[known].astype(int), answered[known]), 1)
+    np.add.at(counts, (labels[is_known].astype(int), predicted[is_known]), 1)
     return Confusion(
         classes, tuple(tuple(row) for row in counts.tolist()), OPERATING_THRESHOLD if task is Task.BINARY else None
     )
@@ -119,8 +119,8 @@ def _confusion(task: Task, classes: tuple[str, ...], labels: Array, scores: Arra
 
 def _importance(product: ModelProduct, bundle: Bundle, rows: pl.DataFrame, labels: Array) -> dict[str, float]:
     """Permutation importance on at most 2,000 rows (Breiman 2001, Random Forests, section 10)."""
-    draw = np.random.default_rng(product.seed)
-    chosen = np.sort(draw.permutation(rows.height)[:IMPORTANCE_ROWS])
+    random = np.random.default_rng(product.seed)
+    chosen = np.sort(random.permutation(rows.height)[:IMPORTANCE_ROWS])
     matrix = bundle.encode(rows[chosen])
     if product.task is not Task.REGRESSION and len(np.unique(labels[chosen])) < 2:
         return {}
@@ -129,7 +129,7 @@ def _importance(product: ModelProduct, bundle: Bundle, rows: pl.DataFrame, label
     importance = {}
     for column, name in enumerate(bundle.input_names):
         shuffled = matrix.copy()
-        shuffled[:, column] = draw.permutation(shuffled[:, column])
-        broken = score(product.metric, product.task, labels[chosen], bundle.score(shuffled).astype(np.float64))
-        importance[name] = gain(whole, broken)
+        shuffled[:, column] = random.permutation(shuffled[:, column])
+        without_input = score(product.metric, product.task, labels[chosen], bundle.score(shuffled).astype(np.float64))
+        importance[name] = gain(whole, without_input)
     return dict(sorted(importance.items(), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""Loads what the tests of a partition need, runs them, and reads their answers back."""
+"""Tests, stages and accepts a partition: loads the inputs from the state and runs the tests on them."""
 
 import logging
 
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def trained_bundle(state: ProductState, key: str) -> Bundle:
-    """The bundle that the partition's model asset made."""
+    """The bundle of the partition's model."""
     version = state.records.load(ModelRecord, key).version
     return open_bundle(state, version, threads=2)
 
@@ -41,7 +41,7 @@ def champion_bundle(state: ProductState) -> Bundle | None:
         version = state.ledger.champion().version
         return state.bundles.open(version, threads=2)
     except NoChampion:
-        return None  # the first version has nobody to be compared with
+        return None  # the first version has no champion to compare with
 
 
 def test_partition(state: ProductState, key: str) -> TestReport:
@@ -50,8 +50,7 @@ def test_partition(state: ProductState, key: str) -> TestReport:
     bundle = trained_bundle(state, key)
     training_set = state.tables.read("training_set", [key])
     rows, fit_rows = (training_set.filter(pl.col(SPLIT) == split) for split in (TEST, FIT))
-    estimator = _estimator(bundle, product)
-    calibration = bundle.manifest.calibration
+    estimator, calibration = loads(bundle.content(ESTIMATOR), product), bundle.manifest.calibration
     parity = measure_parity(bundle, lambda matrix: estimator_scores(estimator, product.task, matrix, calibration), rows)
     return test_model(product, bundle, parity, champion_bundle(state), rows, fit_rows)
 
@@ -64,7 +63,7 @@ def describe_partition(
     *,
     with_page: bool,
 ) -> str:
-    """Write the model card and, if wanted, Evidently's page of a report that was just made; returns the card."""
+    """Write the model card and, with_page, Evidently's page of a report; returns the text of the card."""
     product = state.product
     challenger = trained_bundle(state, key)
     if with_page:
@@ -73,25 +72,24 @@ def describe_partition(
         with state.reports.replacing("test_report", key) as page:
             render_test_report(product, report, gates, challenger, champion, rows, page)
     manifest = challenger.manifest
-    recipe_version = recipe_key(manifest.recipe_version)
-    has_recipe = state.records.has(Recipe, recipe_version)
-    recipe = state.records.load(Recipe, recipe_version) if has_recipe else None
+    version = recipe_key(manifest.recipe_version)
+    recipe = state.records.load(Recipe, version) if state.records.has(Recipe, version) else None
     return save_card(state, manifest, report, gates, recipe)
 
 
 def stage_partition(state: ProductState, key: str) -> StagingReport:
-    """Send unseen rows of the test window through the real API: what a request carries, and the looked-up features.
+    """Send rows of the test split through the real API, with their looked-up features.
 
-    The champion is asked in turn, so that a busy machine is not taken for a slow challenger."""
+    Requests to the champion alternate with them, so that a busy machine is not mistaken for a slow challenger."""
     product = state.product
     bundle = trained_bundle(state, key)
     unseen = state.tables.scan("training_set", [key]).filter(pl.col(SPLIT) == TEST)
     features = unseen.sort(product.event_timestamp, *product.entity_key).head(STAGED_ROWS).collect()
-    return stage(product, bundle, requests_of(state, key, features), features, _champion_beside(state))
+    return stage(product, bundle, requests_of(state, key, features), features, _servable_champion(state))
 
 
 def accept_partition(state: ProductState, key: str) -> AcceptanceRecord:
-    """Judge every gate anew on the stored reports, ask for a person's answer where one is needed, and accept or refuse."""
+    """Judge every gate again on the stored reports, look up a person's answer if one is needed, and accept or refuse."""
     product = state.product
     report = state.records.load(TestReport, key)
     staged = state.records.load(StagingReport, key)
@@ -104,17 +102,17 @@ def accept_partition(state: ProductState, key: str) -> AcceptanceRecord:
     answer = book.newest(version, evidence, now)
     why_none = "" if answer else book.why_not(version, evidence, now)
     record = accept(product, version, gates, evidence, now, answer, why_none)
-    # so that it is noticed when answers go missing later
+    # the length of the chain shows later whether answers were removed
     return msgspec.structs.replace(record, answers=book.chain().reach)
 
 
 def open_partitions(state: ProductState) -> dict[str, AcceptanceState]:
-    """Partitions whose acceptance a person may still change, oldest first, with the state that is stored.
+    """Partitions whose acceptance a person may still change, oldest first, with the stored state.
 
-    Of those before the champion's, which can be deployed no more, only the ones that were answered lately: who gave the answer
-    is told so."""
-    served = state.ledger.history()
-    keys = set(state.records.keys(AcceptanceRecord, served[-1].partition if served else ""))
+    Partitions before the champion's can no longer be deployed. They are included only if they were answered lately, so that
+    the person who answered learns the outcome."""
+    history = state.ledger.history()
+    keys = set(state.records.keys(AcceptanceRecord, history[-1].partition if history else ""))
     keys |= {key for key in state.approvals.answered_lately() if state.records.has(AcceptanceRecord, key)}
     ordered = sorted(keys)
     stored = {
@@ -126,30 +124,30 @@ def open_partitions(state: ProductState) -> dict[str, AcceptanceState]:
 
 
 def evidence_of(state: ProductState, key: str, version: int) -> dict[str, str]:
-    """SHA-256 of what an answer rests on: both reports and the manifest, which holds the bundle's checksums."""
+    """SHA-256 of the evidence for an answer: both reports, and the manifest, which holds the bundle's checksums."""
     reports = {kind.asset: state.records.checksum(kind, key) for kind in (TestReport, StagingReport)}
     return {**reports, "bundle": state.bundles.evidence(version)}
 
 
 def answer_version(state: ProductState, version: int, verdict: Verdict, by: str, note: str, through: str) -> Approval:
-    """A person's signed answer to a version that waits. through: how the name is known.
+    """A person's signed answer to a version that waits for one. through: how the person was identified.
 
-    Raises ApprovalRefused: nothing waits for an answer, with why."""
+    Raises ApprovalRefused if the version does not wait for an answer; the message says why."""
     product = state.product
     if product.acceptance.kind != "manual":
         raise ApprovalRefused(
-            f"acceptance of {product.name} is automatic: its gates decide, and nobody is asked. Declare "
-            "acceptance=manual() to be asked."
+            f"acceptance of {product.name} is automatic: its gates decide without a person. Declare acceptance=manual() "
+            "if a person shall decide."
         )
     key = state.bundles.manifest(version).partition
     if (trained := state.records.load(ModelRecord, key).version) != version:
         raise ApprovalRefused(
-            f"version {version} of {product.name} was replaced: version {trained} was trained for {key} later. Answer that one."
+            f"version {version} of {product.name} was replaced: version {trained} was trained for {key} later. Answer version {trained}."
         )
     record = accept_partition(state, key)
     if record.state is AcceptanceState.INCONCLUSIVE:
         raise ApprovalRefused(
-            f"version {version} of {product.name} cannot be answered yet: {record.reason}. It is staged again first."
+            f"version {version} of {product.name} cannot be answered yet: {record.reason}. It has to be staged again first."
         )
     if record.state is AcceptanceState.REFUSED:
         raise ApprovalRefused(
@@ -169,7 +167,7 @@ def answer_version(state: ProductState, version: int, verdict: Verdict, by: str,
 
 
 def judge_all(product: ModelProduct, version: int, report: TestReport, staged: StagingReport) -> tuple[GateResult, ...]:
-    """Every gate on both reports, and that both speak of this version."""
+    """The verdict of every gate, and whether both reports are about this version."""
     return (
         *judge_report(product, report),
         *judge_staging(product, staged),
@@ -183,16 +181,12 @@ def judge_all(product: ModelProduct, version: int, report: TestReport, staged: S
     )
 
 
-def _champion_beside(state: ProductState) -> Bundle | None:
-    """The champion, where the code of today can serve it."""
+def _servable_champion(state: ProductState) -> Bundle | None:
+    """The champion, if the present code can serve it."""
     try:
         return open_bundle(state, state.ledger.champion().version)
     except NoChampion:
         return None
     except BundleError as error:
-        _log.warning("staging goes on without the champion beside it: %s", error)
+        _log.warning("staging continues without the champion as witness: %s", error)
         return None
-
-
-def _estimator(bundle: Bundle, product: ModelProduct):  # type: ignore[no-untyped-def] # the user's own type
-    return loads(bundle.content(ESTIMATOR), product)

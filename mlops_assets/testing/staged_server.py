@@ -1,4 +1,4 @@
-"""A staging server: the API in a process of its own with one pinned bundle, and what is known of it when it falls silent."""
+"""A staging server: the API in a process of its own with one pinned bundle, and why it does not answer."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ from mlops_assets.state.bundle import Bundle
 
 SERVE = (sys.executable, "-m", "serving")
 REQUEST_SECONDS = 60.0
-WORDS = 2_000  # characters of its log that an error shows
-FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)  # exit codes that say nothing about the bundle
+LOG_CHARACTERS = 2_000  # of the end of its log, for error messages
+KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)  # exit codes that say nothing about the bundle
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server that starts is waited for: as long as it makes progress, which is to say it uses a processor or
-    writes to its log, but no longer than `start_seconds` altogether."""
+    """How long to wait for a server that starts: as long as it makes progress, that is uses a processor or writes to its log,
+    but no longer than `start_seconds` in total."""
 
     stall_seconds: float = 60.0
     start_seconds: float = 900.0
@@ -35,7 +35,7 @@ class Patience:
 
 @dataclass
 class StagedServer:
-    """name: who it is in an error. log: what it wrote."""
+    """name: how error messages call it. log: the file with its output. started: reading of `time.perf_counter`."""
 
     name: str
     address: str
@@ -50,8 +50,8 @@ class StagedServer:
     def wait_until_ready(self, patience: Patience) -> float:
         """Returns the seconds since it was launched.
 
-        Raises StagingFailed: it ended, or cannot open its bundle. Raises Inconclusive: it made no progress or was ended
-        from outside."""
+        Raises StagingFailed if it exited or cannot open its bundle, Inconclusive if it made no progress or was killed from
+        outside."""
         import httpx
 
         progress, since = self._progress(), time.monotonic()
@@ -76,17 +76,17 @@ class StagedServer:
         raise self.fault("did not get ready")
 
     def request(self, client: Any, method: str, route: str, body: object = None) -> Any:
-        """The answer, whatever its status. Raises StagingFailed or Inconclusive: there was none."""
+        """The response, whatever its status. Raises StagingFailed or Inconclusive if there was none."""
         import httpx
 
         try:
             return client.request(method, self.address + route, json=body)
         except httpx.TransportError as error:
-            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise self.fault(f"did not answer {method} {route} ({said})") from error
+            cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise self.fault(f"did not answer {method} {route} ({cause})") from error
 
     def predict(self, client: Any, route: str, rows: Sequence[object]) -> dict[str, Any]:
-        """Raises StagingFailed: it refused. Raises Inconclusive: it could not answer now, and says that it may later."""
+        """Raises StagingFailed if it refused the request, Inconclusive if it answered 503 (try again later)."""
         answer = self.request(client, "POST", route, {"rows": list(rows)})
         if answer.status_code in (200, 201):
             return dict(answer.json())
@@ -94,15 +94,15 @@ class StagedServer:
         raise kind(f"{self.name}: POST {route} answered {answer.status_code}: {answer.text[:1_000]}")
 
     def fault(self, what: str) -> PlatformError:
-        """A program that ended by itself has failed; one that lives, or was ended by others, decides nothing."""
+        """StagingFailed if the process exited by itself; Inconclusive if it still runs or was killed from outside."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)  # a connection may break a moment before its process is gone
+            self.process.wait(1)  # a connection may break just before its process exits
         code = self.process.returncode
-        kind = Inconclusive if code is None or code in FROM_OUTSIDE else StagingFailed
+        kind = Inconclusive if code is None or code in KILLED_FROM_OUTSIDE else StagingFailed
         return kind(f"{self.name} {what}: {self.in_words()}")
 
     def in_words(self) -> str:
-        """Whether it runs, or how it ended, and the end of what it said."""
+        """Whether it runs or how it ended, and the end of its log."""
         code = self.process.poll()
         if code is None:
             state = "it still runs"
@@ -110,17 +110,17 @@ class StagedServer:
             state = f"it was ended by {signal.Signals(-code).name}"
         else:
             state = f"it ended with exit code {code}"
-        said = self.log.read_text(errors="replace")[-WORDS:].strip()
-        return f"{state}. It said: {said}" if said else f"{state} and said nothing"
+        output = self.log.read_text(errors="replace")[-LOG_CHARACTERS:].strip()
+        return f"{state}. Its log ends with: {output}" if output else f"{state} and its log is empty"
 
     def _progress(self) -> tuple[float, int]:
-        """Processor time it used, and the size of its log."""
+        """The processor time it used, and the size of its log."""
         import psutil
 
         try:
             times = psutil.Process(self.pid).cpu_times()
         except psutil.Error:
-            return 0.0, 0  # it has just ended, which its exit code tells
+            return 0.0, 0  # it has just exited, and the caller reads its exit code next
         return times.user + times.system, self.log.stat().st_size
 
 
@@ -128,11 +128,11 @@ class StagedServer:
 def launched(
     product: ModelProduct, bundle: Bundle, name: str = "the staging server", command: Sequence[str] = SERVE
 ) -> Iterator[StagedServer]:
-    """Start the API with just this bundle on a free port; it ends with the block, and with this process."""
+    """The API with only this bundle on a free port; it ends with the block, and with this process."""
     with tempfile.TemporaryDirectory(prefix="staging-") as folder:
         port, log = free_port(), Path(folder) / "server.log"
         bundle.copy_to(Path(folder) / "bundle")
-        # settings of the installation, such as its keys and limits, are not those of a server that only we ask
+        # settings of the installation, such as its keys and limits, do not apply to a private server
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith("MLOPS_") or key in catalog.VARIABLES
         }

@@ -1,4 +1,4 @@
-"""Staging: the real API with the challenger's bundle, over HTTP, with rows it has never seen, beside the champion's."""
+"""Staging: unseen rows are sent over HTTP to the real API with the challenger's bundle, and in turn to the champion's."""
 
 import logging
 import os
@@ -23,12 +23,10 @@ from mlops_assets.testing.staged_server import REQUEST_SECONDS, SERVE, Patience,
 
 SINGLE_REQUESTS = 200
 WARM_UP_REQUESTS = 20
-AGAIN_REQUESTS = (
-    40  # of those over the limit, for the processor time they take: the clock ticks a hundred times a second
-)
-MOST_AGAIN = 20  # different ones
-PAUSE_SECONDS = 5.0  # before the second round, twice that before the third: what loads the machine may end
-# float32 steps: JSON carries every digit, so only float32 arithmetic in another batch size may differ
+REPEATED_REQUESTS = 40  # to measure their processor time, whose clock ticks only a hundred times a second
+REPEATED_ROWS = 20  # at most so many of the slowest rows are sent again
+PAUSE_SECONDS = 5.0  # before the second round, twice that before the third: the load may be over by then
+# float32 steps: JSON carries every digit, so only float32 arithmetic with another batch size may differ
 LARGEST_SKEW = 64.0
 _log = logging.getLogger(__name__)
 
@@ -44,12 +42,12 @@ def stage(
     patience: Patience = Patience(),  # noqa: B008 (frozen)
     pause_seconds: float = PAUSE_SECONDS,
 ) -> StagingReport:
-    """Start the API on a free port, send every row of `requests`, compare with the offline scores, stop it.
+    """Start the API on a free port, send every row of `requests`, compare the answers with the offline scores, stop it.
 
-    requests: request columns and looked-up features, (n, ...); features: the model inputs of the same rows, in order.
-    champion: what serves now; it is asked in turn with the challenger, on a server of its own.
-    Raises StagingFailed: the server did not start or refused a valid request; its last lines are in the message.
-    Raises Inconclusive: it did not start or answer for a reason that may pass."""
+    requests: request columns and looked-up features, (n, ...). features: the model inputs of the same rows, in order.
+    champion: the present champion; it serves as witness on a server of its own.
+    Raises StagingFailed if the server did not start or refused a valid request; the message holds the end of its log.
+    Raises Inconclusive if it did not start or answer for a reason that may pass."""
     import httpx
     import psutil
 
@@ -58,15 +56,15 @@ def stage(
     route = f"/v1/models/{product.name}/predict"
     with ExitStack() as stack:
         server = stack.enter_context(launched(product, bundle, "the staging server", command))
-        beside = _launched_beside(stack, product, champion)
+        witness = _launch_champion(stack, product, champion)
         client = stack.enter_context(httpx.Client(timeout=REQUEST_SECONDS))
         start_seconds = server.wait_until_ready(patience)
         online = np.array(_scores(product, server.predict(client, route, rows)))
         bad_request = {"rows": [{**rows[0], "no_such_field": 1}]}
-        refused = server.request(client, "POST", route, bad_request).status_code
+        status = server.request(client, "POST", route, bad_request).status_code
         memory = psutil.Process(server.pid).memory_info().rss / 1e6
-        asked = Asked(client, route, rows, server, _usable(beside, client, route, rows, patience))
-        latency = measure_latency(product, asked, pause_seconds)
+        probe = LatencyProbe(client, route, rows, server, _wait_for_champion(witness, client, route, rows, patience))
+        latency = measure_latency(product, probe, pause_seconds)
     return StagingReport(
         product.name,
         bundle.manifest.version,
@@ -76,30 +74,30 @@ def stage(
         latency.p99,
         memory,
         start_seconds,
-        400 <= refused < 500,
+        400 <= status < 500,
         latency,
     )
 
 
 def request_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as JSON takes it: timestamps as ISO 8601. A looked-up feature that is null is sent as null, so that it
-    is not looked up anew."""
+    """A row as JSON: timestamps as ISO 8601. A looked-up feature that is null is sent as null, so that the API does not look
+    it up again."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def float32_steps(online: NDArray[np.float64], offline: NDArray[np.float64], task: Task) -> float:
-    """The largest difference, in steps between neighbouring float32 numbers: of the size of 1 for probabilities; for
-    predictions of the size of each or, where that is less, of the mean, since small sums of large numbers are less exact.
+    """The largest difference, in steps between neighbouring float32 numbers. A step is taken at 1 for probabilities, and for
+    predictions at the value or the mean, whichever is larger, because small sums of large numbers are less exact.
 
-    online, offline: (n,) or (n, classes). NaN where one of them is none."""
+    online, offline: (n,) or (n, classes). NaN if one of them holds NaN."""
     values = np.abs(offline)
     sizes = np.maximum(values, values.mean()) if task is Task.REGRESSION else np.ones_like(values)
     return float(np.max(np.abs(online - offline) / np.spacing(sizes.astype(np.float32))))
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Who is asked what. champion: None where there is none that can serve."""
+class LatencyProbe:
+    """Times one-row requests to the challenger and to a witness. champion: None if there is none that can serve."""
 
     client: Any
     route: str
@@ -107,12 +105,12 @@ class Asked:
     server: StagedServer
     champion: StagedServer | None
 
-    def challenger_answers(self, number: int) -> float:
-        """Milliseconds of one row."""
+    def time_challenger(self, number: int) -> float:
+        """Milliseconds of one row from the challenger."""
         return self._timed(lambda: self.server.predict(self.client, self.route, [self.rows[number % len(self.rows)]]))
 
-    def witness_answers(self, number: int) -> float:
-        """Milliseconds of the same row from the champion, or of the challenger's health route."""
+    def time_witness(self, number: int) -> float:
+        """Milliseconds of the same row from the champion or, without one, of the challenger's health route."""
         champion = self.champion
         if champion is None:
             return self._timed(lambda: self.server.request(self.client, "GET", "/health/live"))
@@ -127,21 +125,21 @@ class Asked:
         return [os.getpid(), self.server.pid, *([self.champion.pid] if self.champion else [])]
 
     @staticmethod
-    def _timed(ask: Callable[[], object]) -> float:
+    def _timed(request: Callable[[], object]) -> float:
         started = time.perf_counter()
-        ask()
+        request()
         return 1_000 * (time.perf_counter() - started)
 
 
-def measure_latency(product: ModelProduct, asked: Asked, pause_seconds: float) -> LatencyReading:
-    """Rounds of single requests to servers that are ready, until one is conclusive or the gate's rounds are used up."""
+def measure_latency(product: ModelProduct, probe: LatencyProbe, pause_seconds: float) -> LatencyReading:
+    """Measure rounds of one-row requests until one is conclusive or the gate's rounds are used up."""
     limit = min((gate.milliseconds for gate in product.staging_gates), default=float("inf"))
     rounds = max((gate.rounds for gate in product.staging_gates), default=1)
     for number in range(WARM_UP_REQUESTS):
-        asked.challenger_answers(number)
-        asked.witness_answers(number)
+        probe.time_challenger(number)
+        probe.time_witness(number)
     for count in range(1, rounds + 1):
-        reading = _measure_round(asked, limit, count)
+        reading = _measure_round(probe, limit, count)
         if verdict_on(reading, limit) is not Verdict.INCONCLUSIVE:
             break
         _log.warning("%s: latency: %s", product.name, in_words(reading, limit))
@@ -150,65 +148,65 @@ def measure_latency(product: ModelProduct, asked: Asked, pause_seconds: float) -
     return reading
 
 
-def _launched_beside(stack: ExitStack, product: ModelProduct, champion: Bundle | None) -> StagedServer | None:
+def _launch_champion(stack: ExitStack, product: ModelProduct, champion: Bundle | None) -> StagedServer | None:
     if champion is None:
         return None
     try:
         return stack.enter_context(launched(product, champion, f"champion {champion.manifest.version}"))
-    except BundleError as error:  # damaged since it was opened
-        _log.warning("staging goes on without the champion beside it: %s", error)
+    except BundleError as error:  # it was damaged after it was opened
+        _log.warning("staging continues without the champion as witness: %s", error)
         return None
 
 
-def _usable(
+def _wait_for_champion(
     champion: StagedServer | None, client: Any, route: str, rows: Sequence[dict[str, Any]], patience: Patience
 ) -> StagedServer | None:
-    """The champion's server once it answers; that it does not is no fault of the challenger."""
+    """The champion's server once it answers, else None: a champion that fails is no fault of the challenger."""
     if champion is None:
         return None
     try:
         champion.wait_until_ready(patience)
         champion.predict(client, route, rows[:1])
     except PlatformError as error:
-        _log.warning("staging goes on without the champion beside it: %s", error)
+        _log.warning("staging continues without the champion as witness: %s", error)
         return None
     return champion
 
 
-def _measure_round(asked: Asked, limit: float, count: int) -> LatencyReading:
+def _measure_round(probe: LatencyProbe, limit: float, count: int) -> LatencyReading:
     challenger, witness = np.empty(SINGLE_REQUESTS), np.empty(SINGLE_REQUESTS)
-    machine, own = _machine_seconds(), _process_seconds(asked.processes)
+    machine, own = _machine_seconds(), _process_seconds(probe.processes)
     for number in range(SINGLE_REQUESTS):
         if number % 2:
-            witness[number] = asked.witness_answers(number)
-        challenger[number] = asked.challenger_answers(number)
+            witness[number] = probe.time_witness(number)
+        challenger[number] = probe.time_challenger(number)
         if not number % 2:
-            witness[number] = asked.witness_answers(number)
-    busy, every = (after - before for after, before in zip(_machine_seconds(), machine, strict=True))
-    others = max(0.0, busy - (_process_seconds(asked.processes) - own))
-    slowest = np.argsort(-challenger)[:MOST_AGAIN]
+            witness[number] = probe.time_witness(number)
+    busy, total = (after - before for after, before in zip(_machine_seconds(), machine, strict=True))
+    others = max(0.0, busy - (_process_seconds(probe.processes) - own))
+    slowest = np.argsort(-challenger)[:REPEATED_ROWS]
     over = slowest[challenger[slowest] > limit]
     return read_round(
         challenger,
         witness,
-        name=asked.witness,
-        cpu=_cpu_milliseconds(asked, (over if len(over) else slowest).tolist()),
-        others_share=min(1.0, others / every) if every > 0 else 0.0,
+        name=probe.witness,
+        cpu=_cpu_milliseconds(probe, (over if len(over) else slowest).tolist()),
+        others_share=min(1.0, others / total) if total > 0 else 0.0,
         rounds=count,
     )
 
 
-def _cpu_milliseconds(asked: Asked, numbers: Sequence[int]) -> float:
-    """What the challenger's server takes of a processor to answer one of these rows, which no other program changes."""
-    before = _process_seconds([asked.server.pid])
-    passes = -(-AGAIN_REQUESTS // len(numbers))
+def _cpu_milliseconds(probe: LatencyProbe, numbers: Sequence[int]) -> float:
+    """Processor time of the challenger's server for one of these rows, which does not depend on the machine's load."""
+    before = _process_seconds([probe.server.pid])
+    passes = -(-REPEATED_REQUESTS // len(numbers))
     for number in [*numbers] * passes:
-        asked.challenger_answers(number)
-    return 1_000 * (_process_seconds([asked.server.pid]) - before) / (passes * len(numbers))
+        probe.time_challenger(number)
+    return 1_000 * (_process_seconds([probe.server.pid]) - before) / (passes * len(numbers))
 
 
 def _process_seconds(pids: Iterable[int]) -> float:
-    """Processor time of all of them so far."""
+    """Processor time of these processes so far."""
     import psutil
 
     times = [psutil.Process(pid).cpu_times() for pid in pids]
@@ -216,14 +214,13 @@ def _process_seconds(pids: Iterable[int]) -> float:
 
 
 def _machine_seconds() -> tuple[float, float]:
-    """Seconds in which its processors worked (or were lent to another machine), and all their seconds."""
+    """Busy and total seconds of the machine's processors; time stolen by other virtual machines counts as busy."""
     import psutil
 
     times = psutil.cpu_times()
-    every = (
-        sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-    )  # they are part of user and nice
-    return every - times.idle - getattr(times, "iowait", 0.0), every
+    # guest times are part of user and nice already
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def _scores(product: ModelProduct, answer: dict[str, Any]) -> list[Any]:

@@ -36,7 +36,7 @@ def test_a_challenger_waits_and_the_ui_says_how_to_answer(replay: Replay):
     shown = newest_metadata(replay, "acceptance")
 
     assert (shown["state"], shown["accepted"]) == ("waiting", False)
-    assert shown["reason"] == "waits for a person, as in: mlops approve flight_delay 2 --by NAME --note WHY"
+    assert shown["reason"] == "waits for a person: mlops approve flight_delay 2 --by NAME --note WHY"
     assert replay.state.ledger.champion().version == 1
     tick = evaluate(replay, f"{NAME}_approvals", None)
     assert not tick.run_requests

@@ -209,7 +209,7 @@ def test_a_version_that_waits_for_a_person_is_not_deployed_whatever_its_record_s
     lie = msgspec.structs.replace(record, accepted=True, state=AcceptanceState.ACCEPTED, by="mallory")
     manual_state.records.save(KEY, lie)
 
-    with pytest.raises(GateFailed, match="is not accepted: waits for a person, as in: mlops approve taxi 2 --by NAME"):
+    with pytest.raises(GateFailed, match="is not accepted: waits for a person: mlops approve taxi 2 --by NAME"):
         promote(manual_state, KEY, "run 2")
     assert manual_state.ledger.champion().version == 1
 

@@ -97,7 +97,7 @@ def test_an_input_that_tells_the_label_by_itself_is_a_leak(skill, passed):
 
     assert (result.passed, result.value) == (passed, skill)
     assert "the most predictive single input, distance, has skill 0.9" in result.reason
-    assert ("If it is fair, declare gates.leakage_probe(at_most=…) above 0.9" in result.reason) is not passed
+    assert ("If it is legitimate, declare gates.leakage_probe(at_most=…) above 0.9" in result.reason) is not passed
 
 
 def test_a_leak_is_refused_again_when_the_stored_report_is_judged():
@@ -150,7 +150,7 @@ def test_without_a_champion_there_is_nothing_to_be_worse_than():
     result = judged(not_worse_than_champion("roc_auc", margin=0.005))
 
     assert (result.passed, result.value) == (True, None)
-    assert result.reason == "no champion yet: nothing to be worse than"
+    assert result.reason == "no champion yet: nothing to compare with"
 
 
 @pytest.mark.parametrize(("low", "passed"), [(-0.005, True), (-0.0051, False), (0.01, True)])

@@ -6,7 +6,7 @@ import pytest
 from mlops_assets.products.gates import latency_p99
 from mlops_assets.records.acceptance import GateResult
 from mlops_assets.records.testing import LatencyReading
-from mlops_assets.testing.gates import judge_latency, undecided
+from mlops_assets.testing.gates import judge_latency, why_undecided
 from mlops_assets.testing.latency import Verdict, in_words, read_round, verdict_on
 from tests.unit.testing.builders import a_staging_report
 
@@ -95,6 +95,6 @@ def test_the_latency_gate_tells_what_is_open_from_what_failed():
 
     assert (judged(slow).passed, judged(slow).inconclusive) == (False, False)
     assert (judged(stretched).passed, judged(stretched).inconclusive) == (False, True)
-    assert undecided([judged(stretched)]) == f"latency_p99: {in_words(stretched, LIMIT)}"
-    assert undecided([judged(stretched), judged(slow)]) is None
-    assert undecided([judged(reading(steady(3.0), steady(3.0)))]) is None
+    assert why_undecided([judged(stretched)]) == f"latency_p99: {in_words(stretched, LIMIT)}"
+    assert why_undecided([judged(stretched), judged(slow)]) is None
+    assert why_undecided([judged(reading(steady(3.0), steady(3.0)))]) is None

@@ -34,20 +34,20 @@ def test_a_card_names_the_version_its_recipe_its_scores_and_its_gates(state):
     )
     assert "| recipe | 1, by team:rides: best roc_auc 0.7500" in text
     assert "| roc_auc | 0.8 | 0.78 to 0.82 |" in text
-    assert "There was no champion to compare it with." in text
+    assert "There was no champion to compare with." in text
     assert "| roc_auc_at_least_0_6 | yes | roc_auc 0.8 >= 0.6 |" in text
     assert state.reports.read("model_card", "3", "md") == text
 
 
-def test_a_card_says_which_shift_the_version_answers(state):
+def test_a_card_says_which_shift_the_version_learned(state):
     import msgspec
 
     manifest = a_bundle(state).manifest
     shifted = msgspec.structs.replace(manifest, shift_since="2020-01-03", tested_from=january(6))
 
-    said = "| answers the shift since | 2020-01-03; of the rows since then it was tested on those from 2020-01-06 on |"
-    assert said in write_card(PRODUCT, shifted, a_test_report(), (), None)
-    assert "answers the shift" not in write_card(PRODUCT, manifest, a_test_report(), (), None)
+    row = "| learned the shift since | 2020-01-03; it was tested on the rows from 2020-01-06 on |"
+    assert row in write_card(PRODUCT, shifted, a_test_report(), (), None)
+    assert "learned the shift" not in write_card(PRODUCT, manifest, a_test_report(), (), None)
 
 
 def test_a_worst_slice_is_called_more_than_noise_only_below_one_in_twenty(state):
@@ -62,7 +62,7 @@ def test_a_worst_slice_is_called_more_than_noise_only_below_one_in_twenty(state)
 
     text = write_card(PRODUCT, a_bundle(state).manifest, report, (), None)
 
-    assert "The worst of 31 slices that were looked at." in text
+    assert "The worst of 31 examined slices." in text
     assert "| origin = JFK | 120 | 0.6 | 0.2 | 0.049 | yes |" in text
     assert "| distance is null | 110 | 0.7 | 0.1 | 0.05 | no |" in text
     assert "| origin = EWR | 100 | 0.7 | 0.1 | unknown | no |" in text

@@ -13,7 +13,7 @@ from mlops_assets.products.task import Task
 from mlops_assets.state.bundle import Bundle
 from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE
 from mlops_assets.state.workspace import ProductState, Workspace
-from mlops_assets.testing.parity import EXTREMES, STRANGERS, edge_rows, measure_parity
+from mlops_assets.testing.parity import EXTREMES, UNKNOWN_CATEGORIES, edge_rows, measure_parity
 from mlops_assets.training.build import train
 from mlops_assets.training.conversion import to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
@@ -22,7 +22,9 @@ from tests.tiny_bundle import tiny_manifest
 from tests.unit.testing.builders import a_bundle
 from tests.unit.training.builders import FarFromTheAirport, a_multiclass, a_product, a_regression, a_training_set
 
-EDGES = len(STRANGERS) + len(EXTREMES) + max(len(STRANGERS), len(EXTREMES))  # of one category and one number
+EDGES = (
+    len(UNKNOWN_CATEGORIES) + len(EXTREMES) + max(len(UNKNOWN_CATEGORIES), len(EXTREMES))
+)  # of one category and one number
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_edges_are_null_nan_empty_unknown_and_extreme(state):
     edges = edge_rows(bundle.manifest.inputs, rides([3.0, 5.0]))
 
     assert edges.height == EDGES
-    assert set(STRANGERS) <= set(edges["origin"])
+    assert set(UNKNOWN_CATEGORIES) <= set(edges["origin"])
     assert {1e9, -1e9, 0.0, None} <= set(edges["distance"])
     assert edges["distance"].is_nan().any()
     assert 4.0 in edges["distance"]  # the usual row has the middle of the window

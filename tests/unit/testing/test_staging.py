@@ -33,7 +33,7 @@ from mlops_assets.state.manifest import MODEL
 from mlops_assets.state.workspace import ProductState, Workspace
 from mlops_assets.testing.latency import Verdict, verdict_on
 from mlops_assets.testing.staged_server import Patience, free_port, launched
-from mlops_assets.testing.staging import LARGEST_SKEW, Asked, float32_steps, measure_latency, request_row, stage
+from mlops_assets.testing.staging import LARGEST_SKEW, LatencyProbe, float32_steps, measure_latency, request_row, stage
 from tests.tiny_bundle import tiny_files, tiny_manifest, write_tiny_bundle
 from tests.unit.training.builders import a_product
 
@@ -136,10 +136,12 @@ def test_a_busy_machine_refuses_no_challenger(state, witness, rounds):
         for server in (challenger, champion):
             server.wait_until_ready(Patience())
         beside = champion if witness == champion.name else None
-        asked = Asked(client, f"/v1/models/{PRODUCT.name}/predict", [request_row(a_request())], challenger, beside)
+        probe = LatencyProbe(
+            client, f"/v1/models/{PRODUCT.name}/predict", [request_row(a_request())], challenger, beside
+        )
 
         with a_busy_machine():
-            latency = measure_latency(product, asked, pause_seconds=0.1)
+            latency = measure_latency(product, probe, pause_seconds=0.1)
 
     assert (latency.witness, latency.rounds) == (witness, rounds)
     assert latency.p99 > LIMIT
@@ -185,8 +187,11 @@ def test_a_server_that_starts_slowly_is_waited_for_while_it_makes_progress(bundl
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("import time; print('a lock is held', flush=True); time.sleep(600)", "runs. It said: a lock is held"),
-        ("import time; time.sleep(600)", "it still runs and said nothing"),
+        (
+            "import time; print('a lock is held', flush=True); time.sleep(600)",
+            "runs. Its log ends with: a lock is held",
+        ),
+        ("import time; time.sleep(600)", "it still runs and its log is empty"),
     ],
 )
 def test_a_server_that_makes_no_progress_decides_nothing(bundle, program, said):
@@ -208,9 +213,12 @@ def test_a_server_that_never_gets_ready_is_not_waited_for_for_ever(bundle):
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("raise SystemExit('no licence for this model')", "ended with exit code 1. It said: no licence for this model"),
-        ("raise SystemExit(3)", "it ended with exit code 3 and said nothing"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV and said nothing"),
+        (
+            "raise SystemExit('no licence for this model')",
+            "ended with exit code 1. Its log ends with: no licence for this model",
+        ),
+        ("raise SystemExit(3)", "it ended with exit code 3 and its log is empty"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV and its log is empty"),
     ],
 )
 def test_a_server_that_dies_at_the_start_has_failed_in_its_own_words(bundle, program, said):
@@ -227,7 +235,7 @@ def test_a_server_that_others_end_decides_nothing(bundle):
         os.kill(server.pid, signal.SIGKILL)
 
         with pytest.raises(
-            Inconclusive, match=r"did not answer GET /health/live .*: it was ended by SIGKILL\. It said: "
+            Inconclusive, match=r"did not answer GET /health/live .*: it was ended by SIGKILL\. Its log ends with: "
         ):
             server.request(client, "GET", "/health/live")
 
@@ -240,7 +248,7 @@ def test_a_bundle_that_cannot_be_opened_fails_at_once_in_the_servers_words(works
         launched(PRODUCT, of_another) as server,
         pytest.raises(
             StagingFailed,
-            match=r"(?s)cannot open its bundle: it still runs\. It said: .*trained for the task regression",
+            match=r"(?s)cannot open its bundle: it still runs\. Its log ends with: .*trained for the task regression",
         ),
     ):
         server.wait_until_ready(Patience())
@@ -249,7 +257,9 @@ def test_a_bundle_that_cannot_be_opened_fails_at_once_in_the_servers_words(works
 def test_a_product_the_server_does_not_know_is_named(bundle):
     with (
         launched(a_product(), bundle) as server,
-        pytest.raises(StagingFailed, match=r"did not get ready: it ended with exit code 2\. It said: (?s:.*)taxi"),
+        pytest.raises(
+            StagingFailed, match=r"did not get ready: it ended with exit code 2\. Its log ends with: (?s:.*)taxi"
+        ),
     ):
         server.wait_until_ready(Patience())
 
