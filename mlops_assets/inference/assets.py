@@ -41,7 +41,7 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_inference_assets,
         kinds={"mlflow", "litestar"},
-        description="Moves the champion to the accepted version and writes the deployment ledger; the API follows by itself.",
+        description="Makes the accepted version champion with an entry in the deployment ledger, which the API follows.",
         deps=[dep(product, AcceptanceRecord.asset), dep(product, ModelRecord.asset)],
     )
     def deployment(
@@ -54,11 +54,14 @@ def _deployment(product: ModelProduct) -> dg.AssetsDefinition:
         state = platform.state_of(product)
         promotion = promote(state, context.partition_key, context.run.run_id)
         deployed = promotion.deployment
-        # the ledger decides what serves; the alias mirrors it for people who look in MLflow
+        # the ledger decides which version serves; the alias repeats it for people who look in MLflow
         tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
         try:
             filled = fill_where_empty(state)
-        except (PartitionMissing, StoreError) as error:  # it serves all the same: answers say which values they lack
+        except (
+            PartitionMissing,
+            StoreError,
+        ) as error:  # the version serves nevertheless; its answers name missing values
             context.log.warning(f"the online store of {product.name} was not filled: {error}")
             filled = []
         return materialized(
@@ -82,8 +85,8 @@ def _predictions(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_inference_assets,
         kinds={"onnx", "parquet"},
-        description="Every row of the period, scored by the champion that served when its event happened; beside it what the "
-        "API answered, where it was asked.",
+        description="Every row of the period, scored by the champion that served at the time of its event, and the live answer of "
+        "the API if there was one.",
         deps=[dep(product, "features")],
         many_at_once=True,
     )
@@ -127,8 +130,8 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_inference_assets,
         kinds={"onnx", "json"},
-        description=f"A new champion beside the former one on the same labelled rows, in its first {rule.periods} periods; "
-        "one that fails is rolled back.",
+        description=f"Compares a new champion with the former one on the same labelled rows in its first {rule.periods} periods; "
+        "a new champion that fails is rolled back.",
         deps=[dep(product, name) for name in ("predictions", "labels", "features")],
     )
     def probation(
@@ -139,23 +142,23 @@ def _probation(product: ModelProduct) -> dg.AssetsDefinition:
 
         state, key = platform.state_of(product), context.partition_key
         record = read_probation(state, key)
-        version, back = end_probation(state, key, record, context.run.run_id)
-        if back is not None:
-            deployed = back.deployment
+        version, rollback = end_probation(state, key, record, context.run.run_id)
+        if rollback is not None:
+            deployed = rollback.deployment
             tracking.registry().set_alias(product.name, CHAMPION, deployed.version)
             context.log_event(
                 dg.AssetMaterialization(
                     key_of(product, "deployment"),
                     partition=deployed.partition,
                     metadata={
-                        **deployment_facts(deployed, back.former.version),
+                        **deployment_facts(deployed, rollback.former.version),
                         "ledger": _ledger_table(product, platform),
                     },
                     tags={"dagster/data_version": str(deployed.version)},
                 )
             )
             notifier.notify(
-                title=f"{product.name}: version {back.former.version} failed its probation",
+                title=f"{product.name}: version {rollback.former.version} failed its probation",
                 text=f"version {deployed.version} serves again: {record.reason}",
                 product=product.name,
             )
@@ -184,25 +187,25 @@ def _retention(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_inference_assets,
         kinds={"json"},
-        description="Removes what was kept for long enough, and says what. What the ledger, `mlops reproduce` and `mlops why` read "
-        "stays for ever.",
+        description="Removes objects whose retention time is over, and lists them. What the ledger, `mlops reproduce` and `mlops why` "
+        "read is kept for ever.",
         partitioned=False,
     )
     def retention(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.state.retention import expired, in_table, remove
 
         state = platform.state_of(product)
-        what = expired(state, platform.keep_of(product), state.clock.now())
-        remove(state, what)
+        groups = expired(state, platform.keep_of(product), state.clock.now())
+        remove(state, groups)
         return materialized(
-            metadata={"removed": table(in_table(what)), "objects": sum(len(item.names) for item in what)}
+            metadata={"removed": table(in_table(groups)), "objects": sum(len(group.names) for group in groups)}
         )
 
     return retention
 
 
 def deployment_facts(deployed: "Deployment", former: int | None) -> dict[str, Any]:
-    """Metadata of one deployment or rollback, as the history of the asset `deployment` shows it."""
+    """Metadata of one deployment or rollback, for the materialisation history of the asset `deployment`."""
     return {
         "version": deployed.version,
         "former champion": former if former is not None else "none",

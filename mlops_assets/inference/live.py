@@ -1,4 +1,4 @@
-"""Live predictions: what the API answered for the rows of a period, beside what the batch scored."""
+"""Live predictions: the API's answers for the rows of a period, as columns beside the batch scores."""
 
 from datetime import datetime
 
@@ -13,9 +13,9 @@ LIVE_SCORE, LIVE_VERSION, LIVE_SERVED_AT = "live_score", "live_version", "live_s
 def with_live_answers(
     product: ModelProduct, scored: pl.DataFrame, logged: pl.DataFrame, start: datetime, end: datetime
 ) -> pl.DataFrame:
-    """`scored` with the newest live answer for each entity whose event lies in [start, end); null where there is none.
+    """`scored` with the newest live answer for each entity whose event lies in [start, end); null if there is none.
 
-    logged: the prediction log. live_score is of the kind of `score`: for multiclass all probabilities."""
+    logged: the prediction log. live_score has the type of `score`: all class probabilities for multiclass."""
     score = "probabilities" if product.task is Task.MULTICLASS else "prediction"
     kind = pl.List(pl.Float64) if product.task is Task.MULTICLASS else pl.Float64
     answers = {LIVE_SCORE: kind, LIVE_VERSION: pl.Int64, LIVE_SERVED_AT: pl.Datetime("us", "UTC")}
@@ -27,7 +27,7 @@ def with_live_answers(
         .sort("served_at", maintain_order=True)
         .unique(identity, keep="last", maintain_order=True)
         .select(
-            # the log holds a feature where a key column is one, and features are floats
+            # a key column that is also a feature is logged as a float
             *(pl.col(name).cast(scored.schema[name]) for name in identity),
             pl.col(score).alias(LIVE_SCORE),
             pl.col("version").alias(LIVE_VERSION),

@@ -1,4 +1,4 @@
-"""Promotion: decides from the stored evidence, and not from earlier runs, whether a version may become champion."""
+"""Promotion: decides from the stored evidence, whatever earlier runs said, whether a version may become champion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,9 @@ class Promotion:
 def promote(state: ProductState, key: str, run_id: str) -> Promotion:
     """Make the partition's version champion.
 
-    A failed gate blocks only what runs after it in the same run, so the gates are judged again here, and so is the
-    signature of a person's approval: a record of it can be reported to Dagster by anybody.
-    Raises GateFailed: it was not accepted, or its evidence changed since. BundleError: the bundle cannot be opened.
-    StaleVersion: it is older than the champion, was replaced, or was flagged. ChampionChanged: another deployment came first."""
+    A failed gate blocks only later assets of the same run, and anybody can report an acceptance to Dagster. So the gates and
+    the signature of a person's approval are checked again here.
+    Raises GateFailed if the version is not accepted, or its evidence changed afterwards. Raises what `deploy` raises."""
     product = state.product
     record = state.records.load(AcceptanceRecord, key)
     again = accept_partition(state, key)
@@ -50,13 +49,12 @@ def deploy(
     run_id: str = "",
     evidence: Mapping[str, str] | None = None,
 ) -> Promotion:
-    """Make a version that was accepted champion; a backtest, which has no staging, ends here too.
+    """Make an accepted version champion. Backtests, which have no staging, call this directly.
 
-    Raises BundleError: the bundle cannot be opened. StaleVersion: the version is older than the champion, was replaced, or was flagged.
-    ChampionChanged: another deployment came first."""
+    Raises BundleError if the bundle cannot be opened, StaleVersion if the version is older than the champion, was replaced or
+    was flagged, ChampionChanged if another deployment came first."""
     product = state.product
-    # a bundle that cannot be opened must not become champion
-    open_bundle(state, version)
+    open_bundle(state, version)  # a bundle that cannot be opened must not become champion
     entries = state.ledger.entries()
     history = deployments_of(entries)
     if history and history[-1].version == version:
@@ -71,18 +69,18 @@ def deploy(
 def refuse_to_go_back(
     product: ModelProduct, history: Sequence[Deployment], flags: Sequence[ReworkFlag], version: int, key: str
 ) -> None:
-    """A deployment only ever goes forward: `mlops rollback` is the way back, and says why.
+    """Raises StaleVersion if the version served before, was flagged, or is older than the champion.
 
-    history: deployments, oldest first. flags: rework flags, standing or cleared. Raises StaleVersion."""
+    Only `mlops rollback`, which records a reason, goes back. history: deployments, oldest first. flags: open and cleared."""
     if not history:
         return
     champion = history[-1]
     served = [item for item in history if item.version == version]
-    way_back = f"To let it serve again, run `mlops rollback {product.name} --to {version} --reason ...`."
+    remedy = f"To let it serve again, run `mlops rollback {product.name} --to {version} --reason ...`."
     if served:
         raise StaleVersion(
             f"version {version} of {product.name} served from {served[-1].deployed_at:%Y-%m-%d %H:%M} until it was replaced, "
-            f"and version {champion.version} serves now ({champion.reason}). The champion stays. {way_back}"
+            f"and version {champion.version} serves now ({champion.reason}). The champion stays. {remedy}"
         )
     flagged = [flag for flag in flags if flag.version == version]
     if flagged:

@@ -1,4 +1,4 @@
-"""Rollback: an earlier version serves again, in one transaction of the ledger, whatever else is down."""
+"""Rollback: one ledger entry lets an earlier version serve again, whichever other services are down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mlops_assets.state.workspace import ProductState
 
 @dataclass(frozen=True)
 class Rollback:
-    """`deployment` serves now in place of `former`."""
+    """`deployment` replaces `former`."""
 
     deployment: Deployment
     former: Deployment
@@ -28,10 +28,9 @@ def roll_back(
 ) -> Rollback:
     """Let version `to` serve again; None: the champion before the present one.
 
-    Gates are not asked: they decide what goes forward. The bundle has to open, or nothing changes.
-    instead_of: the version that the decision is about. ChampionChanged: another version serves now.
-    Raises NoChampion: nothing serves. DeclarationError: no such version ever served, or it serves already.
-    BundleError: its bundle cannot be opened by the code as it is now."""
+    Gates are not judged, because they decide only about new versions. instead_of: the champion that the decision is about.
+    Raises NoChampion if nothing serves, DeclarationError if the version never served or serves already, BundleError if the
+    present code cannot open its bundle, ChampionChanged if another version than `instead_of` serves now."""
     product = state.product
     entries = state.ledger.entries()
     history = deployments_of(entries)
@@ -39,12 +38,12 @@ def roll_back(
         raise NoChampion(product.name)
     if not reason.strip():
         raise DeclarationError(
-            "a rollback needs a reason, as the history will show no other explanation. Give one with --reason."
+            "a rollback needs a reason, because the ledger holds no other explanation of it. Give one with --reason."
         )
     present = history[-1]
     if instead_of is not None and present.version != instead_of:
         raise ChampionChanged(
-            f"the rollback was meant for version {instead_of} of {product.name}, but version {present.version} serves now. "
+            f"the rollback was decided for version {instead_of} of {product.name}, but version {present.version} serves now. "
             "Nothing was changed."
         )
     target = version_before(history) if to is None else to
@@ -54,8 +53,8 @@ def roll_back(
         )
     served = {item.version: item for item in history}
     if target not in served:
-        known = choices(str(target), (str(version) for version in served))
-        raise DeclarationError(f"version {target} of {product.name} never served. {known}")
+        options = choices(str(target), (str(version) for version in served))
+        raise DeclarationError(f"version {target} of {product.name} never served. {options}")
     if target == present.version:
         raise DeclarationError(
             f"version {target} of {product.name} serves already, since {present.deployed_at:%Y-%m-%d %H:%M}."
@@ -76,6 +75,6 @@ def roll_back(
 
 
 def version_before(history: Sequence[Deployment]) -> int | None:
-    """The champion to go back to: the one that served before the present one was first deployed."""
-    served = standing(history)
-    return served[-2].version if len(served) > 1 else None
+    """The version to roll back to: the one that served before the present champion was first deployed."""
+    stack = standing(history)
+    return stack[-2].version if len(stack) > 1 else None

@@ -1,12 +1,12 @@
-"""Why this prediction: the chain from what serves back to the raw partitions, as it was recorded, and nothing else."""
+"""Explains a version by the recorded chain from its deployment back to the raw partitions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from mlops_assets.errors import DeclarationError, choices
-from mlops_assets.inference.asked import decision_in_words
 from mlops_assets.records.acceptance import AcceptanceRecord
+from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.record import Record
 from mlops_assets.records.testing import StagingReport, TestReport
 from mlops_assets.records.training import ModelRecord, Recipe
@@ -21,7 +21,7 @@ UNKNOWN = "not recorded"
 
 
 class Event(Protocol):
-    """The part of an event in Dagster's log that is used here."""
+    """An event in Dagster's log, as far as it is used here."""
 
     @property
     def run_id(self) -> str: ...
@@ -33,7 +33,7 @@ class Event(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One link of the chain: the asset and its partition, what is known of it in words, and where people see it."""
+    """One link of the chain: the asset and its partition, facts in words, and the address of its page."""
 
     name: str
     facts: tuple[str, ...]
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Places:
-    """Addresses of the UIs, without a slash at the end."""
+    """Addresses of the user interfaces, without a slash at the end."""
 
     dagster: str
     mlflow: str
@@ -60,23 +60,23 @@ def explain(
 ) -> list[Step]:
     """The chain of `version` (None: the champion), newest link first.
 
-    event: newest event of Dagster's log for an asset, partition and model version; None where it has none.
-    Raises NoChampion, BundleError: there is no such version."""
+    event: newest event of Dagster's log for an asset, partition and model version; None if it has none.
+    Raises NoChampion if nothing serves, DeclarationError if there is no such version."""
     product = state.product
     history = state.ledger.history()
     number = state.ledger.champion().version if version is None else version
     manifest = _manifest(state, number)
     key = manifest.partition
     steps = [Step("deployment", tuple(_deployments(history, number)), places.asset(product.name, "deployment", key))]
-    for name, told in (("acceptance", _acceptance), ("staging_report", _staging), ("test_report", _tested)):
-        facts = [*told(state, manifest), *_of_log(event(name, key, number))]
+    for name, recorded in (("acceptance", _acceptance), ("staging_report", _staging), ("test_report", _test_report)):
+        facts = [*recorded(state, manifest), *_log_facts(event(name, key, number))]
         steps.append(Step(f"{name} {key}", tuple(facts), places.asset(product.name, name, key)))
     trained = event(ModelRecord.asset, key, number)
     link = f"{places.mlflow}/#/models/{product.name}/versions/{number}"
-    steps.append(Step(f"model version {number}", (*_model(manifest), *_of_log(trained)), link))
-    steps.append(Step("asked for by", tuple(_cause(state, trained)), places.asset(product.name, "drift_decision")))
-    made = tuple(_recipe(state, manifest))
-    steps.append(Step(f"recipe {manifest.recipe_version}", made, places.asset(product.name, "recipe")))
+    steps.append(Step(f"model version {number}", (*_model(manifest), *_log_facts(trained)), link))
+    steps.append(Step("triggered by", tuple(_cause(state, trained)), places.asset(product.name, "drift_decision")))
+    recipe = tuple(_recipe(state, manifest))
+    steps.append(Step(f"recipe {manifest.recipe_version}", recipe, places.asset(product.name, "recipe")))
     rows = tuple(_training_set(state, manifest))
     steps.append(Step(f"training_set {key}", rows, places.asset(product.name, "training_set", key)))
     for name in ("features", "labels"):
@@ -86,10 +86,10 @@ def explain(
 
 
 def _manifest(state: ProductState, version: int) -> Manifest:
-    known = state.bundles.versions()
-    if version not in known:
+    versions = state.bundles.versions()
+    if version not in versions:
         raise DeclarationError(
-            f"{state.product.name} has no version {version}. {choices(str(version), map(str, known))}"
+            f"{state.product.name} has no version {version}. {choices(str(version), map(str, versions))}"
         )
     return state.bundles.manifest(version)
 
@@ -109,14 +109,11 @@ def _stored(state: ProductState, kind: type[Document], key: str) -> Document | N
 
 
 def _of_version(state: ProductState, manifest: Manifest, kind: type[Report]) -> tuple[Report | None, str]:
-    """The record stored for the version's partition, or the reason why there is none of this version."""
-    found = _stored(state, kind, manifest.partition)
-    if found is None or found.version == manifest.version:
-        return found, UNKNOWN
-    return None, (
-        f"what is stored for {manifest.partition} now is of version {found.version}: what version {manifest.version} got "
-        "was replaced"
-    )
+    """The record of this version, or why there is none: records are stored by partition, so a later version replaces them."""
+    record = _stored(state, kind, manifest.partition)
+    if record is None or record.version == manifest.version:
+        return record, UNKNOWN
+    return None, f"version {record.version} replaced the record of version {manifest.version} for {manifest.partition}"
 
 
 def _acceptance(state: ProductState, manifest: Manifest) -> Iterator[str]:
@@ -132,17 +129,14 @@ def _acceptance(state: ProductState, manifest: Manifest) -> Iterator[str]:
 
 def _staging(state: ProductState, manifest: Manifest) -> Iterator[str]:
     report, missing = _of_version(state, manifest, StagingReport)
-    yield (
-        missing
-        if report is None
-        else (
-            f"{report.rows:,} rows over HTTP, largest difference to offline {report.skew:.3g} float32 steps, "
-            f"p99 {report.p99_milliseconds:.1f} ms"
-        )
-    )
+    if report is None:
+        yield missing
+        return
+    skew = f"largest difference to offline {report.skew:.3g} float32 steps"
+    yield f"{report.rows:,} rows over HTTP, {skew}, p99 {report.p99_milliseconds:.1f} ms"
 
 
-def _tested(state: ProductState, manifest: Manifest) -> Iterator[str]:
+def _test_report(state: ProductState, manifest: Manifest) -> Iterator[str]:
     product = state.product
     report, missing = _of_version(state, manifest, TestReport)
     if report is None:
@@ -150,10 +144,10 @@ def _tested(state: ProductState, manifest: Manifest) -> Iterator[str]:
         return
     score = next(item for item in report.scores if item.metric == product.metric)
     yield f"{product.metric} {score.value:.4f} ({score.low:.4f} to {score.high:.4f}) on {report.rows:,} unseen rows"
-    found = report.against_champion(product.metric)
+    gain = report.against_champion(product.metric)
     yield (
-        f"against champion {found.champion_version}: {found.gain:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-        if found
+        f"against champion {gain.champion_version}: {gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+        if gain
         else "there was no champion to compare with"
     )
 
@@ -165,57 +159,66 @@ def _model(manifest: Manifest) -> Iterator[str]:
     yield f"MLflow run {manifest.mlflow_run_id or UNKNOWN}"
 
 
-def _of_log(found: Event | None) -> Iterator[str]:
+def _log_facts(event: Event | None) -> Iterator[str]:
     yield (
-        f"Dagster run {found.run_id or UNKNOWN}, data version {found.data_version}"
-        if found
+        f"Dagster run {event.run_id or UNKNOWN}, data version {event.data_version}"
+        if event
         else "Dagster's log has no event of it"
     )
 
 
 def _cause(state: ProductState, trained: Event | None) -> Iterator[str]:
-    """The decision and the reading behind the run that trained it."""
+    """The decision that triggered the training run, and its reading."""
     product = state.product
     if trained is None or not trained.cause:
         yield "a run without a recorded cause: somebody started it by hand" if trained else UNKNOWN
         return
-    _, period, what = trained.cause.split(":", 2)
-    yield f"{what} of {period} (run tag {trained.cause})"
-    if what.startswith("rework"):  # development answers with the partition after the period that was decided
+    _, period, action = trained.cause.split(":", 2)
+    yield f"{action} of {period} (run tag {trained.cause})"
+    if not action.startswith(("rework", "retrain")):
+        return
+    if action.startswith("rework"):  # development answers with the partition after the period that was decided
         period = product.period.shift(product.period.at(period), -1).key
-    if what.startswith(("rework", "retrain")):
-        yield from decision_in_words(state, period)
+    decision = _stored(state, DriftDecision, period)
+    if decision is None:
+        yield f"no drift decision is stored for {period}"
+        return
+    reading = "no reading" if decision.reading is None else f"reading {decision.reading:.1f} %"
+    yield f"decision {decision.action} on version {decision.model_version}, {reading}: {decision.reason}"
 
 
 def _recipe(state: ProductState, manifest: Manifest) -> Iterator[str]:
-    made = _stored(state, Recipe, recipe_key(manifest.recipe_version))
-    yield UNKNOWN if made is None else f"by {made.by} at {made.promoted_at:%Y-%m-%d %H:%M}: {made.reason}"
-    if made is not None and made.mlflow_run_id:
-        yield f"from run {made.mlflow_run_id}"
+    recipe = _stored(state, Recipe, recipe_key(manifest.recipe_version))
+    yield UNKNOWN if recipe is None else f"by {recipe.by} at {recipe.promoted_at:%Y-%m-%d %H:%M}: {recipe.reason}"
+    if recipe is not None and recipe.mlflow_run_id:
+        yield f"from run {recipe.mlflow_run_id}"
 
 
 def _training_set(state: ProductState, manifest: Manifest) -> Iterator[str]:
-    was = manifest.training_data_version
+    recorded = manifest.training_data_version
     if not state.tables.has("training_set", manifest.partition):
-        yield f"data version {was}; it is not stored any more"
+        yield f"data version {recorded}, which is no longer stored"
         return
-    now = state.tables.version("training_set", manifest.partition)
-    yield f"data version {was}, " + ("as it is stored" if now == was else f"stored now: {now}")
+    stored = state.tables.version("training_set", manifest.partition)
+    yield f"data version {recorded}, " + ("as it is stored" if stored == recorded else f"stored now: {stored}")
     if manifest.shift_since and manifest.fitted_until and manifest.tested_from:
         yield (
-            f"holds the shift since {manifest.shift_since}: fitted until {manifest.fitted_until:%Y-%m-%d}, tested from "
+            f"split for the shift since {manifest.shift_since}: fitted until {manifest.fitted_until:%Y-%m-%d}, tested from "
             f"{manifest.tested_from:%Y-%m-%d} on"
         )
 
 
 def _partitions(state: ProductState, manifest: Manifest, name: str) -> Iterator[str]:
-    noted = {key.partition("/")[2]: was for key, was in manifest.input_versions.items() if key.startswith(f"{name}/")}
-    if not noted:
+    versions = manifest.input_versions.items()
+    recorded = {key.partition("/")[2]: version for key, version in versions if key.startswith(f"{name}/")}
+    if not recorded:
         yield f"data versions {UNKNOWN}"
         return
-    keys = sorted(noted)
-    yield f"{len(keys)} partitions, {keys[0]} ({noted[keys[0]]}) to {keys[-1]} ({noted[keys[-1]]})"
-    changed = [key for key in keys if not state.tables.has(name, key) or state.tables.version(name, key) != noted[key]]
+    keys = sorted(recorded)
+    yield f"{len(keys)} partitions, {keys[0]} ({recorded[keys[0]]}) to {keys[-1]} ({recorded[keys[-1]]})"
+    changed = [
+        key for key in keys if not state.tables.has(name, key) or state.tables.version(name, key) != recorded[key]
+    ]
     yield f"changed since: {', '.join(changed)}" if changed else "all as they are stored"
 
 
@@ -225,7 +228,7 @@ def _raw(
     product = state.product
     window = product.period.window_before(manifest.partition, product.training_window)
     for period in (window[0], window[-1]) if window else ():
-        found = event("raw", period.key, None)
-        version = found.data_version if found else UNKNOWN
-        yield f"{period.key}: data version {version}" + (f", Dagster run {found.run_id}" if found else "")
+        read = event("raw", period.key, None)
+        version = read.data_version if read else UNKNOWN
+        yield f"{period.key}: data version {version}" + (f", Dagster run {read.run_id}" if read else "")
     yield f"{len(window)} periods of {product.source.main.name}"

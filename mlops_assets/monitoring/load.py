@@ -6,7 +6,7 @@ import polars as pl
 from mlops_assets.data.labels import LABEL
 from mlops_assets.drift.reference import ReferenceProfile
 from mlops_assets.errors import NoChampion, PartitionMissing
-from mlops_assets.inference.batch import SCORE, VERSION, first_of
+from mlops_assets.inference.batch import SCORE, VERSION, first_in_words
 from mlops_assets.records.testing import TestReport
 from mlops_assets.state.ledger import Deployment
 from mlops_assets.state.manifest import REFERENCE, Manifest
@@ -23,7 +23,7 @@ def serving_at_end(state: ProductState, key: str) -> Deployment:
     product = state.product
     found = state.ledger.champion_at(product.period.at(key).end)
     if found is None:
-        raise NoChampion(product.name, first_of(state.ledger.history()))
+        raise NoChampion(product.name, first_in_words(state.ledger.history()))
     return found
 
 

@@ -70,7 +70,7 @@ def test_an_old_version_is_explained_and_built_again_when_nothing_that_can_go_is
     assert replaced.state.bundles.versions() == [1, 3]
     after = chain(replaced, 1)
     built_from = f"training_set {FIRST_KEY}"
-    assert after[built_from].facts[0].endswith("; it is not stored any more")
+    assert after[built_from].facts[0].endswith(", which is no longer stored")
     assert {name: step for name, step in after.items() if name != built_from} == {
         name: step for name, step in before.items() if name != built_from
     }

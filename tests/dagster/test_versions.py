@@ -42,7 +42,7 @@ def test_why_leads_from_the_deployment_back_to_the_raw_partitions(trained: Repla
         f"staging_report {FIRST_KEY}",
         f"test_report {FIRST_KEY}",
         "model version 1",
-        "asked for by",
+        "triggered by",
         "recipe 1",
         f"training_set {FIRST_KEY}",
         "features",
@@ -55,7 +55,7 @@ def test_why_leads_from_the_deployment_back_to_the_raw_partitions(trained: Repla
     assert steps[f"training_set {FIRST_KEY}"].facts == (f"data version {version}, as it is stored",)
     assert steps["features"].facts[0].startswith("8 partitions, 2012-12-31 (")
     assert steps["features"].facts[1] == "all as they are stored"
-    assert steps["asked for by"].facts == (
+    assert steps["triggered by"].facts == (
         f"first-training of {FIRST_KEY} (run tag {NAME}:{FIRST_KEY}:first-training)",
     )
     raw = trained.state.tables.version("raw", "2012-12-31")

@@ -38,7 +38,7 @@ def test_a_champion_that_is_clearly_worse_fails():
     assert record.gain < -0.2
     assert record.high is not None
     assert record.high < 0
-    assert record.reason.endswith("beyond noise a loss of more than 0.005")
+    assert record.reason.endswith("rows, a loss of more than 0.005 beyond noise")
 
 
 def test_a_champion_that_is_better_passes():
@@ -123,7 +123,7 @@ def test_a_loss_that_nobody_would_notice_sends_nobody_back():
 
     assert record.gain == pytest.approx(-1 / 625)
     assert (record.high, record.state) == (pytest.approx(-1 / 625), ProbationState.PASSING)
-    assert record.reason.endswith("on 500 rows, not beyond noise a loss of more than 0.005")
+    assert record.reason.endswith("on 500 rows, not a loss of more than 0.005 beyond noise")
     strict = replace(PRODUCT, probation=Probation(periods=2, margin=0))
     assert judge_probation(strict, labels, new, old, DAYS, errors=0).state is ProbationState.FAILED
 
