@@ -22,20 +22,20 @@ GROUP = "training"
 
 
 class ExperimentConfig(dg.Config):
-    """as_of: partition whose training window is searched; empty: the newest whose labels are stored."""
+    """as_of: partition whose training window is searched; empty: the newest partition with stored labels."""
 
     as_of: str = ""
 
 
 class RecipeConfig(dg.Config):
-    """by: who lets the recipe leave development."""
+    """by: the person or program that promotes the recipe."""
 
     by: str = "mlops"
 
 
 class ModelConfig(dg.Config):
-    """recipe_version: the recipe to train by; 0: the newest. With an older one a version of the past is built again.
-    search: search the hyperparameters anew on this partition's window first, and let the best leave development."""
+    """recipe_version: the recipe to train with; 0: the newest. An older one builds a version of the past again.
+    search: first search the hyperparameters on this partition's window, and promote the best to a new recipe."""
 
     recipe_version: int = 0
     search: bool = False
@@ -53,7 +53,7 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
         build_training_assets,
         kinds={"mlflow", "scikitlearn"},
         description=f"Leaderboard by `{product.metric}` of: {', '.join(c.name for c in product.candidates)}. "
-        "Compared on later folds inside the training window; the test window is not touched.",
+        "They are compared on later folds inside the training window, without the test window.",
         partitioned=False,
         deps=[dg.AssetDep(key_of(product, "features")), dg.AssetDep(key_of(product, "labels"))],
     )
@@ -68,19 +68,19 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
         as_of = config.as_of or _newest_trainable(product, state.tables.keys("labels"))
         rows = load_training_set(state, as_of)
         with tracking.run(context, f"{product.name}/experiment", {"product": product.name, "as_of": as_of}) as mlflow:
-            board = run_experiment(product, as_of, rows, context.log.info, kept=state.trials)
+            board = run_experiment(product, as_of, rows, context.log.info, trials=state.trials)
             _log_trials(mlflow, product, board)
             mlflow.set_tags({"best": board.best.candidate})
             run_id = str(mlflow.active_run().info.run_id)
         version = state.records.save("latest", board)
         state.records.save("latest", ExperimentRun(run_id))
-        shown = [
+        leaderboard = [
             {
                 "candidate": trial.candidate,
                 board.metric: trial.score,
                 "interval": f"{trial.low:.4f} to {trial.high:.4f}",
                 "behind best": f"{trial.behind_best:.4f} ({trial.behind_low:.4f} to {trial.behind_high:.4f})",
-                "told apart from the best": "no, the difference is noise" if trial.is_tied_with_best else "yes",
+                "differs from the best": "no, the difference is noise" if trial.is_tied_with_best else "yes",
                 "settings tried": trial.tried,
                 "fit s": trial.fit_seconds,
                 "µs/row": trial.microseconds_per_row,
@@ -92,7 +92,7 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
             metadata={
                 "as of": as_of,
                 "rows": board.rows,
-                "leaderboard": table(shown),
+                "leaderboard": table(leaderboard),
                 "plot": picture(leaderboard_figure(board)),
                 "best": board.best.candidate,
                 "trials": len(board.searched),
@@ -112,7 +112,7 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_training_assets,
         kinds={"json"},
-        description="Estimator and hyperparameters that leave development. A new one clears the flag for rework.",
+        description="Estimator and hyperparameters that leave development. A new recipe clears the flag for rework.",
         partitioned=False,
         deps=[dg.AssetDep(key_of(product, Leaderboard.asset))],
     )
@@ -127,21 +127,21 @@ def _recipe(product: ModelProduct) -> dg.AssetsDefinition:
         run_id = state.records.load(ExperimentRun, "latest").mlflow_run_id
         former = current_recipe(state)
         now = state.clock.now()
-        made = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
-        left = leave_development(state, former, made)
-        if left.cleared is not None:
-            tracking.registry().untag_version(product.name, left.cleared, NEEDS_REWORK)
+        promoted = promote_best(product, board, former.version + 1 if former else 1, config.by, now, run_id)
+        result = leave_development(state, former, promoted)
+        if result.cleared is not None:
+            tracking.registry().untag_version(product.name, result.cleared, NEEDS_REWORK)
         elif state.ledger.open_flag() is not None:
-            context.log.warning("the experiment is the one the last recipe came from: the flag for rework stays")
+            context.log.warning("the newest recipe comes from the same experiment, so the flag for rework stays")
         return materialized(
             metadata={
-                "recipe version": made.version,
-                "estimator": made.estimator,
-                "hyperparameters": dg.MetadataValue.json(dict(made.hyperparameters)),
-                "by": made.by,
-                "reason": made.reason,
+                "recipe version": promoted.version,
+                "estimator": promoted.estimator,
+                "hyperparameters": dg.MetadataValue.json(dict(promoted.hyperparameters)),
+                "by": promoted.by,
+                "reason": promoted.reason,
             },
-            version=left.data_version,
+            version=result.data_version,
         )
 
     return recipe
@@ -156,9 +156,9 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_training_assets,
         kinds={"polars", "parquet"},
-        description=f"The {length} periods before the partition, with the labels known when it began; the last "
-        f"{spelled(product.test_window)} stay unseen for the test; after a confirmed shift the later half of what came since, "
-        "where that is shorter.",
+        description=f"The {length} periods before the partition, with the labels known when it began. The last "
+        f"{spelled(product.test_window)} are kept for the test; after a confirmed shift the later half of the time since then, if "
+        "that is shorter.",
         deps=[dep(product, name, first=-length, last=-1) for name in ("features", "labels")],
     )
     def training_set(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
@@ -170,13 +170,13 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
         state = platform.state_of(product)
         onset = onset_before(state, context.partition_key)
         rows, since = load_after_shift(state, context.partition_key, onset)
-        read = inputs_of_window(state, context.partition_key)
+        versions = inputs_of_window(state, context.partition_key)
         version = state.tables.write("training_set", context.partition_key, rows)
-        state.records.save(context.partition_key, TrainingInputs(version, read, since))
+        state.records.save(context.partition_key, TrainingInputs(version, versions, since))
         if rows["period"].n_unique() < length:
             context.log.warning(
                 f"the training window holds {rows['period'].n_unique()} of {length} periods: the others lie before the first "
-                "period of the product or have no known label"
+                "period of the product or have no labels yet"
             )
         counts = dict(rows[SPLIT].value_counts().iter_rows())
         return materialized(
@@ -186,7 +186,7 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
                 f"periods (of {length})": rows["period"].n_unique(),
                 "from": str(rows[product.event_timestamp].min()),
                 "to": str(rows[product.event_timestamp].max()),
-                "shift since": since or "none that the usual split does not hold on both sides",
+                "shift since": since or "no shift that needs a split of its own",
             },
             version=version,
         )
@@ -195,7 +195,7 @@ def _training_set(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _model(product: ModelProduct) -> dg.AssetsDefinition:
-    read = max(product.period.in_window(product.test_window), 1 + periods_in(product, product.lookback))
+    periods = max(product.period.in_window(product.test_window), 1 + periods_in(product, product.lookback))
 
     @product_asset(
         product,
@@ -203,23 +203,18 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_training_assets,
         kinds={"mlflow", "onnx"},
-        description="A version trained by the newest recipe, registered in MLflow as challenger, with its serving bundle.",
+        description="A version trained with the newest recipe, registered in MLflow as challenger, with its serving bundle.",
         deps=[
             dep(product, "training_set"),
             dg.AssetDep(key_of(product, Recipe.asset)),
-            # golden rows: requests of the test window, and what features are looked up from
-            *(dep(product, name, first=-read, last=-1) for name in raw_assets(product)),
+            # for golden rows: requests of the test window, and the tables that features are looked up from
+            *(dep(product, name, first=-periods, last=-1) for name in raw_assets(product)),
         ],
     )
     def model(
         context: dg.AssetExecutionContext, config: ModelConfig, platform: Platform, tracking: Tracking
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.training.recipe import (
-            current_recipe,
-            promote_best,
-            recipe_key,
-            recipe_to_train_by,
-        )
+        from mlops_assets.training.recipe import current_recipe, promote_best, recipe_key, recipe_to_train_by
         from mlops_assets.training.register import train_and_register
         from mlops_assets.training.search import run_experiment
 
@@ -227,13 +222,13 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         with tracking.run(context, f"{product.name}/training", {"product": product.name}) as mlflow:
             if config.search:
                 rows = state.tables.read("training_set", [key])
-                board = run_experiment(product, key, rows, context.log.info, kept=state.trials)
+                board = run_experiment(product, key, rows, context.log.info, trials=state.trials)
                 _log_trials(mlflow, product, board)
                 run_id = str(mlflow.active_run().info.run_id)
                 former = current_recipe(state)
                 version = former.version + 1 if former else 1
-                made = promote_best(product, board, version, "retraining", state.clock.now(), run_id)
-                state.records.save(recipe_key(version), made)
+                promoted = promote_best(product, board, version, "retraining", state.clock.now(), run_id)
+                state.records.save(recipe_key(version), promoted)
             recipe = recipe_to_train_by(state, 0 if config.search else config.recipe_version)
             mlflow.set_tags({"recipe_version": str(recipe.version)})
             manifest = train_and_register(
@@ -260,11 +255,11 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: Leaderboard) -> None:
-    """Log every setting that was tried, pruned ones too, as a child of the open run."""
+    """Log every setting of the search, pruned ones included, as a child of the open run."""
     from mlops_assets.training.recipe import RECIPE_TAG
 
     families = {candidate.name: candidate.estimator for candidate in product.candidates}
-    costs = {trial.candidate: trial for trial in board.trials}
+    best_trials = {trial.candidate: trial for trial in board.trials}
     for item in board.searched:
         settings = Settings(item.candidate, families[item.candidate], item.hyperparameters)
         with mlflow.start_run(run_name=f"{item.candidate} {item.number}", nested=True):
@@ -274,13 +269,13 @@ def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: Leaderboard) -> 
                     RECIPE_TAG: msgspec.json.encode(settings).decode(),
                     "product": product.name,
                     "trial": str(item.number),
-                    "state": "left early" if item.score is None else "complete",
+                    "state": "pruned" if item.score is None else "complete",
                 }
             )
             metrics = {"seconds": item.seconds, "folds": float(item.folds)}
             if item.score is not None:
                 metrics[board.metric] = item.score
-            best = costs[item.candidate]
+            best = best_trials[item.candidate]
             if item.score is not None and best.hyperparameters == item.hyperparameters:
                 metrics |= {"fit_seconds": best.fit_seconds, "microseconds_per_row": best.microseconds_per_row}
             mlflow.log_metrics(metrics)

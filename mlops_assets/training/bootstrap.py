@@ -1,4 +1,4 @@
-"""Intervals of scores: a bootstrap over whole days, since the rows of one day are not independent."""
+"""Intervals of scores by a bootstrap over whole days, because the rows of one day are not independent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,8 +35,9 @@ def score_with_interval(
     confidence: float = 0.95,
     seed: int = 7,
 ) -> Score:
-    """`mean_score` with a percentile interval from resampling whole days, since rows of one day are not independent
-    (Efron & Tibshirani 1993, ch. 8: block resampling). days: (n,) the day of each row."""
+    """`mean_score` with a percentile interval from resampling whole days (Efron & Tibshirani 1993, ch. 8: block resampling).
+
+    days: (n,) the day of each row."""
     value = mean_score(metric, task, labels, scores, groups)
     resampled = scores_of_samples(metric, task, labels, scores, days, seed, groups=groups)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
@@ -58,8 +59,8 @@ def paired_gain(
 ) -> Score:
     """How much better `new` scores than `old` on the same rows, with its interval; positive is better.
 
-    few_days: widen the interval by Student's t. Of a handful of days the percentiles are too close: of five, the lower bound
-    for 95 % lies above the truth in 10 % of the cases."""
+    few_days: widen the interval by Student's t, because percentiles of a handful of days are too narrow: with five days, the
+    lower 95 % bound lies above the true value in 10 % of the cases."""
     values = [mean_score(metric, task, labels, scores, groups) for scores in (new, old)]
     value = METRICS[metric].gain(*values)
     better, worse = (
@@ -68,8 +69,8 @@ def paired_gain(
     resampled = METRICS[metric].sign * (better - worse)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
     if few_days:
-        wider = _students_width(days.n_unique(), confidence)
-        low, high = value - wider * (value - low), value + wider * (high - value)
+        factor = _student_factor(days.n_unique(), confidence)
+        low, high = value - factor * (value - low), value + factor * (high - value)
     return Score(metric, value, low, high, len(labels))
 
 
@@ -84,46 +85,46 @@ def scores_of_samples(
     *,
     groups: Groups | None = None,
 ) -> Array:
-    """`mean_score` of samples that draw whole days of every group, (resamples,); NaN for one that cannot be scored.
+    """`mean_score` of samples that draw whole days of every group, (resamples,); NaN for a sample that cannot be scored.
 
-    A day that is drawn twice counts twice: rows are sorted or summed once, and each sample only weighs the days."""
+    A day that is drawn twice counts twice. Rows are sorted or summed once; each sample only changes the weights of the days."""
     codes = day_codes(days)
     if not len(codes):
         return np.empty(0)
     if task is Task.MULTICLASS:
         labels, scores = with_unseen(labels, scores)
-    every, counts = [], []
+    weighed_groups, counts = [], []
     for part in [slice(None)] if groups is None else parts(groups):
-        held, own = np.unique(codes[part], return_inverse=True)
-        weigh = weighed(metric, task, labels[part], scores[part], own)
-        if groups is None or not np.isnan(weigh(np.ones(len(held)))):
-            every.append(weigh)
-            counts.append(len(held))
+        group_days, day_of_row = np.unique(codes[part], return_inverse=True)
+        weigh = weighed(metric, task, labels[part], scores[part], day_of_row)
+        if groups is None or not np.isnan(weigh(np.ones(len(group_days)))):
+            weighed_groups.append(weigh)
+            counts.append(len(group_days))
     return np.array(
         [
-            np.mean([weigh(drawn) for weigh, drawn in zip(every, sample, strict=True)])
+            np.mean([weigh(drawn) for weigh, drawn in zip(weighed_groups, sample, strict=True)])
             for sample in draw_days(counts, seed, resamples)
         ]
     )
 
 
 def draw_days(counts: list[int], seed: int, resamples: int = RESAMPLES) -> Iterator[list[Array]]:
-    """How often each day is in each sample, of every group; as many days are drawn as the group has, with replacement.
+    """How often each sample holds each day of every group; as many days are drawn as the group has, with replacement.
 
-    counts: days of each group."""
-    draw = np.random.default_rng(seed)
+    counts: number of days in each group."""
+    random = np.random.default_rng(seed)
     for _ in range(resamples):
-        yield [np.bincount(draw.integers(0, count, count), minlength=count).astype(float) for count in counts]
+        yield [np.bincount(random.integers(0, count, count), minlength=count).astype(float) for count in counts]
 
 
 def day_codes(days: pl.Series) -> NDArray[np.int64]:
-    """The number of each row's day, 0 for the oldest, (n,)."""
+    """The day of each row as a number, 0 for the oldest day, (n,)."""
     ranks = days.cast(pl.Categorical if days.dtype == pl.String else days.dtype).rank("dense")
     return ranks.to_numpy().astype(np.int64) - 1
 
 
-def _students_width(days: int, confidence: float) -> float:
-    """How much wider Student's interval of a mean of so many days is than what resampling them gives, on average."""
+def _student_factor(days: int, confidence: float) -> float:
+    """How much wider Student's interval of a mean over so many days is than the average interval from resampling them."""
     from scipy.special import stdtrit  # slow to import
 
     upper, days = (1 + confidence) / 2, max(2, days)

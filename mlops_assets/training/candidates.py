@@ -1,4 +1,4 @@
-"""Turns a candidate into an unfitted, scikit-learn compatible estimator."""
+"""Makes the unfitted, scikit-learn compatible estimator of a candidate."""
 
 import importlib
 import inspect
@@ -17,14 +17,14 @@ from mlops_assets.state.manifest import Input
 
 
 class Estimator(Protocol):
-    """What the platform needs of an estimator, which may be the user's own."""
+    """The methods that the platform calls on an estimator, which may be the user's own."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], **options: Any) -> Any: ...  # noqa: N803 (sklearn's)
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float64]: ...  # noqa: N803 (sklearn's)
 
 
-PACKAGES = ("sklearn", "lightgbm")  # a recipe may name their estimators without a declaration
+PACKAGES = ("sklearn", "lightgbm")  # a recipe may name their estimators without a declaration of the product
 
 
 def make_estimator(
@@ -32,9 +32,10 @@ def make_estimator(
 ) -> Estimator:
     """The candidate's estimator for this task.
 
-    declared: what the product lets a name be of (`ModelProduct.declared_estimators`). A name may come from a stored recipe or
-    an MLflow run, which are data: nothing is imported or called that neither they nor we declared.
-    Raises DeclarationError: no such family, what it names may not be used, cannot be imported, or takes other hyperparameters."""
+    declared: packages and paths that the product allows (`ModelProduct.declared_estimators`). A name may come from a stored
+    recipe or an MLflow run, which are data, so nothing outside of these and of PACKAGES is imported or called.
+    Raises DeclarationError if the family is unknown, or the estimator is not allowed, cannot be imported or takes other
+    hyperparameters."""
     families: dict[str, Callable[..., Estimator]] = {
         "linear": _linear,
         "gradient_boosting": _gradient_boosting,
@@ -50,14 +51,15 @@ def make_estimator(
         if not separator:
             raise DeclarationError(
                 f"candidate {candidate.name!r}: no estimator family {candidate.estimator!r}. "
-                f"{choices(candidate.estimator, families)} For your own, write 'package.module:name'."
+                f"{choices(candidate.estimator, families)} For an estimator of your own, write 'package.module:name'."
             )
         if candidate.estimator in declared:
-            found = getattr(importlib.import_module(module), name)
-            is_class = isinstance(found, type)
-            return _own(found, seed, settings, fills=not candidate.to_onnx) if is_class else found(task, **settings)
-        named = _declared_class(candidate, module, name, (*PACKAGES, *declared))
-        return _own(named, seed, settings, fills=not candidate.to_onnx)
+            family = getattr(importlib.import_module(module), name)
+            if not isinstance(family, type):
+                return family(task, **settings)  # type: ignore[no-any-return] # a function of the user
+        else:
+            family = _declared_class(candidate, module, name, (*PACKAGES, *declared))
+        return _custom(family, seed, settings, impute=not candidate.to_onnx)
     except (ImportError, AttributeError) as error:
         raise DeclarationError(
             f"candidate {candidate.name!r}: {candidate.estimator} cannot be imported: {error}."
@@ -69,28 +71,28 @@ def make_estimator(
 
 
 def _declared_class(candidate: Candidate, module: str, name: str, packages: Sequence[str]) -> type:
-    """Raises DeclarationError: the estimator is of no declared package, or is no class with `fit`."""
-    known = ", ".join(item for item in packages if ":" not in item)
-    refused = f"candidate {candidate.name!r}: {candidate.estimator} may not be used"
+    """Raises DeclarationError if the estimator is not in a declared package, or is not a class with `fit`."""
+    allowed = ", ".join(item for item in packages if ":" not in item)
+    refusal = f"candidate {candidate.name!r}: {candidate.estimator} may not be used"
     remedy = "Declare estimator_packages=(…,) in the product, or make it one of its candidates."
-    if not _is_of(module, packages):
-        raise DeclarationError(f"{refused}: estimators are taken by name from {known}. {remedy}")
-    found = getattr(importlib.import_module(module), name)
+    if not _is_in(module, packages):
+        raise DeclarationError(f"{refusal}: estimators are taken by name only from {allowed}. {remedy}")
+    family = getattr(importlib.import_module(module), name)
     if (
-        not isinstance(found, type)
-        or not callable(getattr(found, "fit", None))
-        or not _is_of(found.__module__, packages)
+        not isinstance(family, type)
+        or not callable(getattr(family, "fit", None))
+        or not _is_in(family.__module__, packages)
     ):
-        raise DeclarationError(f"{refused}: it is no class with `fit` of {known}. {remedy}")
-    return found
+        raise DeclarationError(f"{refusal}: it is not a class with `fit` in {allowed}. {remedy}")
+    return family
 
 
-def _is_of(module: str, packages: Sequence[str]) -> bool:
+def _is_in(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def default_space(estimator: str, task: Task) -> Mapping[str, Range]:
-    """What an experiment varies of a family unless the candidate says otherwise; nothing for an estimator of one's own."""
+    """The hyperparameters that an experiment varies unless the candidate declares a space; none for a custom estimator."""
     linear: dict[str, Range] = (
         {"alpha": Real(1e-2, 1e3, log=True)} if task is Task.REGRESSION else {"C": Real(1e-3, 1e1, log=True)}
     )
@@ -113,7 +115,7 @@ def default_space(estimator: str, task: Task) -> Mapping[str, Range]:
 
 
 def fit_options(candidate: Candidate, inputs: tuple[Input, ...]) -> dict[str, Any]:
-    """What `fit` is told besides the data: LightGBM takes the positions of its native categories."""
+    """Options of `fit`: LightGBM takes the positions of its categorical inputs."""
     return (
         {"categorical_feature": _positions(inputs, FeatureKind.CATEGORICAL)}
         if candidate.estimator == "lightgbm"
@@ -152,7 +154,7 @@ def _linear(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: d
 def _gradient_boosting(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: dict[str, Any]) -> Estimator:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    # categories go in as ordered codes: skl2onnx converts `categorical_features` silently wrong
+    # categories are passed as ordered codes, because skl2onnx silently converts `categorical_features` wrong
     family = HistGradientBoostingRegressor if task is Task.REGRESSION else HistGradientBoostingClassifier
     return family(**{"early_stopping": False, "random_state": seed, **hyperparameters})  # type: ignore[no-any-return]
 
@@ -170,33 +172,29 @@ def _forest(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: d
 
     family = RandomForestRegressor if task is Task.REGRESSION else RandomForestClassifier
     fixed = {"n_estimators": 60, "max_depth": 12, "min_samples_leaf": 20, "n_jobs": 2, "random_state": seed}
-    return _filled(family(**{**fixed, **hyperparameters}))
+    return _with_imputer(family(**{**fixed, **hyperparameters}))
 
 
 def _dummy(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters: dict[str, Any]) -> Estimator:
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    made: Estimator = (
-        DummyRegressor(**{"strategy": "median", **hyperparameters})
-        if task is Task.REGRESSION
-        else DummyClassifier(**{"strategy": "prior", **hyperparameters})
-    )
-    return made
+    if task is Task.REGRESSION:
+        return DummyRegressor(**{"strategy": "median", **hyperparameters})  # type: ignore[no-any-return]
+    return DummyClassifier(**{"strategy": "prior", **hyperparameters})  # type: ignore[no-any-return]
 
 
-def _own(family: type, seed: int, hyperparameters: dict[str, Any], *, fills: bool) -> Estimator:
-    """A class the user names: seeded where it takes a seed, nulls filled where it would not take them faithfully. fills: one that
-    brings its own ONNX is left as it is."""
-    takes = inspect.signature(family).parameters
-    seeded = {"random_state": seed} if "random_state" in takes else {}
-    made: Estimator = family(**{**seeded, **hyperparameters})
-    keeps_nulls = not fills or family.__name__.startswith(("HistGradientBoosting", "LGBM"))
-    return made if keeps_nulls else _filled(made)
+def _custom(family: type, seed: int, hyperparameters: dict[str, Any], *, impute: bool) -> Estimator:
+    """An estimator by class: seeded if it takes a seed, with an imputer if it does not handle nulls. impute: False for an
+    estimator that has its own ONNX converter."""
+    seeded = {"random_state": seed} if "random_state" in inspect.signature(family).parameters else {}
+    estimator: Estimator = family(**{**seeded, **hyperparameters})
+    handles_nulls = family.__name__.startswith(("HistGradientBoosting", "LGBM"))
+    return _with_imputer(estimator) if impute and not handles_nulls else estimator
 
 
-def _filled(estimator: Estimator) -> Estimator:
-    """Nulls filled with the median before it: most estimators refuse them, and skl2onnx sends them down the wrong branch
-    of a tree."""
+def _with_imputer(estimator: Estimator) -> Estimator:
+    """Fills nulls with the median first: most estimators refuse nulls, and skl2onnx sends them down the wrong branch of a
+    tree."""
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
 

@@ -1,4 +1,4 @@
-"""Fits a candidate and says how much its score varies from one period to the next."""
+"""Fits a candidate on rows of a training set, and encodes inputs, labels and predictions for it."""
 
 import time
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ PREDICTION = "prediction"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted estimator, the inputs it was fitted on, its classes in code order, the seconds it took, and the calibration of
-    its probabilities where the product asks for one."""
+    """A fitted estimator, its inputs, its classes in code order, the seconds of the fit, and the calibration of its
+    probabilities if the product declares one."""
 
     candidate: Candidate
     estimator: Estimator
@@ -61,7 +61,7 @@ def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitt
 
 
 def learn_inputs(product: ModelProduct, rows: pl.DataFrame) -> tuple[Input, ...]:
-    """The signature: every input with the categories these rows hold, in alphabetical order."""
+    """The model's signature: every input with its categories in these rows, in alphabetical order."""
     return tuple(
         Input(
             feature.name,
@@ -82,7 +82,7 @@ def class_names(task: Task, labels: pl.Series) -> tuple[str, ...]:
 
 
 def label_codes(task: Task, labels: pl.Series, classes: tuple[str, ...]) -> NDArray[np.float64]:
-    """Labels as numbers: the value itself, or the position of the class; a class never seen in training is NaN."""
+    """Labels as numbers: the value itself, or the position of the class; NaN for a class that is not among `classes`."""
     if task is Task.MULTICLASS:
         codes = dict(zip(classes, map(float, range(len(classes))), strict=True))
         labels = labels.replace_strict(codes, default=None, return_dtype=pl.Float64)
@@ -90,8 +90,8 @@ def label_codes(task: Task, labels: pl.Series, classes: tuple[str, ...]) -> NDAr
 
 
 def predicted(task: Task, scores: NDArray[np.float64], classes: tuple[str, ...]) -> pl.Series:
-    """What is said of each row, as one column whose distribution can be watched: the probability of class 1, the value,
-    or the most probable class. scores: (n,) or, for multiclass, (n, classes)."""
+    """The prediction of each row as one column whose drift can be measured: the probability of class 1, the value, or the
+    most probable class. scores: (n,) or, for multiclass, (n, classes)."""
     if task is Task.MULTICLASS:
         most_probable = scores.reshape(-1, len(classes)).argmax(axis=1)
         return pl.Series(PREDICTION, [classes[code] for code in most_probable], dtype=pl.String)
@@ -101,7 +101,7 @@ def predicted(task: Task, scores: NDArray[np.float64], classes: tuple[str, ...])
 def estimator_scores(
     estimator: Estimator, task: Task, matrix: NDArray[np.float32], calibration: Calibration | None = None
 ) -> NDArray[np.float64]:
-    """What `Bundle.score` answers for the same matrix, by the estimator the bundle was made from."""
+    """The scores of the estimator that `Bundle.score` has to reproduce for the same matrix."""
     if task is Task.REGRESSION:
         return np.asarray(estimator.predict(matrix), dtype=np.float64).reshape(-1)
     probabilities = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Time-ordered validation: every fold fits on what came before it, and scores the periods in it."""
+"""Time-ordered validation: each fold scores its periods with a model that was fitted on all earlier rows."""
 
 import time
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ FOLDS = 3
 
 @dataclass(frozen=True)
 class Validated:
-    """Scores of the folds so far, (n,) or (n, classes), in the order of the folds; and what they cost.
+    """Scores of the folds so far, (n,) or (n, classes), in the order of the folds, and their cost.
 
-    fitted: on the rows before the last of them."""
+    fitted: the model of the last of them."""
 
     scores: Array
     fit_seconds: float
@@ -36,32 +36,32 @@ def validation_folds(periods: list[str]) -> list[list[str]]:
     >>> validation_folds(["a", "b", "c", "d", "e", "f"])
     [['d'], ['e'], ['f']]
     """
-    held = len(periods) // 2
-    if held < FOLDS:
+    validated = len(periods) // 2
+    if validated < FOLDS:
         raise NothingToLearnFrom(
             f"{len(periods)} periods to fit are too few for {FOLDS} validation folds: {2 * FOLDS} are needed. "
             "Lengthen training_window."
         )
-    return [part.tolist() for part in np.array_split(np.array(periods[-held:]), FOLDS)]
+    return [part.tolist() for part in np.array_split(np.array(periods[-validated:]), FOLDS)]
 
 
 def validate(
     product: ModelProduct, candidate: Candidate, rows: pl.DataFrame, folds: list[list[str]], classes: tuple[str, ...]
 ) -> Iterator[Validated]:
-    """One value after each fold, which holds all folds so far: who asks may stop early."""
+    """Yields after each fold the scores of all folds so far, so that the caller may stop early."""
     scores, fit_seconds, predict_seconds = [], 0.0, 0.0
     for fold in folds:
         fitted = fit(product, candidate, rows.filter(pl.col(PERIOD) < fold[0]))
         fit_seconds += fitted.seconds
         started = time.perf_counter()
-        found = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
-        scores.append(_aligned(found, fitted.classes, classes) if product.task is Task.MULTICLASS else found)
+        latest = fitted.scores(rows.filter(pl.col(PERIOD).is_in(fold)))
+        scores.append(_aligned(latest, fitted.classes, classes) if product.task is Task.MULTICLASS else latest)
         predict_seconds += time.perf_counter() - started
         yield Validated(np.concatenate(scores), fit_seconds, predict_seconds, fitted)
 
 
 def fold_score(product: ModelProduct, labels: Array, scores: Array, folds: Groups) -> float:
-    """The mean of the primary metric over the folds, turned so that more is better; NaN where no fold can be scored.
+    """The mean of the primary metric over the folds, negated for errors so that more is better; NaN if none can be scored.
 
     folds: (n,) the number of each row's fold."""
     try:
@@ -71,7 +71,7 @@ def fold_score(product: ModelProduct, labels: Array, scores: Array, folds: Group
 
 
 def _aligned(scores: Array, fitted: tuple[str, ...], classes: tuple[str, ...]) -> Array:
-    """A class that appears only after the fold's training rows has probability 0."""
+    """Scores with a column per class of all folds; a class that the fitted model does not have gets probability 0."""
     aligned = np.zeros((len(scores), len(classes)))
     aligned[:, [classes.index(name) for name in fitted]] = scores
     return aligned

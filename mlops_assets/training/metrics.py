@@ -10,15 +10,15 @@ from mlops_assets.products.task import OPERATING_THRESHOLD, Task
 
 Array = NDArray[np.float64]
 Groups = NDArray[np.int64]
-COMPARING = ("roc_auc", "average_precision", "r2")  # metrics that do not exist where all labels are the same
+COMPARING = ("roc_auc", "average_precision", "r2")  # metrics that are undefined if all labels are the same
 Weigh = Callable[[Array], float]  # how often each day was drawn -> the metric of that sample
 
 
 def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
     """One metric. labels: (n,), classes as 0..k-1; scores: (n,) probability of class 1 or prediction, (n, k) multiclass.
 
-    A class that was never seen in training is NaN among the labels: the model gave it probability 0.
-    Raises NothingToLearnFrom: no rows, or labels that are all the same where the metric compares different ones."""
+    The label NaN stands for a class that the model was not trained on, which it gives probability 0.
+    Raises NothingToLearnFrom without rows, or if all labels are the same and the metric compares different ones."""
     if len(labels) == 0:
         raise NothingToLearnFrom(f"{metric} cannot be computed on 0 rows. Wait for labels.")
     if metric in COMPARING and len(np.unique(labels)) < 2:
@@ -29,22 +29,22 @@ def score(metric: str, task: Task, labels: Array, scores: Array) -> float:
 
 
 def mean_score(metric: str, task: Task, labels: Array, scores: Array, groups: Groups | None) -> float:
-    """Mean of `score` over the groups of rows that have one, so that a rate which differs between groups is not taken
-    for skill; of all rows as they are without groups. groups: (n,) the number of each row's group.
+    """Mean of `score` over the groups that can be scored, so that a rate which differs between groups does not count as
+    skill; `score` of all rows if `groups` is None. groups: (n,) the number of each row's group.
 
-    Raises NothingToLearnFrom: no group can be scored."""
+    Raises NothingToLearnFrom if no group can be scored."""
     if groups is None:
         return score(metric, task, labels, scores)
-    found = []
+    values = []
     reason = f"{metric} cannot be computed on 0 rows. Wait for labels."
     for part in parts(groups):
         try:
-            found.append(score(metric, task, labels[part], scores[part]))
+            values.append(score(metric, task, labels[part], scores[part]))
         except NothingToLearnFrom as nothing:
             reason = str(nothing)
-    if not found:
+    if not values:
         raise NothingToLearnFrom(reason)
-    return float(np.mean(found))
+    return float(np.mean(values))
 
 
 def parts(groups: Groups) -> list[NDArray[np.bool_]]:
@@ -52,25 +52,27 @@ def parts(groups: Groups) -> list[NDArray[np.bool_]]:
 
 
 def with_unseen(labels: Array, scores: Array) -> tuple[Array, Array]:
-    """A class that was never seen in training as one more, of probability 0."""
+    """Labels and scores with one more class of probability 0, for labels that the model was not trained on."""
     if not np.isnan(labels).any():
         return labels, scores
     return np.where(np.isnan(labels), scores.shape[1], labels), np.column_stack([scores, np.zeros(len(scores))])
 
 
 def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
+    """The metric as a function of how often each day counts. codes: (n,) the day of each row."""
     if metric == "roc_auc" and task is Task.MULTICLASS:
         each = [
-            _ranked((labels == code).astype(float), scores[:, code], codes) for code in np.unique(labels).astype(int)
+            _rank_metrics((labels == code).astype(float), scores[:, code], codes)
+            for code in np.unique(labels).astype(int)
         ]
 
-        def of_classes(drawn: Array) -> float:
+        def mean_of_classes(drawn: Array) -> float:
             values = [value for value in (one(drawn)[0] for one in each) if not np.isnan(value)]
             return float(np.mean(values)) if values else np.nan
 
-        return of_classes
+        return mean_of_classes
     if metric in ("roc_auc", "average_precision"):
-        ranked, place = _ranked(labels, scores, codes), int(metric == "average_precision")
+        ranked, place = _rank_metrics(labels, scores, codes), int(metric == "average_precision")
         return lambda drawn: ranked(drawn)[place]
     rows = np.bincount(codes).astype(float)
     losses = np.bincount(codes, _losses(metric, task, labels, scores))
@@ -82,7 +84,7 @@ def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArra
 
         def explained(drawn: Array) -> float:
             spread = drawn @ squares - (drawn @ sums) ** 2 / (drawn @ rows)
-            # of labels that are all the same what is left is rounding
+            # if all labels are the same, the spread is only rounding
             return float(1 - drawn @ losses / spread) if spread > 1e-12 * (drawn @ squares) else np.nan
 
         return explained
@@ -90,29 +92,29 @@ def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArra
 
 
 def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
-    """What each row adds to a metric that is a mean over rows, (n,)."""
+    """The contribution of each row to a metric that is a mean over rows, (n,)."""
     lost: Array
     if metric == "mae":
         lost = np.abs(labels - scores)
     elif metric in ("rmse", "r2", "brier"):
         lost = (labels - scores) ** 2
     elif metric == "accuracy":
-        said = scores >= OPERATING_THRESHOLD if task is Task.BINARY else scores.argmax(axis=1)
-        lost = (said == labels).astype(np.float64)
+        predicted = scores >= OPERATING_THRESHOLD if task is Task.BINARY else scores.argmax(axis=1)
+        lost = (predicted == labels).astype(np.float64)
     elif metric == "log_loss":
         if task is Task.BINARY:
-            given = np.where(labels > 0.5, scores, 1 - scores)
+            likelihood = np.where(labels > 0.5, scores, 1 - scores)
         else:
-            given = (scores / scores.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)]
-        least = np.finfo(given.dtype).eps
-        lost = -np.log(np.clip(given, least, 1 - least))
+            likelihood = (scores / scores.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)]
+        least = np.finfo(likelihood.dtype).eps
+        lost = -np.log(np.clip(likelihood, least, 1 - least))
     else:
         raise KeyError(metric)
     return lost
 
 
-def _ranked(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
-    """Area under the ROC curve (Mann-Whitney, ties count half) and average precision, of rows sorted once."""
+def _rank_metrics(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
+    """Area under the ROC curve (Mann-Whitney, ties count half) and average precision; the rows are sorted only once."""
     order = np.argsort(-scores, kind="stable")
     positive, of_day = labels[order] > 0.5, codes[order]
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])

@@ -1,4 +1,4 @@
-"""Since when the shift lasts that a retraining answers: what the decisions before it say."""
+"""When the shift began that a retraining has to learn, according to the decisions before it."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from mlops_assets.state.workspace import ProductState
 
 
 def onset_before(state: ProductState, key: str) -> str:
-    """Since when the shift lasts that a version of partition `key` has to learn; "" without one."""
+    """First period of the shift that a version of partition `key` has to learn; "" if there is none."""
     product = state.product
     window = [period.key for period in product.period.window_before(key, product.training_window)]
     stored = state.records.keys(DriftDecision, window[0]) if window else []
@@ -15,7 +15,7 @@ def onset_before(state: ProductState, key: str) -> str:
 
 
 def newest_onset(decisions: Sequence[DriftDecision]) -> str:
-    """decisions: oldest first. What was found of an earlier champion is past: the one that serves now answered it."""
+    """decisions: oldest first. Shifts that were found under an earlier champion do not count, as the present one learned them."""
     for decision in reversed(decisions):
         if decision.model_version != decisions[-1].model_version:
             return ""

@@ -1,4 +1,4 @@
-"""Pictures of an experiment for asset metadata."""
+"""Plots of an experiment for asset metadata."""
 
 from typing import TYPE_CHECKING
 

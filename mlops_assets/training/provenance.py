@@ -1,4 +1,4 @@
-"""What a version was made from: the stored partitions, the packages, and whether its hyperparameters were searched anew."""
+"""The origin of a version: its stored input partitions, installed packages, and whether its hyperparameters are new."""
 
 import hashlib
 from functools import cache
@@ -24,7 +24,7 @@ NUMERIC = (
 
 
 def inputs_of_window(state: ProductState, key: str) -> dict[str, str]:
-    """Content hash of every partition the training set of `key` is made of. Raises PartitionMissing."""
+    """Content hash of every partition that the training set of `key` is built from. Raises PartitionMissing."""
     product = state.product
     window = product.period.window_before(key, product.training_window)
     return {
@@ -35,22 +35,22 @@ def inputs_of_window(state: ProductState, key: str) -> dict[str, str]:
 
 
 def recorded_inputs(state: ProductState, key: str, data_version: str) -> TrainingInputs:
-    """What was noted when the stored training set was made; without versions where it was made by other means."""
+    """The recorded inputs of the stored training set; without versions if the record is of another training set."""
     if state.records.has(TrainingInputs, key):
-        noted = state.records.load(TrainingInputs, key)
-        if noted.data_version == data_version:
-            return noted
+        recorded = state.records.load(TrainingInputs, key)
+        if recorded.data_version == data_version:
+            return recorded
     return TrainingInputs(data_version, {}, shift_since="")
 
 
 @cache
 def lock_hash() -> str:
-    """Hash of the name and version of every package that is installed."""
-    listed = sorted({f"{item.name.lower()}=={item.version}" for item in metadata.distributions() if item.name})
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
+    """Hash of the names and versions of all installed packages."""
+    installed = sorted({f"{item.name.lower()}=={item.version}" for item in metadata.distributions() if item.name})
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()[:16]
 
 
 @cache
 def numeric_packages() -> dict[str, str]:
-    """Versions of the packages that a bundle depends on to the bit."""
+    """Versions of the packages that determine a bundle to the bit."""
     return {name: metadata.version(name) for name in NUMERIC}

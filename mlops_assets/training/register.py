@@ -1,4 +1,4 @@
-"""Trains a version and registers it: everything that was used goes into the MLflow run and the bundle's manifest."""
+"""Trains a version and registers it, with its origin in the MLflow run and in the bundle's manifest."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -31,13 +31,13 @@ def train_and_register(
 ) -> Manifest:
     """Train on the stored training set of `key`; the version gets the alias `challenger`.
 
-    A killed run leaves at most a registered version without alias; the next attempt registers its own."""
+    A killed run leaves at most a registered version without an alias; the next attempt registers a new version."""
     product = state.product
     training_set = state.tables.read("training_set", [key])
     data_version = state.tables.version("training_set", key)
-    noted = recorded_inputs(state, key, data_version)
+    inputs = recorded_inputs(state, key, data_version)
     golden = golden_rows(state, key, training_set)
-    trained = train(product, recipe.as_candidate(), training_set, on_progress, noted.shift_since)
+    trained = train(product, recipe.as_candidate(), training_set, on_progress, inputs.shift_since)
     run_id = str(mlflow.active_run().info.run_id)
     commit = git_commit()
     mlflow.log_params(
@@ -48,7 +48,7 @@ def train_and_register(
             "partition": key,
             "window_start": str(training_set[product.event_timestamp].min()),
             "window_end": str(training_set[product.event_timestamp].max()),
-            "shift_since": noted.shift_since or "no shift",
+            "shift_since": inputs.shift_since or "no shift",
             "data_version": data_version,
             "git_commit": commit,
             "dagster_run_id": dagster_run_id,
@@ -73,7 +73,7 @@ def train_and_register(
             git_commit=commit,
             seed=product.seed,
             search=searched_or_same(state, recipe, version),
-            input_versions=noted.versions,
+            input_versions=inputs.versions,
             packages=numeric_packages(),
             lock=lock_hash(),
         ),
@@ -87,7 +87,7 @@ def train_and_register(
 
 
 def searched_or_same(state: ProductState, recipe: Recipe, version: int) -> str:
-    """Whether this version keeps the estimator and hyperparameters of the version before it."""
+    """SAME if this version has the estimator and hyperparameters of the version before it, else NEW."""
     earlier = [number for number in state.bundles.versions() if number < version]
     if not earlier:
         return NEW
@@ -99,7 +99,7 @@ def searched_or_same(state: ProductState, recipe: Recipe, version: int) -> str:
 def manifest_of(
     product: ModelProduct, trained: Trained, recipe: Recipe, version: int, key: str, now: datetime, data_version: str
 ) -> Manifest:
-    """What the bundle says of a version, but for the runs and the commit it came from."""
+    """The manifest of a version, without the runs, the commit and the inputs it came from."""
     return Manifest(
         product=product.name,
         version=version,
@@ -121,7 +121,7 @@ def manifest_of(
         rows=trained.rows,
         metrics=trained.metrics,
         spread_percent=trained.spread_percent,
-        typical=trained.typical,
+        typical=trained.baseline,
         calibration=trained.fitted.calibration,
         shift_since=trained.shift_since,
         fitted_until=trained.fitted_until,

@@ -1,4 +1,4 @@
-"""Builds a version again from what it recorded, and says whether it is the same to the bit, or what changed."""
+"""Builds a version again from its recorded origin, and says whether it is identical to the bit or what changed."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +31,8 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it. files: name to whether its bytes are the same; largest_difference: of the predictions on the test
-    rows, None where they could not be compared; changed: what is not as it was recorded, in words."""
+    """A version that was built again. files: name to whether its bytes are identical. largest_difference: of the predictions on
+    the test rows, None if they could not be compared. changed: what differs from the record, in words."""
 
     version: int
     data_is_same: bool
@@ -47,32 +47,32 @@ class Reproduction:
 
 
 def reproduce(state: ProductState, version: int, on_progress: Callable[[str], None] = lambda _: None) -> Reproduction:
-    """Rebuild the training set and the bundle of `version` in a temporary folder; nothing that is kept is touched.
+    """Build the training set and the bundle of `version` again in a temporary folder, without changing stored data.
 
-    Raises BundleError: there is no bundle of that version. DataError: a partition of its window is gone."""
+    Raises BundleError if the version has no bundle, DataError if a partition of its window is no longer stored."""
     product = state.product
     recorded = state.bundles.open(version)
     manifest = recorded.manifest
     changed = list(_changes(state, manifest))
-    if other := Golden.unpack(recorded.content(GOLDEN), recorded.title).first_difference(product):
-        changed.append(f"the feature definitions in the code: {other}")
+    if difference := Golden.unpack(recorded.content(GOLDEN), recorded.title).first_difference(product):
+        changed.append(f"the feature definitions in the code: {difference}")
     on_progress(f"building the training set of {manifest.partition} again")
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         rows = load_training_set(state, manifest.partition, manifest.shift_since)
         data_version = contents_of(rows).version
-        as_it_was = replace(product, calibrate=manifest.calibration is not None)
+        recorded_product = replace(product, calibrate=manifest.calibration is not None)
         candidate = Candidate(f"version {version}", manifest.estimator, manifest.hyperparameters)
-        made = train(as_it_was, candidate, rows, on_progress, manifest.shift_since)
-        built = {name: checksum(content) for name, content in made.files.items()}
-        with suppress(DataError):  # other definitions, or a source table that is gone
-            built[GOLDEN] = checksum(golden_rows(state, manifest.partition, rows))
-        files = {name: built.get(name) == sha256 for name, sha256 in manifest.checksums.items()}
-        difference = _difference(recorded, made.files, made.fitted.inputs, rows, Path(folder))
+        trained = train(recorded_product, candidate, rows, on_progress, manifest.shift_since)
+        checksums = {name: checksum(content) for name, content in trained.files.items()}
+        with suppress(DataError):  # the definitions changed, or a source table is no longer stored
+            checksums[GOLDEN] = checksum(golden_rows(state, manifest.partition, rows))
+        files = {name: checksums.get(name) == sha256 for name, sha256 in manifest.checksums.items()}
+        largest = _largest_difference(recorded, trained.files, trained.fitted.inputs, rows, Path(folder))
     return Reproduction(
         version,
         data_version == manifest.training_data_version,
         files,
-        difference,
+        largest,
         rows.filter(pl.col(SPLIT) == TEST).height,
         tuple(changed),
     )
@@ -82,32 +82,31 @@ def _changes(state: ProductState, manifest: Manifest) -> Iterator[str]:
     product = state.product
     if manifest.input_versions:
         now = inputs_of_window(state, manifest.partition)
-        moved = sorted(
-            name for name in {*now, *manifest.input_versions} if now.get(name) != manifest.input_versions.get(name)
-        )
-        if moved:
-            more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
-            yield f"data: {', '.join(moved[:SHOWN])}{more}"
+        was = manifest.input_versions
+        changed = sorted(name for name in {*now, *was} if now.get(name) != was.get(name))
+        if changed:
+            more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+            yield f"data: {', '.join(changed[:SHOWN])}{more}"
     if manifest.seed is not None and manifest.seed != product.seed:
         yield f"seed: {manifest.seed}, now {product.seed}"
     if (was_calibrated := manifest.calibration is not None) != product.calibrate:
-        yield f"declaration: calibrate={was_calibrated}, now {product.calibrate} (built as it was)"
+        yield f"declaration: calibrate={was_calibrated}, now {product.calibrate} (built with {was_calibrated})"
     commit = git_commit()
     if manifest.git_commit != commit:
         yield f"code: commit {manifest.git_commit or 'unknown'}, now {commit}"
     packages = numeric_packages()
-    others = [
+    versions = [
         f"{name} {was}, now {packages.get(name, 'absent')}"
         for name, was in manifest.packages.items()
         if packages.get(name) != was
     ]
-    if others:
-        yield f"packages: {'; '.join(others)}"
+    if versions:
+        yield f"packages: {'; '.join(versions)}"
     elif manifest.lock and manifest.lock != lock_hash():
-        yield "packages: none that predictions depend on"
+        yield "packages: only some that predictions do not depend on"
 
 
-def _difference(
+def _largest_difference(
     recorded: Bundle, files: Mapping[str, bytes], inputs: tuple[Input, ...], rows: pl.DataFrame, folder: Path
 ) -> float | None:
     again = Bundles(Folder(folder), recorded.manifest.product, cache=None)

@@ -1,4 +1,4 @@
-"""Experiment: every candidate on the same time-ordered validation folds, and which differences are noise."""
+"""Experiment: compares every candidate on the same time-ordered validation folds, and says which differences are noise."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -29,21 +29,20 @@ def run_experiment(
     training_set: pl.DataFrame,
     on_progress: Callable[[str], None] = lambda _: None,
     *,
-    kept: Trials | None = None,
+    trials: Trials | None = None,
 ) -> Leaderboard:
     """Compare the product's candidates on the last periods of the fit split, never on the test window.
 
-    Each fold fits on everything before it and scores the periods in it; the score is the mean over the folds, and its
-    interval and the paired difference to the best come from resampling the days of each. `on_progress` hears one line
-    per trial.
-    kept: where trials are kept, so that a search that was killed goes on; None: nowhere.
-    Raises NothingToLearnFrom: the fit split has too few periods for the folds."""
+    Each fold fits on everything before it and scores the periods in it. The score is the mean over the folds; its interval
+    and the paired difference to the best come from resampling the days of each fold. on_progress: gets one line per trial.
+    trials: the store from which a killed search continues; None: trials are not stored.
+    Raises NothingToLearnFrom if the fit split has too few periods for the folds."""
     rows = training_set.filter(pl.col(SPLIT) == FIT)
     folds = validation_folds(rows[PERIOD].unique().sort().to_list())
     classes = class_names(product.task, rows[LABEL])
     parts = [rows.filter(pl.col(PERIOD).is_in(fold)) for fold in folds]
-    held, fold_of = pl.concat(parts), np.repeat(np.arange(len(parts)), [part.height for part in parts])
-    labels, days = label_codes(product.task, held[LABEL], classes), held[product.event_timestamp].dt.date()
+    validation, fold_of = pl.concat(parts), np.repeat(np.arange(len(parts)), [part.height for part in parts])
+    labels, days = label_codes(product.task, validation[LABEL], classes), validation[product.event_timestamp].dt.date()
 
     def score_of(validated: Validated) -> float:
         count = len(validated.scores)
@@ -53,11 +52,11 @@ def run_experiment(
         return validate(product, candidate, rows, folds, classes)
 
     data = str(rows.hash_rows(seed=0).sum())
-    tuned = tune(product, validated, score_of, on_progress, study_name(product, as_of, data), kept)
-    sizes = {name: _size(product, made) for name, made in tuned.best.items()}
-    trials = _ranked(product, tuned, labels, days, fold_of, sizes)
+    tuned = tune(product, validated, score_of, on_progress, study_name(product, as_of, data), trials)
+    sizes = {name: _size(product, best) for name, best in tuned.best.items()}
+    ranked = _ranked(product, tuned, labels, days, fold_of, sizes)
     starts = tuple(keys[0] for keys in folds)
-    return Leaderboard(product.name, as_of, product.metric, starts, rows.height, trials, tuned.searched, tuned.ended_by)
+    return Leaderboard(product.name, as_of, product.metric, starts, rows.height, ranked, tuned.searched, tuned.ended_by)
 
 
 def _ranked(
@@ -71,21 +70,21 @@ def _ranked(
     """Best first, each with its interval and its paired difference to the best."""
     metric, task = product.metric, product.task
     results = {
-        name: score_with_interval(metric, task, labels, made.validated.scores, days, groups=folds)
-        for name, made in tuned.best.items()
+        name: score_with_interval(metric, task, labels, candidate.validated.scores, days, groups=folds)
+        for name, candidate in tuned.best.items()
     }
     sign = product.primary_metric.sign
     best = max(results, key=lambda name: sign * results[name].value)
     trials = []
-    for name, made in tuned.best.items():
-        validated, result = made.validated, results[name]
-        ahead = tuned.best[best].validated.scores
-        behind = paired_gain(metric, task, labels, ahead, validated.scores, days, groups=folds, confidence=0.95)
+    for name, tuned_candidate in tuned.best.items():
+        validated, result = tuned_candidate.validated, results[name]
+        best_scores = tuned.best[best].validated.scores
+        behind = paired_gain(metric, task, labels, best_scores, validated.scores, days, groups=folds, confidence=0.95)
         trials.append(
             Trial(
                 name,
-                made.candidate.estimator,
-                dict(made.candidate.hyperparameters),
+                tuned_candidate.candidate.estimator,
+                dict(tuned_candidate.candidate.hyperparameters),
                 result.value,
                 result.low,
                 result.high,
@@ -102,9 +101,9 @@ def _ranked(
     return tuple(sorted(trials, key=lambda trial: trial.behind_best))
 
 
-def _size(product: ModelProduct, made: Best) -> int | None:
-    """Bytes of the model and the estimator, fitted as for the last fold; None where there is no ONNX form."""
-    fitted = made.validated.fitted
+def _size(product: ModelProduct, best: Best) -> int | None:
+    """Bytes of the model and the estimator of the last fold; None if the estimator has no ONNX form."""
+    fitted = best.validated.fitted
     try:
         return len(to_onnx(fitted.estimator, product.task, len(fitted.inputs), fitted.candidate.to_onnx)) + len(
             dumps(fitted.estimator)

@@ -1,4 +1,4 @@
-"""Serialises estimators without pickle; the same estimator gives the same bytes."""
+"""Serializes estimators without pickle, so that the same estimator has the same bytes."""
 
 import io
 import re
@@ -8,10 +8,10 @@ from typing import Any
 from mlops_assets.errors import BundleError, DeclarationError
 from mlops_assets.products.product import ModelProduct
 
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can hold
 
 
-# what estimators of scikit-learn and LightGBM hold beside the types that skops trusts by itself
+# types in estimators of scikit-learn and LightGBM that skops does not trust by default
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
@@ -36,7 +36,7 @@ TRUSTED = frozenset(
 def loads(content: bytes, product: ModelProduct) -> Any:
     """The estimator. No object is created unless every type in it is trusted.
 
-    Raises BundleError: it holds a type that is neither on the list nor declared."""
+    Raises BundleError if it holds a type that is neither in TRUSTED nor declared by the product."""
     import skops.io
 
     if unknown := _unknown_types(content, product):
@@ -48,7 +48,7 @@ def loads(content: bytes, product: ModelProduct) -> Any:
 
 
 def dumps_trusted(estimator: object, product: ModelProduct) -> bytes:
-    """`dumps`, for an estimator that `loads` accepts. Raises DeclarationError: it would refuse this one."""
+    """`dumps`, checked to be accepted by `loads`. Raises DeclarationError if `loads` would refuse the estimator."""
     content = dumps(estimator)
     if unknown := _unknown_types(content, product):
         raise DeclarationError(
@@ -65,28 +65,28 @@ def _unknown_types(content: bytes, product: ModelProduct) -> list[str]:
 
 
 def _trusted(product: ModelProduct) -> frozenset[str]:
-    named = (name.replace(":", ".") for name in product.declared_estimators if ":" in name)
-    return TRUSTED | {*product.trusted_types, *named}
+    estimators = (name.replace(":", ".") for name in product.declared_estimators if ":" in name)
+    return TRUSTED | {*product.trusted_types, *estimators}
 
 
 def dumps(estimator: object) -> bytes:
-    """skops' format, without what differs from run to run: memory addresses that it uses as names, and the time."""
+    """skops' format without what differs between runs: the time, and memory addresses that skops uses as names."""
     import skops.io
 
-    made = zipfile.ZipFile(io.BytesIO(skops.io.dumps(estimator)))
-    schema = made.read("schema.json").decode()
+    dumped = zipfile.ZipFile(io.BytesIO(skops.io.dumps(estimator)))
+    schema = dumped.read("schema.json").decode()
     names: dict[str, str] = {}
-    for found in re.finditer(r'"__id__": (\d+)|"file": "(\d+)\.', schema):
-        names.setdefault(found[1] or found[2], str(len(names) + 1))
-    schema = re.sub(r'("__id__": )(\d+)', lambda found: found[1] + names[found[2]], schema)
-    schema = re.sub(r'("file": ")(\d+)(\.)', lambda found: found[1] + names[found[2]] + found[3], schema)
-    held = {"schema.json": schema.encode()}
-    for name in made.namelist():
+    for match in re.finditer(r'"__id__": (\d+)|"file": "(\d+)\.', schema):
+        names.setdefault(match[1] or match[2], str(len(names) + 1))
+    schema = re.sub(r'("__id__": )(\d+)', lambda match: match[1] + names[match[2]], schema)
+    schema = re.sub(r'("file": ")(\d+)(\.)', lambda match: match[1] + names[match[2]] + match[3], schema)
+    files = {"schema.json": schema.encode()}
+    for name in dumped.namelist():
         stem, _, suffix = name.partition(".")
         if name != "schema.json":
-            held[f"{names.get(stem, stem)}.{suffix}"] = made.read(name)
+            files[f"{names.get(stem, stem)}.{suffix}"] = dumped.read(name)
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(held):
-            archive.writestr(zipfile.ZipInfo(name, FIRST_DAY), held[name], zipfile.ZIP_DEFLATED)
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, FIRST_DAY), files[name], zipfile.ZIP_DEFLATED)
     return written.getvalue()

@@ -23,12 +23,12 @@ def build_training_set(
 ) -> pl.DataFrame:
     """Feature rows of the training window with their label and split.
 
-    Only labels known at `cutoff` enter. What happened from `test_start` on (None: the last `test_window`) is `test`; rows
-    whose label was learned after the test began are `embargo`, as a model fitted then could not have known them; the rest is
-    `fit`.
+    Only labels known at `cutoff` are used. Rows whose event lies at `test_start` or later (None: in the last `test_window`) are
+    `test`. Earlier rows whose label became known after that are `embargo`, because a model fitted at `test_start` could not
+    have used them. The other rows are `fit`.
 
-    features: entity key, event timestamp, inputs. labels: entity key, label (null: it never came), known_at (UTC).
-    Raises NothingToLearnFrom: too few labelled rows on either side."""
+    features: entity key, event timestamp, inputs. labels: entity key, label (null: it never arrived), known_at (UTC).
+    Raises NothingToLearnFrom if either side has too few labelled rows."""
     if test_start is None:
         test_start = product.period.window_start(product.period.containing(cutoff).key, product.test_window)
     event = pl.col(product.event_timestamp)
@@ -54,7 +54,7 @@ def build_training_set(
 
 
 def period_of(product: ModelProduct) -> pl.Expr:
-    """Key of the period that a row's event falls into."""
+    """Key of the period that holds a row's event."""
     event = pl.col(product.event_timestamp)
     return event.map_batches(lambda moments: keys_of(product.period, moments), return_dtype=pl.String)
 

@@ -1,4 +1,4 @@
-"""Searches settings of the candidates with Optuna: what is declared first, then others, pruned early, resumable."""
+"""Searches settings of the candidates with Optuna: the declared ones first, then others, with pruning, resumable."""
 
 import hashlib
 import time
@@ -26,7 +26,7 @@ DECLARED, CANDIDATE, SETTINGS = "declared", "candidate", "hyperparameters"
 
 @dataclass(frozen=True)
 class Best:
-    """A candidate with its best setting, and how that validated."""
+    """A candidate with its best setting, and the validation of that setting."""
 
     candidate: Candidate
     validated: Validated
@@ -34,7 +34,7 @@ class Best:
 
 @dataclass(frozen=True)
 class _Leader:
-    """The trial of a candidate that scored best since this process began, with its fit: what it weighs is asked at the end."""
+    """A candidate's best trial in this process. It keeps the fitted model, whose size is measured at the end."""
 
     number: int
     value: float
@@ -58,9 +58,9 @@ def tune(
 ) -> Tuned:
     """Every candidate as declared, then other settings until the product's trials or seconds are used up.
 
-    validated: one value per fold. score_of: more is better. name: of the question (`study_name`). trials: where they are
-    kept; one that was killed in the middle is tried again. A setting whose score after a fold lies below the median of those
-    before is left (Optuna's median pruner); what is declared is always tried in full."""
+    validated: yields one value per fold. score_of: more is better. name: see `study_name`. trials: their store, None: they are
+    not stored. A trial that was killed is tried again. A setting whose score after a fold lies below the median of the earlier
+    ones is pruned (Optuna's median pruner); declared settings are never pruned."""
     import optuna
 
     leaders: dict[str, _Leader] = {}
@@ -76,13 +76,12 @@ def tune(
         _forget_unfinished(study)
         done = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
         if done:
-            on_progress(f"going on after {len(done)} trials that were kept")
-        waiting = [
-            trial for trial in study.trials if trial.state.name == "WAITING"
-        ]  # declared settings that were not begun before a kill
-        known = {trial.user_attrs.get(DECLARED) for trial in (*done, *waiting)}
+            on_progress(f"continuing after {len(done)} stored trials")
+        # declared settings that a killed search had not begun
+        waiting = [trial for trial in study.trials if trial.state.name == "WAITING"]
+        queued = {trial.user_attrs.get(DECLARED) for trial in (*done, *waiting)}
         for candidate in product.candidates:
-            if candidate.name not in known:
+            if candidate.name not in queued:
                 study.enqueue_trial({}, user_attrs={DECLARED: candidate.name})
         ended_by = _search(product, study, len(done), validated, score_of, leaders, on_progress)
         searched = tuple(
@@ -100,13 +99,13 @@ def _search(
     leaders: dict[str, _Leader],
     on_progress: Callable[[str], None],
 ) -> str:
-    """Ask for a trial, run it and report its score until a budget is used up; returns which budget."""
+    """Run trials and report their scores until a budget is used up; returns which budget."""
     import optuna
 
     declared, spaces = len(product.candidates), _spaces(product)
-    wanted = declared + (product.search.trials if any(spaces.values()) else 0)
+    count_of_trials = declared + (product.search.trials if any(spaces.values()) else 0)
     spent = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration is not None)
-    for count in range(done, wanted):
+    for count in range(done, count_of_trials):
         if count >= declared and spent >= product.search.seconds:
             return f"{product.search.seconds:g} seconds"
         started = time.perf_counter()
@@ -118,11 +117,10 @@ def _search(
         study.tell(trial, value, optuna.trial.TrialState.PRUNED if value is None else None)
         spent += time.perf_counter() - started
         sign = product.primary_metric.sign
-        what = "left early" if value is None else f"{product.metric} {sign * value:.4f}"
-        on_progress(
-            f"trial {count + 1} of {wanted}, {candidate.name}: {what}; {spent:.0f} s of {product.search.seconds:g} s"
-        )
-    return f"{product.search.trials} trials" if wanted > declared else "what is declared"
+        result = "pruned" if value is None else f"{product.metric} {sign * value:.4f}"
+        progress = f"trial {count + 1} of {count_of_trials}, {candidate.name}: {result}"
+        on_progress(f"{progress}; {spent:.0f} s of {product.search.seconds:g} s")
+    return f"{product.search.trials} trials" if count_of_trials > declared else "the declared settings"
 
 
 def _try(
@@ -132,16 +130,16 @@ def _try(
     score_of: Callable[[Validated], float],
     leaders: dict[str, _Leader],
 ) -> float | None:
-    """Score over all folds, None where it was left early. A metric that a fold does not have says nothing about it."""
+    """Score over all folds, None if it was pruned. Folds whose score is NaN neither prune nor report."""
     value = float("nan")
-    for folds, made in enumerate(validated(candidate), 1):
-        value, latest = score_of(made), made
+    for folds, latest in enumerate(validated(candidate), 1):
+        value = score_of(latest)
         if not np.isnan(value):
             trial.report(value, folds)
             if DECLARED not in trial.user_attrs and trial.should_prune():
                 return None
     if np.isnan(value):
-        raise NothingToLearnFrom("the folds hold one outcome only. Lengthen training_window.")
+        raise NothingToLearnFrom("the folds hold only one outcome. Lengthen training_window.")
     best = leaders.get(candidate.name)
     if best is None or value > best.value:
         leaders[candidate.name] = _Leader(trial.number, value, latest)
@@ -149,17 +147,17 @@ def _try(
 
 
 def _suggest(product: ModelProduct, trial: "optuna.Trial", spaces: Mapping[str, Mapping[str, Range]]) -> Candidate:
-    """What is declared, or another setting of a candidate that can be varied."""
+    """The declared setting of the trial, or a new setting of a candidate whose space is not empty."""
     by_name = {candidate.name: candidate for candidate in product.candidates}
     if DECLARED in trial.user_attrs:
         return by_name[trial.user_attrs[DECLARED]]
     name = trial.suggest_categorical(CANDIDATE, sorted(name for name, space in spaces.items() if space))
-    chosen = {key: _value(trial, f"{name}.{key}", span) for key, span in spaces[name].items()}
+    chosen = {key: _value(trial, f"{name}.{key}", values) for key, values in spaces[name].items()}
     return replace(by_name[name], hyperparameters={**by_name[name].hyperparameters, **chosen})
 
 
-def _value(trial: "optuna.Trial", name: str, span: Range) -> Any:
-    match span:
+def _value(trial: "optuna.Trial", name: str, values: Range) -> Any:
+    match values:
         case Whole(low, high, log):
             return trial.suggest_int(name, low, high, log=log)
         case Real(low, high, log):
@@ -193,7 +191,7 @@ def _best(
     validated: Callable[[Candidate], Iterator[Validated]],
     leaders: Mapping[str, _Leader],
 ) -> dict[str, Best]:
-    """Each candidate's best setting. One that was found before a kill is validated again."""
+    """Each candidate's best setting. A setting from before a restart of the process is validated again."""
     sign = product.primary_metric.sign
     best = {}
     for candidate in product.candidates:
@@ -209,13 +207,13 @@ def _best(
 
 
 def study_name(product: ModelProduct, as_of: str, data: str) -> str:
-    """The same name for the same question; a search over other data, candidates or ranges begins anew."""
-    asked = repr((product.candidates, product.metric, product.seed, data, product.calibrate))
-    return f"{as_of}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    """The same name for the same search; a search over other data, candidates or ranges starts from the beginning."""
+    identity = repr((product.candidates, product.metric, product.seed, data, product.calibrate))
+    return f"{as_of}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def _forget_unfinished(study: "optuna.Study") -> None:
-    """A trial that a killed process left running is tried again, if it was declared; others are drawn anew."""
+    """Fails trials that a killed process left running: declared ones are tried again, others are replaced by new draws."""
     import optuna
 
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
@@ -224,7 +222,7 @@ def _forget_unfinished(study: "optuna.Study") -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna's own lines are left out: each trial is reported once, by us."""
+    """Silences Optuna's log, because on_progress reports each trial already."""
     import optuna
 
     former = optuna.logging.get_verbosity()

@@ -9,10 +9,10 @@ from mlops_assets.training.split import build_training_set
 
 
 def load_training_set(state: ProductState, key: str, since: str = "") -> pl.DataFrame:
-    """Features and labels of the whole training window before `key`, split for a shift that began with period `since`.
+    """Features and labels of the training window before `key`, split for a shift that began with period `since`.
 
-    Raises PartitionMissing: a period of the window was never stored. Raises SchemaConflict: one was stored before a
-    feature existed, which would be learned from as null."""
+    Raises PartitionMissing if a period of the window was never stored, SchemaConflict if one was stored before a feature
+    existed, whose values would be read as null."""
     product, tables = state.product, state.tables
     cutoff = product.period.at(key).start
     keys = [period.key for period in product.period.window_before(key, product.training_window)]
@@ -22,13 +22,13 @@ def load_training_set(state: ProductState, key: str, since: str = "") -> pl.Data
 
 
 def load_after_shift(state: ProductState, key: str, since: str) -> tuple[pl.DataFrame, str]:
-    """The training set of a retraining that answers a shift, and the period that its split was made for.
+    """The training set of a retraining that has to learn a shift, and the first period of the shift that its split is for.
 
-    "" where it is the ordinary split: no shift was found, it is old enough that the ordinary split holds it on both sides,
-    or one of its sides would have too few rows."""
+    That is "" for the usual split: if there was no shift, if the usual split has rows of it on both sides, or if a side of the
+    other split would have too few rows."""
     if unseen_from(state.product, key, since) > unseen_from(state.product, key):
         try:
             return load_training_set(state, key, since), since
         except NothingToLearnFrom:
-            pass  # half of a short time may hold too few rows, while the ordinary split holds enough
+            pass  # half of a short time may hold too few rows, while the usual split holds enough
     return load_training_set(state, key), ""

@@ -128,7 +128,7 @@ def test_an_estimator_that_brings_its_own_onnx_is_judged_by_parity_as_any_other(
         (
             "nowhere",
             Task.BINARY,
-            "nowhere makes no ONNX of FarFromTheAirport that can serve: module .* has no attribute 'nowhere'",
+            "nowhere does not convert FarFromTheAirport to ONNX: module .* has no attribute 'nowhere'",
         ),
         ("two_columns", Task.REGRESSION, r"it answers \(2, 2\) to two rows of 2 inputs, not \(2, 1\)"),
     ],

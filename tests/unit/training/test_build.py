@@ -16,7 +16,7 @@ from mlops_assets.products.candidates import Candidate, lightgbm, linear
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import metrics_of
 from mlops_assets.state.manifest import ESTIMATOR, MODEL, REFERENCE, Input
-from mlops_assets.training.build import score_later_periods, train, typical_row
+from mlops_assets.training.build import baseline_row, score_later_periods, train
 from mlops_assets.training.fit import estimator_scores, label_codes
 from mlops_assets.training.metrics import score
 from mlops_assets.training.split import FIT, SPLIT, TEST
@@ -81,7 +81,7 @@ def test_what_is_being_done_is_told():
     train(product, linear(), a_training_set(product), told.append)
 
     first, last = told
-    assert first == "fitting linear on 360 rows; beside it, how much the score varies from week to week"
+    assert first == "fitting linear on 360 rows, and measuring how much the score varies from week to week"
     assert re.fullmatch(r"fitted in \d+\.\d s; converting to ONNX", last)
 
 
@@ -164,4 +164,4 @@ def test_the_typical_row_holds_medians_and_the_code_of_the_most_frequent_categor
         }
     )
 
-    assert typical_row(rows, inputs) == (5.0, 1.0, None)
+    assert baseline_row(rows, inputs) == (5.0, 1.0, None)

@@ -186,7 +186,7 @@ def test_too_few_rows_of_one_outcome_are_refused_with_what_is_there():
 
 def test_one_period_cannot_be_fitted_on_and_calibrated_on():
     with pytest.raises(
-        NothingToLearnFrom, match="the training window holds one period only, and calibration needs another one"
+        NothingToLearnFrom, match="the training window holds only one period, and calibration needs another one"
     ):
         split_in_time(FIT_ROWS.filter(pl.col(PERIOD) == "2020-01-01"))
 

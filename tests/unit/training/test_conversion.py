@@ -21,7 +21,7 @@ from mlops_assets.products.task import Task
 from mlops_assets.state.encoding import encode
 from mlops_assets.state.manifest import Input
 from mlops_assets.training.candidates import make_estimator
-from mlops_assets.training.conversion import GROUP, largest_difference, to_onnx
+from mlops_assets.training.conversion import TREES_IN_GROUP, largest_difference, to_onnx
 from mlops_assets.training.fit import estimator_scores, fit
 from tests.unit.training.builders import (
     AlwaysTheSame,
@@ -116,7 +116,7 @@ def test_a_threshold_between_two_adjacent_float32_values_still_tells_them_apart(
         assert difference(estimator, task, matrix) <= TOLERANCE
 
 
-@pytest.mark.parametrize("trees", [1, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP])
+@pytest.mark.parametrize("trees", [1, TREES_IN_GROUP - 1, TREES_IN_GROUP, TREES_IN_GROUP + 1, 2 * TREES_IN_GROUP])
 def test_a_lightgbm_regression_of_any_number_of_trees_is_convertible(trees):
     rows = a_training_set(a_regression())
     fitted = fit(a_regression(), lightgbm(n_estimators=trees), rows)

@@ -95,7 +95,7 @@ def test_an_unknown_family_is_met_with_those_that_exist_and_the_way_to_bring_one
 
     assert str(caught.value) == (
         "candidate 'best': no estimator family 'lightgmb'. Known: dummy, forest, gradient_boosting, lightgbm, linear. "
-        "Did you mean 'lightgbm'? For your own, write 'package.module:name'."
+        "Did you mean 'lightgbm'? For an estimator of your own, write 'package.module:name'."
     )
 
 

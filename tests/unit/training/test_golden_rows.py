@@ -55,6 +55,6 @@ def test_they_are_spread_over_the_test_window_and_hold_what_was_stored(workspace
 
 def test_stored_features_of_other_definitions_are_not_trained_on(workspace):
     with pytest.raises(
-        DataError, match=r"stored features of taxi are not what its definitions give now: feature 'distance'"
+        DataError, match=r"stored features of taxi differ from what its definitions give now: feature 'distance'"
     ):
         golden_rows(a_state(workspace, TWICE), KEY, ROWS)

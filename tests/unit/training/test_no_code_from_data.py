@@ -39,7 +39,7 @@ def test_a_runs_tag_starts_no_process(tmp_path: Path):
     tags = recipe_tag("subprocess:Popen", args=f"touch {trace}", shell=True)
 
     with pytest.raises(
-        DeclarationError, match="subprocess:Popen may not be used: estimators are taken by name from sklearn"
+        DeclarationError, match="subprocess:Popen may not be used: estimators are taken by name only from sklearn"
     ):
         settings_of_run(PRODUCT, "run", {}, tags)
     with pytest.raises(DeclarationError, match="subprocess:Popen may not be used"):
@@ -78,7 +78,7 @@ def test_no_module_of_a_package_that_is_not_declared_is_even_imported(tmp_path: 
     ],
 )
 def test_of_declared_packages_only_classes_with_fit_are_taken(estimator):
-    with pytest.raises(DeclarationError, match=r"no class with `fit`|cannot be imported"):
+    with pytest.raises(DeclarationError, match=r"not a class with `fit`|cannot be imported"):
         settings_of_run(PRODUCT, "run", {"estimator": estimator}, {})
 
 
@@ -98,7 +98,7 @@ def test_what_is_declared_is_taken(product: ModelProduct, estimator: str):
 def test_a_class_of_another_package_does_not_come_in_through_a_declared_one():
     product = a_product(estimator_packages=(f"{__name__}",))
 
-    with pytest.raises(DeclarationError, match="no class with `fit`"):
+    with pytest.raises(DeclarationError, match="not a class with `fit`"):
         settings_of_run(product, "run", {"estimator": f"{__name__}:AlwaysTheSame"}, {})  # imported above
 
 

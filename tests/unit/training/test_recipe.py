@@ -43,7 +43,7 @@ def test_the_reason_names_those_that_cannot_be_told_apart_from_the_best():
         a_trial("fourth", 0.73, is_tied=True),
     )
 
-    assert recipe.reason.endswith("of 4 candidates; not told apart from it: second, fourth")
+    assert recipe.reason.endswith("of 4 candidates; tied with it: second, fourth")
 
 
 def test_a_recipe_becomes_the_candidate_it_was():

@@ -23,7 +23,7 @@ def searched(
 ) -> Leaderboard:
     """folder: of the state and of this machine's journals. database: Optuna's storage instead of a journal."""
     kept = None if folder is None else Trials("taxi", folder / "journals", database)
-    return run_experiment(product, "2020-01-09", a_training_set(product), told, kept=kept)
+    return run_experiment(product, "2020-01-09", a_training_set(product), told, trials=kept)
 
 
 def tried(board: Leaderboard) -> list[tuple]:
@@ -89,7 +89,7 @@ def test_without_a_range_there_is_nothing_else_to_try():
 
     board = searched(a_product(candidates=(fixed, dummy()), search=Search(trials=9)))
 
-    assert (len(board.searched), board.ended_by) == (2, "what is declared")
+    assert (len(board.searched), board.ended_by) == (2, "the declared settings")
 
 
 @pytest.mark.parametrize("is_kept", [False, True])
@@ -125,7 +125,7 @@ def test_a_search_that_was_killed_goes_on_with_what_it_kept(tmp_path: Path):
     told: list[str] = []
     board = searched(product, told.append, tmp_path)
 
-    assert told[0] == "going on after 3 trials that were kept"
+    assert told[0] == "continuing after 3 stored trials"
     assert [line.partition(",")[0] for line in told[1:]] == ["trial 4 of 5", "trial 5 of 5"]
     assert len(board.searched) == 5
     again = searched(product, told.append, tmp_path)
@@ -160,7 +160,7 @@ def test_another_machine_goes_on_with_a_search_whose_trials_lie_in_a_database(tm
     told: list[str] = []
     searched(product, told.append, tmp_path, database)
 
-    assert told[0] == "going on after 2 trials that were kept"
+    assert told[0] == "continuing after 2 stored trials"
 
 
 def test_a_database_of_trials_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path):
