@@ -263,7 +263,7 @@ def follow(case: Case, way: str, state: ProductState, models: Models) -> Lived:
     with (
         patch.object(run, "newest_learnable", lambda *_: "") if way == "before" else nullcontext()
     ):  # which never waited
-        periods = [loop.live(SHOP.period.at(key)) for key in keys]
+        periods = [loop.replay_period(SHOP.period.at(key)) for key in keys]
     since = [item for item in periods if SHOP.period.at(item.period).end > case.begins]
     asked = [item for item in since if item.action in (Action.RETRAIN, Action.REWORK)]
     learned = 0

@@ -84,10 +84,10 @@ def _carry_out(
         return [], str(error), False  # reported by hand, or removed since: nothing to carry out
     following = what_follows(product, decision)
     if following.step is Step.NOTHING:
-        return [], following.said, False
+        return [], following.summary, False
     what = decision.action.value
     found = standing(instance, state, period, what, since=since, gives_up=True)
     if found.state is not State.DUE:
         return [], in_words(product, period, what, found), found.is_open
     selection = retraining(product) if following.step is Step.TRAIN else [key_of(product, ReworkBrief.asset)]
-    return [request(instance, product, period, what, following.partition, selection)], following.said, True
+    return [request(instance, product, period, what, following.partition, selection)], following.summary, True

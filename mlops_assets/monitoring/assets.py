@@ -18,14 +18,14 @@ COMPARISONS_SHOWN = 12
 
 
 class ReportConfig(dg.Config):
-    """render_report: write Evidently's HTML report as well, which takes seconds (`mlops report` makes it later), and draw
-    the plots. A replay does without."""
+    """render_report: also draw the plots and write Evidently's HTML report, which takes seconds. Replays switch it off, and
+    `mlops report` writes the report later."""
 
     render_report: bool = True
 
 
 class BacktestConfig(dg.Config):
-    """policies: drift policies to try beside the shipped one, each as `retrain=5,rework=10,cooldown=30d`. answer_after:
+    """policies: drift policies to replay besides the shipped one, each as `retrain=5,rework=10,cooldown=30d`. answer_after:
     periods after which development answers a rework, 0: never."""
 
     policies: list[str] = []
@@ -75,7 +75,7 @@ def _data_drift(product: ModelProduct) -> dg.AssetsDefinition:
                 "read in": item.read_in,
                 "% of values moved": item.values_percent,
                 "smallest detectable %": item.smallest_detectable,
-                "acts": "yes" if item.is_actionable else "no",
+                "actionable": "yes" if item.is_actionable else "no",
                 "note": item.note,
             }
             for item in sorted(reading.features, key=lambda item: -item.percent)
@@ -103,7 +103,7 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"evidently", "scikitlearn"},
-        description=f"`{product.metric}` of what was predicted, once labels arrived, against the champion's own test.",
+        description=f"`{product.metric}` of the predictions once their labels arrived, against the champion's test report.",
         deps=[dep(product, "predictions"), dep(product, "labels")],
     )
     def performance(
@@ -127,12 +127,12 @@ def _performance(product: ModelProduct) -> dg.AssetsDefinition:
                 "rows": reading.rows,
                 "labelled rows": reading.labelled,
                 "periods pooled": reading.periods,
-                "acts": bool(reading.is_actionable),
+                "actionable": bool(reading.is_actionable),
                 product.metric: reading.value,
                 f"{product.metric} in the test report": reading.expected,
                 "lost (%)": reading.loss_percent,
-                "what the loss varies by itself (%)": reading.natural_percent,
-                f"{product.metric} of this period alone": reading.unpooled_value,
+                "natural spread of the loss (%)": reading.natural_percent,
+                f"{product.metric} of this period": reading.unpooled_value,
                 "label drift (%)": reading.label and reading.label.percent,
                 "Evidently report": _report_link(config, platform, product, PerformanceRecord.asset, key),
             },
@@ -154,7 +154,7 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
         build_monitoring_assets,
         kinds={"scikitlearn", "polars"},
         description=f"What a fresh model would gain: every {every} periods a challenger fitted on what was known before them "
-        f"is compared with the champion on the same rows. {policy.stale:g} % of `{product.metric}` or more asks for retraining."
+        f"is compared with the champion on the same rows. From {policy.stale:g} % of `{product.metric}` on, the model is retrained."
         if every
         else "Never measured: the policy's staleness_every is 0.",
         deps=[dep(product, name, first=-history) for name in ("features", "labels")],
@@ -164,24 +164,23 @@ def _staleness(product: ModelProduct) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from mlops_assets.monitoring.plots import staleness_figure
         from mlops_assets.monitoring.run import read_staleness
-        from mlops_assets.records.readings import StalenessRecord
 
         state = platform.state_of(product)
         key = context.partition_key
         record = read_staleness(state, key)
         version = state.records.save(key, record)
         reading = record.reading
-        shown = [period.key for period in product.period.up_to(key, COMPARISONS_SHOWN * every)]
-        names = [name for name in state.records.keys(StalenessRecord, shown[0]) if name <= key] if shown else []
-        readings = dict(zip(names, state.records.load_all(StalenessRecord, names), strict=True))
-        measured = {name: item.reading for name, item in readings.items() if item.reading.percent is not None}
+        recent = [period.key for period in product.period.up_to(key, COMPARISONS_SHOWN * every)]
+        keys = [name for name in state.records.keys(StalenessRecord, recent[0]) if name <= key] if recent else []
+        records = zip(keys, state.records.load_all(StalenessRecord, keys), strict=True)
+        measured = {name: item.reading for name, item in records if item.reading.percent is not None}
         metadata: dict[str, Any] = {
             "state": reading.state.value,
             "reason": reading.reason,
             "champion": record.model_version,
             "recipe": record.recipe_version,
             "rows": reading.rows,
-            "acts": bool(reading.is_actionable),
+            "actionable": bool(reading.is_actionable),
             "a fresh model gains (%)": reading.percent,
             f"{product.metric} of the champion": reading.champion,
             f"{product.metric} of a fresh model": reading.challenger,
@@ -202,8 +201,8 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"json"},
-        description=f"below {policy.watch:g} % none, to {policy.retrain:g} % watch, to {policy.rework:g} % retrain, above that "
-        f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries the decision out.",
+        description=f"Below {policy.watch:g} % none, to {policy.retrain:g} % watch, to {policy.rework:g} % retrain, above that "
+        f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries out the decision.",
         deps=[dep(product, name) for name in (DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)],
     )
     def drift_decision(
@@ -220,7 +219,7 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
         metadata: dict[str, Any] = {
             "action": decision.action.value,
             "reason": decision.reason,
-            "band of this period alone": decision.band.value,
+            "band of this period": decision.band.value,
             "features": ", ".join(decision.features) or "none",
             "champion": decision.model_version,
             "read from": dg.MetadataValue.json(dict(decision.read_from)),
@@ -239,7 +238,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"markdown", "mlflow"},
-        description="Sends the champion back to development: what moved and since when; flags the version and notifies.",
+        description="Sends the champion back to development with what moved and since when; flags the version and notifies.",
         deps=[
             dep(product, name)
             for name in (DriftDecision.asset, DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)
@@ -248,36 +247,21 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
     def rework_brief(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
     ) -> dg.MaterializeResult[None]:
-        from mlops_assets.monitoring.load import serving_at_end
+        from mlops_assets.monitoring.brief import brief_of
         from mlops_assets.monitoring.loop import send_back
-        from mlops_assets.monitoring.rework import as_markdown, write_brief
-        from mlops_assets.monitoring.run import decisions_before, slices_that_fell
-        from mlops_assets.records.readings import DriftRecord, PerformanceRecord, StalenessRecord
+        from mlops_assets.monitoring.rework import as_markdown
         from mlops_assets.state.model_registry import NEEDS_REWORK
 
         state = platform.state_of(product)
         key, name = context.partition_key, product.name
         decision = state.records.load(DriftDecision, key)
-        serving = state.bundles.manifest(serving_at_end(state, key).version).estimator
-        names = [candidate.name for candidate in product.candidates if candidate.estimator != serving]
-        present = [candidate.name for candidate in product.candidates if candidate.estimator == serving]
-        in_registry = tracking.registry().version_url(tracking.ui_url, name, decision.model_version)
-        brief = write_brief(
-            name,
-            decision,
-            decisions_before(state, key),
-            state.records.load(DriftRecord, key).reading,
-            state.records.load(PerformanceRecord, key).reading,
-            state.clock.now(),
-            staleness=state.records.load(StalenessRecord, key).reading,
-            slices=slices_that_fell(state, key),
-            candidates=[present[0] if present else serving, *names],
-            links={
-                "drift report": platform.report_url(name, DriftRecord.asset, key),
-                "performance report": platform.report_url(name, PerformanceRecord.asset, key),
-                "version in MLflow": in_registry,
-            },
-        )
+        version_url = tracking.registry().version_url(tracking.ui_url, name, decision.model_version)
+        links = {
+            "drift report": platform.report_url(name, DriftRecord.asset, key),
+            "performance report": platform.report_url(name, PerformanceRecord.asset, key),
+            "version in MLflow": version_url,
+        }
+        brief = brief_of(state, key, links)
         version = state.records.save(key, brief)
         send_back(state, decision)
         tracking.registry().tag_version(name, brief.model_version, NEEDS_REWORK, brief.reason)
@@ -289,7 +273,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
                 "brief": dg.MetadataValue.md(as_markdown(brief)),
                 "version": brief.model_version,
                 "notification": notified,
-                "MLflow version": dg.MetadataValue.url(in_registry),
+                "MLflow version": dg.MetadataValue.url(version_url),
             },
             version=version,
         )
@@ -304,8 +288,8 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"polars", "scikitlearn"},
-        description="Drift policies replayed over the recorded periods, beside never and always retraining. Nothing that "
-        "serves is touched; the shipped policy gives the recorded decisions, unless people stepped in.",
+        description="Drift policies replayed over the recorded periods, and never and always retraining. It changes nothing that "
+        "serves. The shipped policy gives the recorded decisions unless people intervened.",
         partitioned=False,
         deps=[dg.AssetDep(key_of(product, name)) for name in (DriftDecision.asset, "features", "labels")],
     )
@@ -331,14 +315,14 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
 
 
 def _window(product: ModelProduct, asset: str) -> dg.AssetDep:
-    """The periods of a monitoring window: one, or as many as make a week."""
+    """The asset's periods in the monitoring window: one, or as many as make a week."""
     return dep(product, asset, first=1 - periods_in_window(product))
 
 
 def _report_link(
     config: ReportConfig, platform: Platform, product: ModelProduct, asset: str, key: str
 ) -> dg.MetadataValue:
-    """The report, or the command that makes it."""
+    """A link to the report, with the command that renders it if this run does not."""
     if config.render_report:
         return dg.MetadataValue.url(platform.report_url(product.name, asset, key))
     return dg.MetadataValue.md(

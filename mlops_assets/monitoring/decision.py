@@ -1,4 +1,4 @@
-"""The decision of one period: what to do about what was read, and why; pure, so that history can be replayed."""
+"""Decides what to do about the readings of a period, and why. Pure, so that history can be replayed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,19 +7,20 @@ from itertools import islice, takewhile
 
 import msgspec
 
+from mlops_assets.monitoring.onset import first_whole_period, onset
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.products.task import METRICS
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftReading, PerformanceReading, StalenessReading
 
-SERIOUSNESS = (Action.INCONCLUSIVE, Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)
-ROUNDING = 0.5  # percent: readings are rounded to whole percent before they meet the bands
+SEVERITY = (Action.INCONCLUSIVE, Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)
+ROUNDING = 0.5  # percent: readings are rounded to whole percent before they are compared with the bands
 YEAR = timedelta(days=365)
 
 
 class _Proposal(msgspec.Struct, frozen=True):
-    """What one kind of reading asks for, before anything holds it back."""
+    """The action that one kind of reading calls for, before flags, cooldown and budget are considered."""
 
     action: Action
     percent: float | None
@@ -47,47 +48,46 @@ def decide(
     periods_in_window: int = 1,
     newest_learnable: str = "",
 ) -> DriftDecision:
-    """Decide what to do about `period`, read against model version `model_version`.
+    """Decide what to do about `period`, whose readings are of model version `model_version`.
 
-    history: decisions of older periods, oldest first. retrained_at: when the model was retrained. awaiting_rework:
-    the version is flagged and no new recipe has left development. trained_until: the champion saw nothing later.
-    periods_in_window: windows of fewer than so many periods apart share rows, so they do not confirm each other.
-    newest_learnable: a shift that began in a later period cannot be learned yet; "": any can. The rules, in this order:
+    history: decisions of older periods, oldest first. retrained_at: decisions to retrain. awaiting_rework: the version is
+    flagged and no new recipe has left development. trained_until: end of the champion's training rows. periods_in_window:
+    windows that are fewer periods apart share rows, so they do not confirm each other. newest_learnable: a shift that began
+    in a later period cannot be learned yet; "": any can. The rules, in this order:
 
-    1. Data drift asks for what `agreeing_periods` of the last `of_periods` readings of one feature agree on: the smallest of
-       those that agree.
-    2. Model drift asks for what the loss asks for, pooled over at least `agreeing_periods` periods; it must exclude zero and
-       exceed twice what the loss varies by itself.
-    3. Both meet the same bands, steps down where the interval does not reach the band.
-    4. Staleness asks for a retraining where a fresh model gains at least `stale` percent, with an interval above zero.
-    5. Age asks for a retraining where the champion saw nothing, and none was asked for, for `max_age`.
-    6. The most serious of them wins, the first of equals.
+    1. Data drift: the action of the smallest reading among `agreeing_periods` of the last `of_periods` readings of one feature.
+    2. Model drift: the action of the loss, pooled over at least `agreeing_periods` periods. Its interval must exclude zero, and
+       it must exceed twice its natural spread.
+    3. Both use the same bands, and step down to a lower band if the interval does not reach the band.
+    4. Staleness: retrain if a fresh model gains at least `stale` percent, with an interval above zero.
+    5. Age: retrain if the champion's training rows ended `max_age` ago and no retraining was decided since.
+    6. The most severe action wins, the first of equals.
     7. A flag for rework stops every further action until a new recipe leaves development.
-    8. Cooldown and the yearly budget turn a retraining into a watch, and so does a shift that cannot be learned yet: the
-       retraining would not hold it, and a second one would follow. None of them holds back a rework.
+    8. Cooldown, the yearly budget, and a shift that cannot be learned yet turn a retraining into a watch: a retraining without
+       rows of the shift would only be followed by a second one. They do not stop a rework.
     """
-    champions_own = list(takewhile(lambda past: past.model_version == model_version, reversed(history)))[::-1]
+    same_version = list(takewhile(lambda past: past.model_version == model_version, reversed(history)))[::-1]
     proposals = [
-        _ask_data(period, drift, champions_own, policy, periods_in_window),
-        *_ask_model(period, performance, champions_own, policy),
-        *_ask_staleness(staleness),
-        *_ask_age(trained_until, policy, now, retrained_at),
+        _propose_for_data_drift(period, drift, same_version, policy, periods_in_window),
+        *_propose_for_model_drift(period, performance, same_version, policy),
+        *_propose_for_staleness(staleness),
+        *_propose_for_age(trained_until, policy, now, retrained_at),
     ]
-    chosen = max(proposals, key=lambda proposal: SERIOUSNESS.index(proposal.action))
-    held_back = _what_holds_back(chosen.action, policy, now, retrained_at, awaiting_rework)
-    if not held_back and chosen.action is Action.RETRAIN and newest_learnable and chosen.since > newest_learnable:
-        held_back = f"waits until more of the shift since {chosen.since} is known: a version could not learn it yet"
+    chosen = max(proposals, key=lambda proposal: SEVERITY.index(proposal.action))
+    obstacle = _obstacle(chosen.action, policy, now, retrained_at, awaiting_rework)
+    if not obstacle and chosen.action is Action.RETRAIN and newest_learnable and chosen.since > newest_learnable:
+        obstacle = f"waits until more of the shift since {chosen.since} is known: a version could not learn it yet"
     return DriftDecision(
         period=period,
-        action=Action.WATCH if held_back else chosen.action,
+        action=Action.WATCH if obstacle else chosen.action,
         percent=chosen.percent,
         low=chosen.low,
         high=chosen.high,
         features=chosen.features,
-        reason=f"{chosen.reason}; {held_back}" if held_back else chosen.reason,
+        reason=f"{chosen.reason}; {obstacle}" if obstacle else chosen.reason,
         band=Action.INCONCLUSIVE if drift.percent is None else band_of(drift.percent, policy),
         reading=drift.percent,
-        by_feature=() if drift.percent is None else tuple(_acting(drift).items()),
+        by_feature=() if drift.percent is None else tuple(_actionable_percents(drift).items()),
         model_version=model_version,
         model_loss=_loss(performance),
         fresh_gain=staleness.percent if staleness is not None else None,
@@ -97,68 +97,45 @@ def decide(
     )
 
 
-def onset(readings: Sequence[tuple[str, float]], percent: float) -> str:
-    """First period of a shift of `percent` that lasts until now: the start of the stretch that exceeds half of it most.
-
-    readings: period and percent read in it, oldest first. It is the likeliest start of a step from 0 to `percent` in
-    readings with noise (Hinkley 1970, Biometrika 57). "" where no stretch up to now exceeds it."""
-    excess, most, since = 0.0, 0.0, ""
-    for period, read in reversed(readings):
-        excess += read - percent / 2
-        if excess > most:
-            most, since = excess, period
-    return since
-
-
-def whole_since(readings: Sequence[tuple[str, float]], percent: float, low: float) -> str:
-    """First period that lies wholly after the onset.
-
-    low: lower end of the newest reading's interval. Where less moved in the period of the onset, the shift began within it.
-    Windows of which a part lies before the shift tell a reference less than moves now, so they do not count as learned."""
-    since = onset(readings, percent)
-    begun = [(period, read) for period, read in readings if period >= since] if since else []
-    return begun[1][0] if len(begun) > 1 and begun[0][1] < low else since
-
-
 def band_of(percent: float, policy: DriftPolicy) -> Action:
-    """Band of a reading rounded to whole percent, halves up."""
+    """The band of a reading, which is rounded to whole percent, halves up."""
     return policy.band(math.floor(percent + 0.5))
 
 
-def _ask_data(
+def _propose_for_data_drift(
     period: str,
     drift: DriftReading,
-    champions_own: Sequence[DriftDecision],
+    same_version: Sequence[DriftDecision],
     policy: DriftPolicy,
     periods_in_window: int,
 ) -> _Proposal:
     if drift.percent is None or drift.low is None or drift.high is None:
         return _Proposal(Action.INCONCLUSIVE, None, None, None, (), f"inconclusive: {drift.reason}")
-    now = _acting(drift)
-    agreed = _agreed(now, champions_own, policy, periods_in_window)
+    now = _actionable_percents(drift)
+    agreed = _agreed_percents(now, same_version, policy, periods_in_window)
     name = max(agreed, key=lambda feature: agreed[feature], default="")
     confirmed = band_of(agreed.get(name, 0.0), policy)
     if _is_serious(confirmed):
         earlier = [
-            (past.period, dict(past.by_feature).get(name, 0.0)) for past in champions_own if past.reading is not None
+            (past.period, dict(past.by_feature).get(name, 0.0)) for past in same_version if past.reading is not None
         ]
         low = next(feature.low for feature in drift.features if feature.name == name)
-        since = whole_since([*earlier, (period, now[name])], agreed[name], low)
-        return _ask_with_confirmation(drift, name, agreed, policy, since)
+        since = first_whole_period([*earlier, (period, now[name])], agreed[name], low)
+        return _propose_confirmed(drift, name, agreed, policy, since)
 
     band = band_of(drift.percent, policy)
     if band is Action.NONE:
         moved = "no feature moved" if drift.feature == "" else f"{drift.reason}, {_band_text(band, policy)}"
         return _Proposal(band, drift.percent, drift.low, drift.high, (), moved)
-    missing = f", not yet confirmed by {_needed_periods(policy)}" if _is_serious(band) else ""
-    reason = f"{drift.reason}, {_band_text(band, policy)}{missing}"
+    unconfirmed = f", not yet confirmed by {_needed_periods(policy)}" if _is_serious(band) else ""
+    reason = f"{drift.reason}, {_band_text(band, policy)}{unconfirmed}"
     return _Proposal(Action.WATCH, drift.percent, drift.low, drift.high, _reaching(band, now, policy), reason)
 
 
-def _ask_with_confirmation(
+def _propose_confirmed(
     drift: DriftReading, name: str, agreed: Mapping[str, float], policy: DriftPolicy, since: str
 ) -> _Proposal:
-    """Act on the smaller reading of `name`, with the width of this period's interval."""
+    """Propose an action on the agreed reading of feature `name`, with the width of this period's interval."""
     percent = agreed[name]
     reading = next(feature for feature in drift.features if feature.name == name)
     low = max(0.0, percent - (reading.percent - reading.low))
@@ -170,10 +147,10 @@ def _ask_with_confirmation(
     return _Proposal(action, percent, low, high, _reaching(action, agreed, policy), reason, since)
 
 
-def _ask_model(
-    period: str, performance: PerformanceReading | None, champions_own: Sequence[DriftDecision], policy: DriftPolicy
+def _propose_for_model_drift(
+    period: str, performance: PerformanceReading | None, same_version: Sequence[DriftDecision], policy: DriftPolicy
 ) -> tuple[_Proposal, ...]:
-    """Nothing where there is no loss that acts."""
+    """Empty without an actionable loss."""
     if performance is None or not performance.is_actionable:
         return ()
     loss, low, high = performance.loss_percent, performance.loss_low, performance.loss_high
@@ -186,22 +163,22 @@ def _ask_model(
         return (_Proposal(Action.WATCH, loss, low, high, (), reason),)
     action = _supported(band, low, policy)
     pooled = "" if performance.periods == 1 else f", pooled over {performance.periods} periods"
-    losses = [(past.period, past.unpooled_loss) for past in champions_own] + [(period, _unpooled_loss(performance))]
+    losses = [(past.period, past.unpooled_loss) for past in same_version] + [(period, _unpooled_loss(performance))]
     since = onset([(name, lost) for name, lost in losses if lost is not None], loss)
     return (_Proposal(action, loss, low, high, (), f"{text}{pooled}{_stepped_down(band, action)}", since),)
 
 
-def _ask_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
-    """Nothing where a fresh model was not tried, or would not be worth it."""
+def _propose_for_staleness(staleness: StalenessReading | None) -> tuple[_Proposal, ...]:
+    """Empty if no fresh model was tried, or its gain is not worth a retraining."""
     if staleness is None or not staleness.is_actionable:
         return ()
     return (_Proposal(Action.RETRAIN, staleness.percent, staleness.low, staleness.high, (), staleness.reason),)
 
 
-def _ask_age(
+def _propose_for_age(
     trained_until: datetime | None, policy: DriftPolicy, now: datetime, retrained_at: Sequence[datetime]
 ) -> tuple[_Proposal, ...]:
-    """A retraining that was asked for counts, whether or not what it made passed its gates."""
+    """Empty below `max_age`. A decision to retrain counts as one, whether or not its version passed the gates."""
     if policy.max_age is None or trained_until is None:
         return ()
     age = now - max([trained_until, *retrained_at])
@@ -228,10 +205,10 @@ def _unpooled_loss(performance: PerformanceReading | None) -> float | None:
     )
 
 
-def _what_holds_back(
+def _obstacle(
     action: Action, policy: DriftPolicy, now: datetime, retrained_at: Sequence[datetime], awaiting_rework: bool
 ) -> str:
-    """Why a retraining or rework is watched instead, "" when nothing holds it back."""
+    """Why a retraining or rework becomes a watch, "" if nothing prevents it."""
     if not _is_serious(action):
         return ""
     if awaiting_rework:
@@ -245,27 +222,27 @@ def _what_holds_back(
     return ""
 
 
-def _acting(drift: DriftReading) -> dict[str, float]:
+def _actionable_percents(drift: DriftReading) -> dict[str, float]:
     return {reading.name: reading.percent for reading in drift.features if reading.is_actionable}
 
 
-def _agreed(
-    now: Mapping[str, float], champions_own: Sequence[DriftDecision], policy: DriftPolicy, periods_in_window: int
+def _agreed_percents(
+    now: Mapping[str, float], same_version: Sequence[DriftDecision], policy: DriftPolicy, periods_in_window: int
 ) -> dict[str, float]:
-    """Per feature the `agreeing_periods`-largest of its last `of_periods` readings, if this one is among those that agree;
-    0 while there are fewer readings than have to agree.
+    """Per feature the smallest of this reading and of the largest earlier ones, `agreeing_periods` in all of the last
+    `of_periods`; 0 while there are too few readings.
 
-    An inconclusive period holds no reading and is passed over; a reading of another model version had another reference
-    and ends the count."""
-    apart = islice(reversed(champions_own), periods_in_window - 1, None, periods_in_window)
-    readings = [dict(past.by_feature) for past in apart if past.reading is not None]
+    Inconclusive periods have no reading and are skipped. Readings of another model version had another reference and do not
+    count."""
+    without_overlap = islice(reversed(same_version), periods_in_window - 1, None, periods_in_window)
+    readings = [dict(past.by_feature) for past in without_overlap if past.reading is not None]
     needed = policy.agreeing_periods
-    looked_at = readings[: max(policy.of_periods, needed) - 1]
-    if len(looked_at) < needed - 1:
+    recent = readings[: max(policy.of_periods, needed) - 1]
+    if len(recent) < needed - 1:
         return dict.fromkeys(now, 0.0)
     agreed = {}
     for name, percent in now.items():
-        earlier = sorted((past.get(name, 0.0) for past in looked_at), reverse=True)
+        earlier = sorted((past.get(name, 0.0) for past in recent), reverse=True)
         agreed[name] = min([percent, *earlier[: needed - 1]])
     return agreed
 
@@ -280,10 +257,10 @@ def _is_serious(action: Action) -> bool:
 
 
 def _supported(band: Action, low: float, policy: DriftPolicy) -> Action:
-    """`band`, or the one below it whose lower limit the interval's lower end reaches (but for rounding)."""
+    """`band`, or the highest lower band whose limit the lower end of the interval reaches, up to rounding."""
     limits = ((Action.REWORK, policy.rework), (Action.RETRAIN, policy.retrain), (Action.WATCH, policy.watch))
     reached = next((action for action, limit in limits if low >= limit - ROUNDING), Action.NONE)
-    return min(band, reached, key=SERIOUSNESS.index)
+    return min(band, reached, key=SEVERITY.index)
 
 
 def _stepped_down(band: Action, action: Action) -> str:
@@ -291,9 +268,9 @@ def _stepped_down(band: Action, action: Action) -> str:
 
 
 def _reaching(action: Action, readings: Mapping[str, float], policy: DriftPolicy) -> tuple[str, ...]:
-    """Features whose reading asks for `action` or more, largest first."""
-    least = SERIOUSNESS.index(action)
-    names = [name for name, percent in readings.items() if SERIOUSNESS.index(band_of(percent, policy)) >= least]
+    """Features whose reading lies in the band of `action` or a higher one, largest first."""
+    least = SEVERITY.index(action)
+    names = [name for name, percent in readings.items() if SEVERITY.index(band_of(percent, policy)) >= least]
     return tuple(sorted(names, key=lambda name: -readings[name]))
 
 

@@ -1,4 +1,4 @@
-"""What readings are made of, loaded from the stores: the champion of a period, its reference, its scored rows."""
+"""Loads the inputs of readings from the state: the champion of a period, its reference, its scored rows."""
 
 import msgspec
 import polars as pl
@@ -15,24 +15,23 @@ from mlops_assets.training.fit import label_codes
 from mlops_assets.training.split import FIT, SPLIT
 from mlops_assets.training.window import load_training_set
 
-HARDLY_USED = 0.0  # an input whose shuffling costs nothing
 
-
-def serving_at_end(state: ProductState, key: str) -> Deployment:
-    """The champion when the period ended. Raises NoChampion: nothing was deployed by then."""
+def champion_at_end(state: ProductState, key: str) -> Deployment:
+    """The champion when the period ended. Raises NoChampion if nothing was deployed by then."""
     product = state.product
-    found = state.ledger.champion_at(product.period.at(key).end)
-    if found is None:
+    champion = state.ledger.champion_at(product.period.at(key).end)
+    if champion is None:
         raise NoChampion(product.name, first_in_words(state.ledger.history()))
-    return found
+    return champion
 
 
-def hardly_used(state: ProductState, champion: Deployment) -> list[str]:
+def unused_inputs(state: ProductState, champion: Deployment) -> list[str]:
     """Inputs whose shuffling cost the champion nothing in its test.
 
-    None where it has no test report of its own (it was rolled out by hand, or tested anew since): then every input acts."""
+    Empty if it has no test report of its own (it was deployed by hand, or a later version was tested), so that every input
+    can trigger an action."""
     report = own_test_report(state, champion)
-    return [] if report is None else [name for name, loss in report.importance.items() if loss <= HARDLY_USED]
+    return [] if report is None else [name for name, loss in report.importance.items() if loss <= 0]
 
 
 def reference_of(state: ProductState, champion: Deployment) -> ReferenceProfile:
@@ -40,22 +39,22 @@ def reference_of(state: ProductState, champion: Deployment) -> ReferenceProfile:
 
 
 def scored_with_labels(state: ProductState, key: str, champion: Manifest) -> pl.DataFrame:
-    """The champion's predictions of the period with entity key, `label` (class code or value, null while unknown), `day`.
+    """The champion's predictions of the period: entity key, score, `label` (class code or value, null until it arrives), `day`.
 
-    What another version predicted earlier in the period is not charged to it."""
+    Predictions of another version in the same period are left out."""
     product = state.product
     predictions = state.tables.read("predictions", [key]).filter(pl.col(VERSION) == champion.version)
     labels = state.tables.read("labels", [key])
     codes = pl.Series(LABEL, label_codes(product.task, labels[LABEL], champion.classes)).fill_nan(None)
-    known = labels.select(product.entity_key).with_columns(codes)
-    # rows that happened before the first deployment were not predicted
-    return predictions.join(known, on=list(product.entity_key), how="left").select(
+    coded = labels.select(product.entity_key).with_columns(codes)
+    # rows before the first deployment have labels but no predictions
+    return predictions.join(coded, on=list(product.entity_key), how="left").select(
         *product.entity_key, SCORE, LABEL, pl.col(product.event_timestamp).dt.date().alias("day")
     )
 
 
 def own_test_report(state: ProductState, champion: Deployment) -> TestReport | None:
-    """None where it is missing, or of another version than serves."""
+    """The champion's test report; None if it is missing or about another version of the partition."""
     try:
         report = state.records.load(TestReport, champion.partition)
     except PartitionMissing:
@@ -66,25 +65,25 @@ def own_test_report(state: ProductState, champion: Deployment) -> TestReport | N
 def earlier_scores(
     state: ProductState, key: str, champion: Deployment, manifest: Manifest, count: int
 ) -> list[pl.DataFrame]:
-    """Scored rows of up to `count` periods before this one that the same champion served, newest first, without a gap."""
+    """Scored rows of up to `count` consecutive periods of the same champion before this one, newest first."""
     product = state.product
-    found: list[pl.DataFrame] = []
+    scores: list[pl.DataFrame] = []
     period = product.period.shift(product.period.at(key), -1)
     skipped = state.skipped.keys()
-    while len(found) < count and period.key >= champion.partition and product.period.has(period):
+    while len(scores) < count and period.key >= champion.partition and product.period.has(period):
         if not all(state.tables.has(name, period.key) for name in ("predictions", "labels")):
             break
         rows = scored_with_labels(state, period.key, manifest)
         if rows.height == 0 and period.key not in skipped:
             break
         if rows.height:
-            found.append(rows)
+            scores.append(rows)
         period = product.period.shift(period, -1)
-    return found
+    return scores
 
 
 def labelled_features(state: ProductState, keys: list[str]) -> pl.DataFrame:
-    """Features of these periods with their known labels and the period each row belongs to."""
+    """Features and labels of the labelled rows of these periods, with the period of each row."""
     product = state.product
     parts = []
     for name in keys:
@@ -95,8 +94,8 @@ def labelled_features(state: ProductState, keys: list[str]) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def learned_from(state: ProductState, champion: Deployment) -> pl.LazyFrame:
-    """Rows that the champion was fitted on. Where its training set is not kept any more, they are put together again."""
+def fitted_rows(state: ProductState, champion: Deployment) -> pl.LazyFrame:
+    """Rows that the champion was fitted on. If its training set is no longer stored, it is built again."""
     partition = champion.partition
     if state.tables.has("training_set", partition):
         rows = state.tables.scan("training_set", [partition])
@@ -106,5 +105,6 @@ def learned_from(state: ProductState, champion: Deployment) -> pl.LazyFrame:
     return rows.filter(pl.col(SPLIT) == FIT)
 
 
-def known_before(state: ProductState, key: str) -> pl.DataFrame:
+def training_rows_before(state: ProductState, key: str) -> pl.DataFrame:
+    """Rows that a version trained at the start of period `key` would be fitted on."""
     return load_training_set(state, key).filter(pl.col(SPLIT) == FIT)

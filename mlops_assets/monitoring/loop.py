@@ -1,7 +1,7 @@
-"""What follows a decision: the rules of the loop between one period and the next, for sensors, assets and backtests alike.
+"""What follows a decision: the rules of the loop between one period and the next, shared by sensors, assets and backtests.
 
-Everything that a decision depends on besides its readings is in `LoopState`, and everything that a decision leads to is a
-`Next`. Both are values; who carries them out, a run of Dagster or a backtest on a shadow home, adds no rule of its own.
+`LoopState` holds what a decision depends on besides its readings, and `Next` what it leads to. Both are values. A Dagster run
+or a backtest carries them out and adds no rule of its own.
 """
 
 from collections.abc import Sequence
@@ -25,29 +25,29 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Next:
-    """What is materialised after a decision: `partition` of the retraining, or of the rework brief. said: in words."""
+    """What is materialised after a decision: `partition` of the retraining or of the rework brief. summary: in words."""
 
     step: Step
     partition: str
-    said: str
+    summary: str
 
 
 @dataclass(frozen=True)
 class LoopState:
-    """What the loop remembers when a period is decided. decisions: of older periods, oldest first."""
+    """The history that a decision depends on. decisions: of older periods, oldest first."""
 
     decisions: Sequence[DriftDecision]
     flags: Sequence[ReworkFlag]
 
     def retrained_at(self, product: ModelProduct) -> list[datetime]:
-        """When a retraining was asked for; whether it passed its gates is no matter."""
+        """Times of the decisions to retrain, whether or not the versions passed their gates."""
         return [decided_at(product, item.period) for item in self.decisions if item.action is Action.RETRAIN]
 
     def awaits_rework(self, product: ModelProduct, now: datetime) -> bool:
-        """Whether development has not answered yet, at `now`.
+        """Whether a rework is unanswered at `now`.
 
-        A decision for rework counts from the time at which it was due, whether or not its flag was raised yet: a period
-        that is decided late, by a catch-up, sees what came before it."""
+        A decision for rework counts from the time at which it was due, whether or not its flag was raised yet, so that a
+        period which is decided late sees every earlier rework."""
         if any(_stands(flag, now) for flag in self.flags):
             return True
         sent_back = [decided_at(product, item.period) for item in self.decisions if item.action is Action.REWORK]
@@ -55,49 +55,49 @@ class LoopState:
 
 
 def decided_at(product: ModelProduct, key: str) -> datetime:
-    """When the period's labels are due, and with them its decision."""
+    """When the period's labels, and with them its decision, are due."""
     return product.period.at(key).end + product.label.delay
 
 
-def remembered_since(product: ModelProduct, key: str, partition: str) -> str:
-    """The oldest period whose decision may change the one about `key`. partition: of the champion.
+def oldest_relevant_period(product: ModelProduct, key: str, partition: str) -> str:
+    """The oldest period whose decision may affect the one of `key`. partition: of the champion.
 
-    The budget counts the retrainings of a year, the cooldown may be longer. What confirms a reading was read of the same
-    champion, and age counts from the rows that it learned from. A rework is answered by its flag; one that was decided before
-    and never flagged is forgotten."""
+    The budget counts the retrainings of a year, and the cooldown may be longer. Readings are confirmed by those of the same
+    champion, and age counts from its training rows. An older rework only matters through its flag; one that was never flagged
+    is ignored."""
     start = product.period.at(key).start - max(YEAR, product.drift.cooldown)
     learned_until = product.period.at(partition).start - product.label.delay
     return product.period.shift(product.period.containing(min(start, learned_until)), -1).key
 
 
 def state_before(state: ProductState, decisions: Sequence[DriftDecision]) -> LoopState:
-    """decisions: those of the periods before, oldest first."""
+    """The history before a period. decisions: of the earlier periods, oldest first."""
     return LoopState(decisions, state.ledger.flags())
 
 
 def what_follows(product: ModelProduct, decision: DriftDecision) -> Next:
-    """A retraining has the key of the following period, and there is none after the product's last one."""
+    """The next step. A retraining has the key of the following period; after the product's last period there is none."""
     following = product.period.shift(product.period.at(decision.period), 1)
-    said = f"{decision.period}: {decision.action}"
+    summary = f"{decision.period}: {decision.action}"
     if decision.action is Action.REWORK:
-        return Next(Step.SEND_BACK, decision.period, said)
+        return Next(Step.SEND_BACK, decision.period, summary)
     if decision.action is not Action.RETRAIN:
-        return Next(Step.NOTHING, decision.period, said)
+        return Next(Step.NOTHING, decision.period, summary)
     if not product.period.has(following):
-        return Next(Step.NOTHING, decision.period, f"{said}, but {product.name} has no period {following.key}")
-    return Next(Step.TRAIN, following.key, said)
+        return Next(Step.NOTHING, decision.period, f"{summary}, but {product.name} has no period {following.key}")
+    return Next(Step.TRAIN, following.key, summary)
 
 
 def send_back(state: ProductState, decision: DriftDecision) -> None:
-    """Flag the version for rework, from the time on at which that was decided; an open flag is not doubled."""
+    """Flag the version for rework from the time of the decision on, unless a flag is open already."""
     at = decided_at(state.product, decision.period)
     state.ledger.flag_for_rework(decision.model_version, at, decision.reason)
 
 
 def is_answered_after(product: ModelProduct, flag: ReworkFlag, key: str, answer_after: int | None) -> bool:
-    """Whether a team that needs `answer_after` periods answers the flag once period `key` is decided; None: never.
+    """Whether development, which needs `answer_after` periods, answers the flag when period `key` is decided; None: never.
 
-    1: with the partition that follows the period which was sent back."""
+    1: it answers with the partition that follows the period of the rework."""
     if answer_after is None:
         return False
     sent_back = product.period.shift(product.period.at(key), 1 - answer_after)
@@ -109,5 +109,5 @@ def _stands(flag: ReworkFlag, now: datetime) -> bool:
 
 
 def _was_open(flag: ReworkFlag, at: datetime) -> bool:
-    """Whether the flag stood at `at` or was raised later."""
+    """Whether the flag was open at `at` or was raised later."""
     return flag.cleared_at is None or flag.cleared_at >= at

@@ -1,4 +1,4 @@
-"""Model drift: how much of the primary metric the champion lost against its own test report, once labels arrived."""
+"""Model drift: how much of the primary metric the champion lost against its test report, measured once labels arrive."""
 
 import math
 
@@ -30,56 +30,57 @@ def measure_performance(
     score_column: str = "score",
     day: str = "day",
 ) -> PerformanceReading:
-    """Score what the champion predicted in a window against the labels that arrived.
+    """Score the champion's predictions in a window against the labels that arrived.
 
-    scored: one row per prediction; `label` Float64, null while the label has not come (classes as 0..k-1);
+    scored: one row per prediction; `label` Float64, null until the label arrives (classes as 0..k-1);
     `score_column` Float64, for multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
-    expected: the champion's score in its own test report, on `test_periods`. periods: how many periods `scored` pools.
-    min_blocks: days; of fewer, resampling gives an interval that is too narrow, down to no width at all.
+    expected: the champion's score in its test report, over `test_periods`. periods: how many periods `scored` pools.
+    min_blocks: least number of days; with fewer, the resampled interval is too narrow or has no width at all.
     """
     natural = spread_percent * math.sqrt(1 / periods + 1 / test_periods)
-    known = scored.select(
+    labelled = scored.select(
         pl.col(label).cast(pl.Float64).fill_nan(None).alias("label"),
         pl.col(score_column).alias("score"),
         pl.col(day).alias("day"),
     ).drop_nulls()
 
     def without_value(state: PerformanceState, reason: str) -> PerformanceReading:
-        reading = without_score(metric, expected, state, reason, scored, labelled=known.height)
+        reading = without_score(metric, expected, state, reason, scored, labelled=labelled.height)
         return msgspec.structs.replace(reading, spread_percent=spread_percent, periods=periods, natural_percent=natural)
 
-    if known.height == 0:
+    if labelled.height == 0:
         return without_value(PerformanceState.NO_LABELS, f"none of {scored.height} predictions has a label yet")
-    if known.height < min_rows:
+    if labelled.height < min_rows:
         return without_value(
             PerformanceState.INCONCLUSIVE,
-            f"{known.height} labelled rows, the policy asks for {min_rows}: {periods_for(min_rows, known.height, periods)}",
+            f"{labelled.height} labelled rows, the policy asks for {min_rows}: "
+            f"{_periods_needed(min_rows, labelled.height, periods)}",
         )
-    blocks = known["day"].n_unique()
+    blocks = labelled["day"].n_unique()
     if blocks < min_blocks:
         return without_value(
             PerformanceState.INCONCLUSIVE,
             f"labels of {blocks} day{'' if blocks == 1 else 's'}, an interval takes {min_blocks} (min_blocks): "
-            f"{periods_for(min_blocks, blocks, periods)}",
+            f"{_periods_needed(min_blocks, blocks, periods)}",
         )
-    labels, scores = known["label"].to_numpy(), _scores(known["score"], task)
+    labels, scores = labelled["label"].to_numpy(), _scores(labelled["score"], task)
     try:
-        found = score_with_interval(metric, task, labels, scores, known["day"])
+        result = score_with_interval(metric, task, labels, scores, labelled["day"])
     except NothingToLearnFrom as nothing:
         return without_value(PerformanceState.INCONCLUSIVE, str(nothing))
     if expected == 0:
         return without_value(
-            PerformanceState.INCONCLUSIVE, f"the test report's {metric} is 0, and no percent of it can be lost"
+            PerformanceState.INCONCLUSIVE, f"the test report's {metric} is 0, so a loss in percent does not exist"
         )
-    losses = sorted(-100 * METRICS[metric].gain(value, expected) / abs(expected) for value in (found.low, found.high))
-    loss = -100 * METRICS[metric].gain(found.value, expected) / abs(expected)
+    losses = sorted(-100 * METRICS[metric].gain(value, expected) / abs(expected) for value in (result.low, result.high))
+    loss = -100 * METRICS[metric].gain(result.value, expected) / abs(expected)
     is_actionable = losses[0] > 0 and loss > SPREADS_TO_EXCEED * natural
     return PerformanceReading(
         state=PerformanceState.CONCLUSIVE,
         metric=metric,
-        value=found.value,
-        low=found.low,
-        high=found.high,
+        value=result.value,
+        low=result.low,
+        high=result.high,
         expected=expected,
         loss_percent=loss,
         loss_low=losses[0],
@@ -87,8 +88,8 @@ def measure_performance(
         spread_percent=spread_percent,
         is_actionable=is_actionable,
         rows=scored.height,
-        labelled=known.height,
-        reason=_reason(metric, found.value, expected, loss, losses, natural, is_actionable),
+        labelled=labelled.height,
+        reason=_reason(metric, result.value, expected, loss, losses, natural, is_actionable),
         periods=periods,
         natural_percent=natural,
     )
@@ -97,25 +98,25 @@ def measure_performance(
 def without_score(
     metric: str, expected: float, state: PerformanceState, reason: str, scored: pl.DataFrame, *, labelled: int = 0
 ) -> PerformanceReading:
-    """A window whose score does not exist, and why."""
+    """The reading of a window without a score, and why there is none."""
     return PerformanceReading(
         state, metric, None, None, None, expected, None, None, None, 0.0, False, scored.height, labelled, reason
     )
 
 
-def periods_for(needed: int, there: int, periods: int) -> str:
-    """What it takes to have `needed` of what `periods` periods hold `there` of.
+def _periods_needed(needed: int, present: int, periods: int) -> str:
+    """How many periods hold `needed` rows or days if `periods` of them hold `present`.
 
-    >>> periods_for(1000, 96, 4)
+    >>> _periods_needed(1000, 96, 4)
     '42 such periods hold them (pooled_periods, now 4)'
     """
-    return f"{-(-needed * periods // there)} such periods hold them (pooled_periods, now {periods})"
+    return f"{-(-needed * periods // present)} such periods hold them (pooled_periods, now {periods})"
 
 
 def periods_to_pool(spread_percent: float, retrain: float, test_periods: int, most: int) -> int:
-    """Periods it takes until twice the natural spread of the loss is below the band that asks for retraining.
+    """Least number of periods for which twice the natural spread of the loss is below the retraining band, at most `most`.
 
-    `most` where no number does, since the test itself is as noisy.
+    If the test itself is too noisy, no number of periods is enough, and the result is `most`.
 
     >>> periods_to_pool(2.0, 5, 2, 8), periods_to_pool(3.0, 5, 2, 8), periods_to_pool(5.5, 5, 2, 8)
     (1, 6, 8)

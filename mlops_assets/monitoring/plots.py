@@ -1,4 +1,4 @@
-"""Pictures of drift for asset metadata."""
+"""Plots of drift, decisions and backtests for asset metadata."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ COLOURS = {
 
 
 def drift_figure(reading: DriftReading, policy: DriftPolicy) -> "Figure":
-    """Every feature's reading with its interval over the bands; hollow: shown, not acted on."""
+    """Every feature's reading with its interval over the bands. Hollow points are not actionable."""
     from matplotlib.figure import Figure
 
     shown = sorted(reading.features, key=lambda item: item.percent)[-15:]
@@ -39,22 +39,17 @@ def drift_figure(reading: DriftReading, policy: DriftPolicy) -> "Figure":
 
 
 def staleness_figure(readings: Mapping[str, StalenessReading], policy: DriftPolicy) -> "Figure":
-    """What a fresh model would have gained at every comparison so far, with its interval; the line asks for retraining."""
+    """The gain of a fresh model at every comparison so far, with its interval. The dashed line is the limit for retraining."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6))
     axes = figure.subplots()
-    for at, item in enumerate(readings.values()):
+    for column, item in enumerate(readings.values()):
         if item.percent is None or item.low is None or item.high is None:
             continue
-        axes.plot([at, at], [item.low, item.high], color="black", linewidth=1)
-        axes.plot(
-            at,
-            item.percent,
-            "o",
-            color=COLOURS["retrain"] if item.is_actionable else COLOURS["none"],
-            markeredgecolor="black",
-        )
+        axes.plot([column, column], [item.low, item.high], color="black", linewidth=1)
+        colour = COLOURS["retrain" if item.is_actionable else "none"]
+        axes.plot(column, item.percent, "o", color=colour, markeredgecolor="black")
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.axhline(policy.stale, color=COLOURS["retrain"], linewidth=1, linestyle="--")
     axes.set_xticks(range(len(readings)), list(readings), rotation=30, fontsize=7)
@@ -63,7 +58,7 @@ def staleness_figure(readings: Mapping[str, StalenessReading], policy: DriftPoli
 
 
 def decisions_figure(decisions: list[DriftDecision], policy: DriftPolicy) -> "Figure":
-    """Readings of the periods so far over the bands, coloured by the action taken."""
+    """The readings so far over the bands, coloured by the action taken."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3))
@@ -79,7 +74,7 @@ def decisions_figure(decisions: list[DriftDecision], policy: DriftPolicy) -> "Fi
 
 
 def draw_readings(axes: "Axes", percents: Sequence[float | None], actions: Sequence[str], policy: DriftPolicy) -> None:
-    """One point a period over the bands, coloured by the action taken; a gap where nothing could be read."""
+    """One point per period over the bands, coloured by the action taken; a gap for an inconclusive period."""
     readings = [float("nan") if item is None else item for item in percents]
     _bands(axes.axhspan, policy, max([policy.rework * 1.5, *(item for item in readings if item == item)]))
     axes.plot(range(len(readings)), readings, color="gray", linewidth=1)
@@ -87,7 +82,7 @@ def draw_readings(axes: "Axes", percents: Sequence[float | None], actions: Seque
 
 
 def backtest_figure(results: Sequence[Backtest], policy: DriftPolicy) -> "Figure":
-    """Of each plan: reading, action and score over the periods."""
+    """Readings, actions and scores of each plan over the periods."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 1.6 * len(results) + 2.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Reports that people look at: Evidently's plots of a sample, under the very reading that the sensor acts on."""
+"""HTML reports: the reading that the sensor acts on, and Evidently's plots of a sample below it."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ def render_drift_report(
 ) -> None:
     """Write one HTML page with the reading of every feature and the distributions of a sample of both windows.
 
-    reference, current: the product's features; other columns are ignored. Raises OSError: `path` cannot be written."""
+    reference, current: the product's features; other columns are ignored. Raises OSError if `path` cannot be written."""
     from evidently import DataDefinition
 
-    (before, of_before), (after, of_after) = sample(reference, product.seed), sample(current, product.seed)
+    (before, rows_before), (after, rows_after) = sample(reference, product.seed), sample(current, product.seed)
     drawn = [feature for feature in product.inputs if all(_can_be_drawn(side, feature) for side in (before, after))]
     left_out = [feature.name for feature in product.inputs if feature not in drawn]
-    notes = [f"Read from all {reading.rows:,} rows against the champion's training window: {reading.reason}."]
-    notes.append(_sample_note(("current", after, of_after), ("reference", before, of_before)))
+    notes = [f"The reading uses all {reading.rows:,} rows, against the champion's training window: {reading.reason}."]
+    notes.append(_sample_note(("current", after, rows_after), ("reference", before, rows_before)))
     if left_out:
-        notes.append(f"Not drawn, because a side has no values or another type: {', '.join(left_out)}.")
+        notes.append(f"Not drawn, because one side has no values or another type: {', '.join(left_out)}.")
     top = panel(
         title=f"{product.name}: data drift",
         value=reading.percent,
@@ -44,7 +44,7 @@ def render_drift_report(
             ("reading", reading.state.value),
         ],
         notes=notes,
-        columns=["feature", "moved", "interval", "read in", "smallest detectable", "role", "acts", "note"],
+        columns=["feature", "moved", "interval", "read in", "smallest detectable", "role", "actionable", "note"],
         rows=[
             [
                 feature.name,
@@ -82,15 +82,15 @@ def render_performance_report(
     """Write one HTML page with the champion's score against its test report and the plots of a sample.
 
     scored: columns `label`, `score`, as in `measure_performance`; rows without a label are left out.
-    reference_scored: the same for the champion's test window. Raises OSError: `path` cannot be written."""
-    known = _labelled(scored)
-    sides = [("current", *sample(known, product.seed))]
+    reference_scored: the same for the champion's test window. Raises OSError if `path` cannot be written."""
+    sides = [("current", *sample(_labelled(scored), product.seed))]
     if reference_scored is not None and _labelled(reference_scored).height:
-        expected = _labelled(reference_scored)
-        sides.append(("reference", *sample(expected, product.seed)))
+        sides.append(("reference", *sample(_labelled(reference_scored), product.seed)))
     can_draw = all(_has_outcomes(sample, product.task) for _, sample, _ in sides)
-    notes = [f"Read from all {reading.labelled:,} labelled rows of {reading.rows:,}: {reading.reason}."]
-    notes.append(_sample_note(*sides) if can_draw else "Not drawn, because a side lacks labels of every kind.")
+    notes = [f"The reading uses all {reading.labelled:,} labelled rows of {reading.rows:,}: {reading.reason}."]
+    notes.append(
+        _sample_note(*sides) if can_draw else "Not drawn, because one side does not have enough different labels."
+    )
     top = panel(
         title=f"{product.name}: performance of the champion",
         value=reading.value,
@@ -100,7 +100,7 @@ def render_performance_report(
             ("in its test report", number(reading.expected)),
             ("lost, percent", _percent(reading.loss_percent)),
             ("interval of the loss", _interval(reading.loss_low, reading.loss_high)),
-            ("what it varies by itself", _percent(reading.natural_percent)),
+            ("natural spread of the loss", _percent(reading.natural_percent)),
             ("periods pooled", str(reading.periods)),
             ("label drift", _percent(reading.label.percent if reading.label is not None else None)),
             ("reading", reading.state.value),
@@ -116,9 +116,9 @@ def render_performance_report(
 
 
 def _smallest_detectable(reading: DriftReading) -> float | None:
-    """Of the feature behind the reading, else of the sharpest that acts."""
-    acting = [item for item in reading.features if item.is_actionable and reading.feature in ("", item.name)]
-    return min((item.smallest_detectable for item in acting), default=None)
+    """Of the feature behind the reading or, if nothing moved, of the most sensitive actionable feature."""
+    actionable = [item for item in reading.features if item.is_actionable and reading.feature in ("", item.name)]
+    return min((item.smallest_detectable for item in actionable), default=None)
 
 
 def _sample_note(*sides: tuple[str, pl.DataFrame, int]) -> str:
@@ -145,7 +145,7 @@ def _has_outcomes(rows: pl.DataFrame, task: Task) -> bool:
 
 
 def _distributions(columns: Sequence[str], reading: DriftReading, policy: DriftPolicy) -> Any:
-    """Evidently's table of distributions with our percent in place of its statistical test: no two numbers differ."""
+    """Evidently's table of distributions with our percent in place of its statistical test, so that all numbers agree."""
     from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
 
@@ -163,7 +163,7 @@ def _distributions(columns: Sequence[str], reading: DriftReading, policy: DriftP
 
 @functools.cache
 def _distributions_only() -> Any:
-    """Evidently's drift preset without its verdict on the whole data set, which knows nothing of our policy."""
+    """Evidently's drift preset without its verdict on the whole data set, which ignores our policy."""
     from evidently.presets import DataDriftPreset
 
     class Distributions(DataDriftPreset):  # type: ignore[misc]  # Evidently is untyped

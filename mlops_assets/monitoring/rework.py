@@ -1,4 +1,4 @@
-"""Rework brief: what development is told when a model is sent back."""
+"""Rework brief: why a model is sent back to development, and what the readings suggest to try."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from mlops_assets.records.decisions import DriftDecision, Moved, ReworkBrief, SliceFall
 from mlops_assets.records.readings import DriftReading, PerformanceReading, StalenessReading
 
-SHOWN = 5  # slices and features that are named
+SHOWN = 5  # slices and features in the brief
 
 
 def write_brief(
@@ -22,7 +22,7 @@ def write_brief(
     candidates: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
 ) -> ReworkBrief:
-    """candidates: what the product may be made of, the present one first."""
+    """candidates: names of the product's candidates, the serving one first."""
     moved = sorted((item for item in drift.features if item.percent > 0), key=lambda item: -item.percent)
     since = decision.period
     for earlier in reversed(history):
@@ -30,7 +30,7 @@ def write_brief(
             break
         since = earlier.period
     worst = sorted(slices, key=lambda item: -item.lost_percent)[:SHOWN]
-    found = tuple(Moved(item.name, item.percent, item.low, item.high) for item in moved)
+    features = tuple(Moved(item.name, item.percent, item.low, item.high) for item in moved)
     return ReworkBrief(
         product,
         decision.period,
@@ -38,10 +38,10 @@ def write_brief(
         at,
         decision.reason,
         since,
-        found,
+        features,
         performance.reason,
         tuple(worst),
-        tuple(_to_try(found, worst, staleness, candidates)),
+        tuple(_suggestions(features, worst, staleness, candidates)),
         tuple((links or {}).items()),
     )
 
@@ -73,23 +73,23 @@ def as_markdown(brief: ReworkBrief) -> str:
     return "\n\n".join(parts)
 
 
-def _to_try(
+def _suggestions(
     moved: Sequence[Moved], slices: Sequence[SliceFall], staleness: StalenessReading | None, candidates: Sequence[str]
 ) -> list[str]:
-    """What the readings suggest, each with the number that suggests it."""
-    tried = [
+    """Experiments that the readings suggest, each with its reading."""
+    suggestions = [
         f"Leave out `{item.feature}` or make it coarser: {item.percent:.1f} % of its rows moved."
         for item in moved[:SHOWN]
     ]
-    tried += [
-        f"Give the model what tells `{item.feature} = {item.category}` apart: it lost {item.lost_percent:.1f} %."
+    suggestions += [
+        f"Add features that describe `{item.feature} = {item.category}` better: it lost {item.lost_percent:.1f} %."
         for item in slices
     ]
     if staleness is not None and staleness.percent is not None and staleness.low is not None:
         helps = staleness.low > 0
-        verdict = "so newer rows help, whatever else is changed" if helps else "so newer rows alone do not help"
-        tried.append(f"Newer rows: {staleness.reason}, {verdict}.")
+        verdict = "so newer rows help, whatever else is changed" if helps else "so newer rows by themselves do not help"
+        suggestions.append(f"Newer rows: {staleness.reason}, {verdict}.")
     if len(candidates) > 1:
         others = ", ".join(f"`{name}`" for name in candidates[1:])
-        tried.append(f"Compare `{candidates[0]}`, which serves now, with {others} anew on the newest folds.")
-    return tried
+        suggestions.append(f"Compare `{candidates[0]}`, which serves now, with {others} again on the newest folds.")
+    return suggestions

@@ -1,7 +1,7 @@
 """Staleness: what a fresh model would gain now.
 
-A challenger of the same recipe, fitted on what was known before some recent periods, is compared with the champion on
-those periods, paired. Drift says that something moved; this says whether retraining would help.
+A challenger of the newest recipe is fitted on what was known before some recent periods, and compared with the champion on the
+rows of those periods, paired. Drift says that something moved; staleness says whether retraining would help.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from mlops_assets.training.bootstrap import RESAMPLES, scores_of_samples
 from mlops_assets.training.metrics import Array, mean_score
 
 CONFIDENCE = 0.95
-MIN_RESAMPLES = RESAMPLES // 2  # fewer that can be scored make no interval
+MIN_RESAMPLES = RESAMPLES // 2  # fewer samples that can be scored do not give an interval
 
 
 @dataclass(frozen=True)
 class PeriodScores:
-    """Labels of one period and what both models said of them: (n,) or, for multiclass, (n, classes). days: (n,)."""
+    """Labels of one period, (n,), and the scores of both models: (n,) or, for multiclass, (n, classes). days: (n,)."""
 
     period: str
     labels: Array
@@ -49,10 +49,10 @@ def measure_staleness(
 ) -> StalenessReading:
     """Mean over the periods of the challenger's gain, and its interval from resampling whole days within each period.
 
-    Scores are compared within a period and then averaged, so that a change of the outcome's rate between periods is not
-    taken for skill. periods_in_group: so many periods count as one, since a period of a single day has nothing to
-    resample; what remains belongs to the last group. min_blocks: of fewer days there is no interval.
-    stale: percent from which it acts. Percentile bootstrap over day blocks (Efron & Tibshirani 1993)."""
+    Scores are compared within a period and then averaged, so that a change of the outcome's rate between periods does not
+    count as skill. periods_in_group: this many periods count as one, because a period of a single day cannot be resampled; the
+    remainder belongs to the last group. min_blocks: least number of days for an interval. stale: percent from which the gain
+    is actionable. Percentile bootstrap over day blocks (Efron & Tibshirani 1993)."""
     lengths = [len(item.labels) for item in periods]
     rows = sum(lengths)
     if rows < max(1, min_rows):
@@ -79,7 +79,7 @@ def measure_staleness(
         return without_reading(StalenessState.INCONCLUSIVE, metric, str(nothing))
     if champion == 0:
         return without_reading(
-            StalenessState.INCONCLUSIVE, metric, f"the champion's {metric} is 0: no percent of it exists"
+            StalenessState.INCONCLUSIVE, metric, f"the champion's {metric} is 0, so a gain in percent does not exist"
         )
     worse, better = (
         scores_of_samples(metric, task, labels, scores, days, seed, groups=groups) for scores in (old, new)

@@ -234,7 +234,7 @@ def test_numbers_carry_their_units(trained: Replay):
 
     assert 0 <= drift["drift (%)"] <= 100
     # the first week of a champion has seven days, and an interval of its loss takes eight
-    assert {"what the loss varies by itself (%)", "roc_auc of this period alone"} <= set(performance)
+    assert {"natural spread of the loss (%)", "roc_auc of this period"} <= set(performance)
     assert {"p50 of one row (ms)", "p99 of one row (ms)", "memory (MB)", "start until ready (s)"} <= set(staged)
 
 

@@ -29,7 +29,7 @@ def test_a_skipped_period_ends_with_its_readings_and_decision_and_the_next_one_i
     assert state.tables.read("predictions", [NEXT_WEEK]).height == 0
     drift = state.records.load(DriftRecord, NEXT_WEEK).reading
     assert drift.percent is None
-    assert drift.reason.endswith(f"; without {NEXT_WEEK}, which could not be had")
+    assert drift.reason.endswith(f"; without {NEXT_WEEK}, which were skipped")
     performance = state.records.load(PerformanceRecord, NEXT_WEEK).reading
     assert performance.loss_percent is None
     decision = state.records.load(DriftDecision, NEXT_WEEK)

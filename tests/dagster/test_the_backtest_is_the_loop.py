@@ -21,11 +21,11 @@ from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import NothingToLearnFrom
 from mlops_assets.inference.probation import end_probation, in_probation
 from mlops_assets.inference.promotion import deploy
-from mlops_assets.monitoring.backtest import ReplayedLoop
-from mlops_assets.monitoring.load import serving_at_end
+from mlops_assets.monitoring.load import champion_at_end
 from mlops_assets.monitoring.loop import send_back
 from mlops_assets.monitoring.performance import without_score
 from mlops_assets.monitoring.plans import Plan
+from mlops_assets.monitoring.replayed_loop import ReplayedLoop
 from mlops_assets.monitoring.run import decide_period
 from mlops_assets.monitoring.staleness import without_reading
 from mlops_assets.products.periods import weeks
@@ -113,10 +113,10 @@ class World:
             6_000,
             "drawn",
         )
-        self.state.records.save(key, DriftRecord(serving_at_end(self.state, key).version, reading))
+        self.state.records.save(key, DriftRecord(champion_at_end(self.state, key).version, reading))
 
     def store_what_labels_say(self, key: str) -> None:
-        version = serving_at_end(self.state, key).version
+        version = champion_at_end(self.state, key).version
         nothing = without_score("roc_auc", 0.7, PerformanceState.INCONCLUSIVE, "not drawn", pl.DataFrame())
         self.state.records.save(key, PerformanceRecord(version, nothing))
         gained = StalenessReading(StalenessState.CONCLUSIVE, "roc_auc", 2.0, 1.0, 3.0, True, "a fresh model gains")
@@ -164,7 +164,7 @@ class Backtested(ReplayedLoop):
         self.world.store_what_labels_say(key)
         return None
 
-    def look_at_champion(self, key: str) -> ProbationRecord:
+    def read_probation(self, key: str) -> ProbationRecord:
         return self.world.probation(key)
 
     def train(self, key: str) -> tuple[int, str]:
@@ -276,7 +276,7 @@ def both(
         decisions = [real.live(key) for key in keys()]
     shadow_world = started(product, watched.state.workspace.home.parent / "shadow", bundles, draws)
     loop = Backtested(shadow_world, Plan("shipped", policy, answer_after=answer_after))
-    return decisions, real_world, [loop.live(product.period.at(key)) for key in keys()], shadow_world
+    return decisions, real_world, [loop.replay_period(product.period.at(key)) for key in keys()], shadow_world
 
 
 def what_served(world: World) -> list[tuple[int, str, datetime]]:

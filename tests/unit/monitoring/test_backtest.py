@@ -35,10 +35,10 @@ def test_a_calendar_retrains_every_so_many_periods_from_its_first_on(every, firs
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("max_age=old", "max_age='old' is no number. Write it as max_age=30d"),
+        ("max_age=old", "max_age='old' is not a number. Write it as max_age=30d"),
         ("max_age=0d", "max_age .* is a time above 0"),
         ("retrian=5", r"no setting 'retrian'.*Did you mean 'retrain'\?"),
-        ("retrain=five", "retrain='five' is no number"),
+        ("retrain=five", "retrain='five' is not a number"),
         ("retrain=20", "drift bands must rise"),
     ],
 )

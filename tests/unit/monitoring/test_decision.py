@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.monitoring.decision import band_of, decide, onset, whole_since
+from mlops_assets.monitoring.decision import band_of, decide
+from mlops_assets.monitoring.onset import first_whole_period, onset
 from mlops_assets.products.policy import Action, DriftPolicy
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import (
@@ -511,7 +512,7 @@ def test_a_loss_is_dated_by_the_scores_of_the_single_periods():
 def test_a_shift_lasts_since_the_first_period_that_lies_wholly_after_its_onset(readings, low, since):
     weeks = weeks_of(*readings)
 
-    assert whole_since(weeks, 6, low) == (weeks[since - 1][0] if since else "")
+    assert first_whole_period(weeks, 6, low) == (weeks[since - 1][0] if since else "")
 
 
 def test_a_shift_that_began_within_a_week_is_learned_from_the_next_week_on():

@@ -117,7 +117,7 @@ def test_no_labels_yet_is_a_state_with_a_name(labels):
         (predictions([100.0] * 9, [110.0] * 9), {}, "9 labelled rows, the policy asks for 10"),
         (predictions([100.0] * 50, [110.0] * 50, days=1), {}, "labels of 1 day, an interval takes 2"),
         (predictions([1.0] * 50, [0.5] * 50), {"task": Task.BINARY, "metric": "roc_auc"}, "all have the same label"),
-        (predictions([100.0] * 50, [110.0] * 50), {"expected": 0.0}, "no percent of it can be lost"),
+        (predictions([100.0] * 50, [110.0] * 50), {"expected": 0.0}, "a loss in percent does not exist"),
     ],
 )
 def test_what_cannot_be_scored_is_inconclusive_and_says_why(scored, changed, reason):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.monitoring.decision import decide
-from mlops_assets.monitoring.loop import LoopState, decided_at, remembered_since
+from mlops_assets.monitoring.loop import LoopState, decided_at, oldest_relevant_period
 from mlops_assets.monitoring.run import decisions_before
 from mlops_assets.products.periods import weekly
 from mlops_assets.products.policy import Action, DriftPolicy
@@ -141,7 +141,7 @@ def test_it_is_the_same_to_the_letter(policy: DriftPolicy, pattern: list[Week], 
 
     for number in range(length):
         week = pattern[number % len(pattern)]
-        since = remembered_since(life.product, period.key, life.partition)
+        since = oldest_relevant_period(life.product, period.key, life.partition)
         recent = [item for item in life.decisions if item.period >= since]
         decision = life.decide(period.key, life.decisions, week)
 
@@ -160,7 +160,7 @@ def test_it_is_the_same_to_the_letter(policy: DriftPolicy, pattern: list[Week], 
     ],
 )
 def test_it_looks_back_a_year_or_as_long_as_the_champion_has_served(partition: str, expected: str) -> None:
-    assert remembered_since(LOOP, "2012-01-02", partition) == expected
+    assert oldest_relevant_period(LOOP, "2012-01-02", partition) == expected
 
 
 def test_older_decisions_are_not_even_read(workspace: Workspace) -> None:
@@ -188,8 +188,8 @@ def a_quiet_decision(key: str) -> DriftDecision:
 def test_a_rework_that_nobody_flagged_is_remembered_for_a_year() -> None:
     now = datetime.fromisoformat("2012-01-11T00:00+00:00")
     sent_back = msgspec.structs.replace(a_quiet_decision("2010-12-20"), action=Action.REWORK)
-    since = remembered_since(LOOP, "2012-01-02", "2011-12-26")
+    since = oldest_relevant_period(LOOP, "2012-01-02", "2011-12-26")
 
     assert LoopState([sent_back], []).awaits_rework(LOOP, now)
     assert sent_back.period >= since
-    assert remembered_since(LOOP, "2012-01-09", "2011-12-26") > sent_back.period
+    assert oldest_relevant_period(LOOP, "2012-01-09", "2011-12-26") > sent_back.period

@@ -67,7 +67,7 @@ def test_the_drift_report_shows_the_reading_of_the_sensor_names_its_sample_and_d
     assert reading.reason in page
     assert f'["seats", "{seats.percent:.1f} %", "{seats.low:.1f} to {seats.high:.1f} %"' in page
     assert "a random sample: 2,000 of 3,000 current rows, 2,000 of 6,000 reference rows" in page
-    assert "a side has no values or another type: humidity, wind_speed, visibility" in page
+    assert "one side has no values or another type: humidity, wind_speed, visibility" in page
     assert path.stat().st_size < TWO_MEGABYTES
     assert [file.name for file in path.parent.iterdir()] == ["drift.html"]  # no half-written neighbour
     assert os.environ["DO_NOT_TRACK"] == "1"
@@ -91,7 +91,7 @@ def test_the_performance_report_shows_the_reading_and_leaves_rows_without_a_labe
 
     page = data_of(unpacked(path))
     assert reading.reason in page
-    assert "Read from all 2,400 labelled rows of 2,500" in page
+    assert "The reading uses all 2,400 labelled rows of 2,500" in page
     assert "a random sample: 2,000 of 2,400 current rows, 800 of 800 reference rows" in page
     assert path.stat().st_size < TWO_MEGABYTES
 
@@ -130,4 +130,4 @@ def test_a_report_without_labels_says_so_and_draws_nothing(tmp_path):
 
     page = data_of(unpacked(tmp_path / "performance.html"))
     assert "none of 2 predictions has a label yet" in page
-    assert "Not drawn, because a side lacks labels of every kind" in page
+    assert "Not drawn, because one side does not have enough different labels" in page

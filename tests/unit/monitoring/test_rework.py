@@ -119,11 +119,11 @@ def test_a_brief_says_what_to_try_from_what_was_read_and_where_to_look():
 
     assert [item.category for item in brief.slices] == [f"airport {place}" for place in (6, 5, 4, 3, 2)]
     assert brief.experiments[0] == "Leave out `seats` or make it coarser: 12.0 % of its rows moved."
-    assert "Give the model what tells `origin = airport 6` apart: it lost 16.0 %." in brief.experiments
+    assert "Add features that describe `origin = airport 6` better: it lost 16.0 %." in brief.experiments
     assert brief.experiments[-2].endswith(
         "a fresh model gains 2.0 % of mae, so newer rows help, whatever else is changed."
     )
-    assert brief.experiments[-1] == "Compare `linear`, which serves now, with `lightgbm` anew on the newest folds."
+    assert brief.experiments[-1] == "Compare `linear`, which serves now, with `lightgbm` again on the newest folds."
     page = as_markdown(brief)
     assert "| origin = airport 6 | 500 | 0.7 | 0.6 | 16.0 |" in page
     assert page.endswith("[drift report](http://127.0.0.1:8000/reports/taxi)")
@@ -138,7 +138,7 @@ def test_newer_rows_that_gain_nothing_are_said_not_to_help():
         "taxi", a_decision("2020-01-06", Action.REWORK), [], DRIFT, PERFORMANCE, january(31), staleness=tried
     )
 
-    assert brief.experiments[-1].endswith("so newer rows alone do not help.")
+    assert brief.experiments[-1].endswith("so newer rows by themselves do not help.")
 
 
 def test_a_brief_survives_being_stored_as_json():

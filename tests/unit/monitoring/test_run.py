@@ -8,7 +8,7 @@ import pytest
 
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import NoChampion, PartitionMissing
-from mlops_assets.monitoring.load import hardly_used, scored_with_labels
+from mlops_assets.monitoring.load import scored_with_labels, unused_inputs
 from mlops_assets.monitoring.run import read_drift
 from mlops_assets.records.readings import DriftState
 from mlops_assets.state.ledger import Deployment
@@ -70,4 +70,4 @@ def test_a_period_without_features_or_champion_is_an_error_that_names_it(state):
 
 
 def test_every_input_of_a_champion_without_a_test_report_of_its_own_acts(state):
-    assert hardly_used(state, deployed(state, "2013-04-22")) == []
+    assert unused_inputs(state, deployed(state, "2013-04-22")) == []

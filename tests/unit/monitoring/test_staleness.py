@@ -99,7 +99,7 @@ def test_a_champion_whose_score_is_zero_has_no_percent_to_gain():
     reading = read(a_period([100.0] * 50, [100.0] * 50, [101.0] * 50))
 
     assert reading.state is StalenessState.INCONCLUSIVE
-    assert "no percent of it exists" in reading.reason
+    assert "a gain in percent does not exist" in reading.reason
 
 
 def test_the_same_rows_and_seed_give_the_same_reading():

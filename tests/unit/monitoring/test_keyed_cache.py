@@ -1,15 +1,15 @@
-"""What several threads need is made once."""
+"""A cache computes each value once, however many threads ask."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 
-from mlops_assets.monitoring.once import Once
+from mlops_assets.monitoring.keyed_cache import KeyedCache
 
 
 def test_threads_that_ask_at_the_same_time_get_one_and_the_same_thing():
-    once, together, made = Once[str, object](), Barrier(4, timeout=10), []
+    cache, together, made = KeyedCache[str, object](), Barrier(4, timeout=10), []
 
     def make() -> object:
         made.append(object())
@@ -17,7 +17,7 @@ def test_threads_that_ask_at_the_same_time_get_one_and_the_same_thing():
 
     def ask() -> object:
         together.wait()
-        return once("model", make)
+        return cache("model", make)
 
     with ThreadPoolExecutor(4) as pool:
         answers = [future.result() for future in [pool.submit(ask) for _ in range(4)]]
@@ -27,18 +27,18 @@ def test_threads_that_ask_at_the_same_time_get_one_and_the_same_thing():
 
 
 def test_each_key_has_its_own_thing():
-    once = Once[str, int]()
+    cache = KeyedCache[str, int]()
 
-    assert (once("a", lambda: 1), once("b", lambda: 2), once("a", lambda: 3)) == (1, 2, 1)
+    assert (cache("a", lambda: 1), cache("b", lambda: 2), cache("a", lambda: 3)) == (1, 2, 1)
 
 
 def test_what_failed_is_tried_again():
-    once = Once[str, int]()
+    cache = KeyedCache[str, int]()
 
     def fail() -> int:
         raise ValueError("no rows")
 
     with pytest.raises(ValueError, match="no rows"):
-        once("a", fail)
+        cache("a", fail)
 
-    assert once("a", lambda: 1) == 1
+    assert cache("a", lambda: 1) == 1
