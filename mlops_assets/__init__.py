@@ -1,7 +1,7 @@
 """The names a product file needs, so that it has one import line: `from mlops_assets import Column, ModelProduct, …`.
 
-Each is loaded when it is first asked for: `import mlops_assets` alone loads none of them. `ModelProductComponent` is for
-projects that are made with Dagster's dg.
+Each is loaded on first use: `import mlops_assets` itself loads none of them. `ModelProductComponent` is for projects created
+with Dagster's `dg`.
 """
 
 from importlib import import_module
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from mlops_assets.products.product import Label, ModelProduct
     from mlops_assets.products.row_view import row_view
     from mlops_assets.products.search import OneOf, Real, Search, Whole
-    from mlops_assets.products.source import Column, Kind, Reference, Source, Table
+    from mlops_assets.products.source import Column, ForeignKey, Kind, Source, Table
     from mlops_assets.products.task import Task
     from mlops_assets.products.trailing import COUNT, trailing_view
     from mlops_assets.sources.file_source import Files
     from mlops_assets.sources.sql_source import Sql
 
-_PLACES = {
+_NAMES_OF_MODULES = {
     "component": ("ModelProductComponent",),
     "products.candidates": ("Candidate", "dummy", "forest", "gradient_boosting", "lightgbm", "linear", "own"),
     "products.feature_view": (
@@ -77,12 +77,12 @@ _PLACES = {
     "products.product": ("Label", "ModelProduct"),
     "products.row_view": ("row_view",),
     "products.search": ("OneOf", "Real", "Search", "Whole"),
-    "products.source": ("Column", "Kind", "Reference", "Source", "Table"),
+    "products.source": ("Column", "ForeignKey", "Kind", "Source", "Table"),
     "sources.sql_source": ("Sql",),
     "products.task": ("Task",),
     "products.trailing": ("COUNT", "trailing_view"),
 }
-_PLACE_OF = {name: f"mlops_assets.{module}" for module, names in _PLACES.items() for name in names}
+_MODULE_OF = {name: f"mlops_assets.{module}" for module, names in _NAMES_OF_MODULES.items() for name in names}
 
 __all__ = [
     "COUNT",
@@ -96,6 +96,7 @@ __all__ = [
     "FeatureKind",
     "FeatureView",
     "Files",
+    "ForeignKey",
     "Keep",
     "Kind",
     "Label",
@@ -104,7 +105,6 @@ __all__ = [
     "OneOf",
     "Probation",
     "Real",
-    "Reference",
     "Retries",
     "Role",
     "Search",
@@ -153,9 +153,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "nw":
         return import_module("narwhals")
-    if name not in _PLACE_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'mlops_assets' has no attribute {name!r}")
-    return getattr(import_module(_PLACE_OF[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

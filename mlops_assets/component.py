@@ -1,4 +1,4 @@
-"""A component for projects made with Dagster's `dg`: one product file, with its assets, sensors, schedule and resources."""
+"""A component for projects created with Dagster's `dg`: a product file with its assets, sensors, schedule and resources."""
 
 import os
 from functools import cache
@@ -15,7 +15,7 @@ from resources.environments import Environment, read_environment
 
 
 class ProductFile(BaseModel):
-    """What `dg scaffold` asks for."""
+    """The parameters of `dg scaffold`."""
 
     file: str | None = Field(
         None, description="The product file, from the root of the project (default: products/<name of the folder>.py)."
@@ -43,25 +43,27 @@ class ModelProductComponent(dg.Component, dg.Model, dg.Resolvable):
     file: str = Field(description="The product file, from the root of the project, as in products/churn.py.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """A file that cannot be used is shown as an asset with its sentence, and hides nothing else of the project."""
+        """A file that cannot be used becomes an asset with the reason, and the rest of the project still loads."""
         file = (context.project_root / self.file).absolute()
-        _tell_other_processes(file.parent)
+        _set_products_folder(file.parent)
         environment, resources = _installation()
-        return definitions_of(products_of_file(file), environment, resources, named=f"{file.stem}_")
+        return definitions_of(products_of_file(file), environment, resources, prefix=f"{file.stem}_")
 
 
-def _tell_other_processes(folder: Path) -> None:
-    """Staging starts the prediction API, which has to find the product too. Raises DeclarationError: it looks elsewhere."""
+def _set_products_folder(folder: Path) -> None:
+    """For processes that this one starts: staging starts the prediction API, which needs the product too.
+
+    Raises DeclarationError: the variable names another folder."""
     declared = os.environ.setdefault(FOLDER, str(folder))
     if Path(declared).absolute() != folder:
         raise DeclarationError(
-            f"the product files of this project lie in {folder}, and {FOLDER} says {declared}. Keep them in one folder, and "
-            f"set {FOLDER} to it or leave it out."
+            f"the product files of this project are in {folder}, but {FOLDER} is {declared}. Keep them in one folder, and set "
+            f"{FOLDER} to it or leave it out."
         )
 
 
 @cache
 def _installation() -> tuple[Environment, dict[str, dg.ConfigurableResource[Any]]]:
-    """Once: Dagster merges what several components give, and wants the resource of one name to be one object."""
+    """Cached, as Dagster merges the definitions of several components and requires one object per resource name."""
     environment = read_environment()
     return environment, resources_of(environment)

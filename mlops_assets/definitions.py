@@ -54,25 +54,27 @@ def build_definitions(
     products: Sequence[ModelProduct] | None = None,
     replacements: Sequence[dg.AssetsDefinition] = (),
 ) -> dg.Definitions:
-    """Everything Dagster is to know of these products, for this environment.
+    """The definitions of these products in this environment.
 
-    products: without them, those of the catalog; what is broken in it is shown as an asset.
-    replacements: assets of your own that stand in for the generated ones of the same key."""
-    known = catalog() if products is None else Catalog(tuple(products))
-    return definitions_of(known, environment, resources_of(environment), replacements, executor=dg.in_process_executor)
+    products: default to those of the catalog; its broken products are shown as assets.
+    replacements: assets of your own that replace the generated ones of the same key."""
+    collected = catalog() if products is None else Catalog(tuple(products))
+    return definitions_of(
+        collected, environment, resources_of(environment), replacements, executor=dg.in_process_executor
+    )
 
 
 def definitions_of(
-    known: Catalog,
+    collected: Catalog,
     environment: Environment,
     resources: Mapping[str, dg.ConfigurableResource[Any]],
     replacements: Sequence[dg.AssetsDefinition] = (),
     executor: dg.ExecutorDefinition | None = None,
-    named: str = "",
+    prefix: str = "",
 ) -> dg.Definitions:
-    """Of one set of products. named: stands before the names of the sensors that watch all of its runs, where a code location
-    holds several sets."""
-    products = known.products
+    """The definitions of one catalog. prefix: of the names of the sensors that watch all of its runs, for a code location
+    with several catalogs."""
+    products = collected.products
     for note in (note for product in products for note in product.notes(datetime.now(UTC))):
         _log.warning(note)
     replaced = {key for asset in replacements for key in asset.keys}
@@ -83,17 +85,17 @@ def definitions_of(
         return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
     names = frozenset(product.name for product in products)
-    for_all = dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
+    shared_status = dg.DefaultSensorStatus.RUNNING if environment.sensors else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
         assets=[
             *replacements,
             *(asset for asset in generated if not asset.keys & replaced),
-            *broken_assets(known.broken),
+            *broken_assets(collected.broken),
         ],
         sensors=[
             *(build(product, status(product.name)) for product in products for build in SENSORS),
-            *([build_failure_sensor(for_all, products, f"{named}failures")] if products else ()),
-            *([build_lost_runs_sensor(for_all, names, f"{named}lost_runs")] if products else ()),
+            *([build_failure_sensor(shared_status, products, f"{prefix}failures")] if products else ()),
+            *([build_lost_runs_sensor(shared_status, names, f"{prefix}lost_runs")] if products else ()),
         ],
         schedules=[build_retention_schedule(product, status(product.name)) for product in products],
         resources=resources,
@@ -102,7 +104,7 @@ def definitions_of(
 
 
 def resources_of(environment: Environment) -> dict[str, dg.ConfigurableResource[Any]]:
-    """What the assets and sensors open, by the names that they ask for."""
+    """The resources of the assets and sensors, by the names of their parameters."""
     return {
         "platform": Platform.of(environment),
         "tracking": Tracking.of(environment),
@@ -113,13 +115,13 @@ def resources_of(environment: Environment) -> dict[str, dg.ConfigurableResource[
 
 
 def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
-    """What people see of products that cannot be used: the sentence of each, in the place of its assets."""
-    by_name: dict[str, list[str]] = {}
+    """One asset for each product that cannot be used, with the reasons, in place of its assets."""
+    sentences_by_name: dict[str, list[str]] = {}
     for each in broken:
         sentence = f"{each.place} cannot be used: {each.sentence}"
         _log.error(sentence)
-        by_name.setdefault(each.name, []).append(sentence)
-    for name, sentences in by_name.items():
+        sentences_by_name.setdefault(each.name, []).append(sentence)
+    for name, sentences in sentences_by_name.items():
         yield dg.AssetSpec(
             [name, "broken"],
             group_name="broken",
@@ -130,7 +132,7 @@ def broken_assets(broken: Sequence[Broken]) -> Iterator[dg.AssetSpec]:
 
 
 @dg.definitions
-@cache  # Dagster asks several times
+@cache  # Dagster calls it several times
 def defs() -> dg.Definitions:
-    """Only built when Dagster loads this code location, and not by whoever imports a function of this file."""
+    """Built only when Dagster loads this code location, not when a function of this file is imported."""
     return build_definitions(read_environment())

@@ -9,23 +9,24 @@ PlatformError
 │   ├── ContractBroken     a period's table has the wrong shape
 │   ├── NotArrived         a period is not over, or its source has not delivered it
 │   ├── PartitionMissing   a period that is needed was never stored
-│   ├── FeatureNotFinite   a feature is infinite or no number in some rows
+│   ├── FeatureNotFinite   a feature is infinite or NaN in some rows
 │   ├── SchemaConflict     partitions of one table disagree on their columns
 │   └── NothingToLearnFrom the training or test window holds too few labelled rows
-├── StoreError             a store cannot be reached or takes no more
+├── StoreError             a store cannot be reached or is full
+│   ├── StoreRefused       the bucket does not exist or denies access
 │   └── RecordTooNew       a newer release wrote the record
 ├── BundleError            a bundle is missing, damaged or belongs to other features
 │   └── NotConvertible     an estimator cannot become ONNX faithfully
-├── NoChampion             nothing is deployed for this product (yet), or was by then
+├── NoChampion             no champion is deployed for this product, or none was at that time
 ├── LedgerBroken           an entry of the deployment ledger was changed or removed
-├── ChampionChanged        another deployment came first
-├── StaleVersion           a version that must not replace the champion
-├── GateFailed             a deployment was asked for against a failed gate
-│   └── ApprovalRefused    an approval cannot be given or does not count
+├── ChampionChanged        another deployment was recorded first
+├── StaleVersion           the version must not replace the champion
+├── GateFailed             a gate of the version that was to be deployed failed
+│   └── ApprovalRefused    an approval cannot be given or is not valid
 ├── StillRunning           another `mlops up` runs on this home
 ├── StagingFailed          the staging server did not start or did not answer
-├── Inconclusive           a busy machine kept a version from being judged; it is neither accepted nor refused
-└── PortTaken              the address is in use by somebody else
+├── Inconclusive           the machine was too busy to judge a version; it is neither accepted nor refused
+└── PortTaken              another process uses the address
 """
 
 from collections.abc import Iterable
@@ -36,7 +37,7 @@ from typing import ClassVar
 class PlatformError(Exception):
     """Root of the tree; its text is one sentence with the facts, the choices and the remedy.
 
-    is_transient: the same call may succeed a moment later, as what failed lies outside of us."""
+    is_transient: the cause lies outside of the platform, so the same call may succeed a moment later."""
 
     is_transient: ClassVar[bool] = False
 
@@ -92,13 +93,13 @@ class PartitionMissing(DataError):
 
 
 class FeatureNotFinite(DataError):
-    """A feature is infinite or no number in some rows."""
+    """A feature is infinite or NaN in some rows."""
 
     def __init__(self, feature: str, rows: int, example: str) -> None:
         self.feature, self.rows = feature, rows
         super().__init__(
-            f"feature {feature!r} is infinite or no number in {rows:,} rows, such as {example}. Its source is finite, so it "
-            f"divides by 0 or leaves the range of its function: give it a value or null there (`nw.when(…).then(…)`)."
+            f"feature {feature!r} is infinite or NaN in {rows:,} rows, such as {example}. Its source is finite, so the "
+            f"expression divides by 0 or leaves the range of a function: give it a value or null there (`nw.when(…).then(…)`)."
         )
 
 
@@ -107,13 +108,13 @@ class SchemaConflict(DataError):
 
 
 class StoreError(PlatformError):
-    """A store cannot be reached, or takes no more."""
+    """A store cannot be reached, or is full."""
 
     is_transient = True
 
 
 class StoreRefused(StoreError):
-    """The bucket does not exist, or does not let us in: waiting does not help."""
+    """The bucket does not exist, or denies access: waiting does not help."""
 
     is_transient = False
 
@@ -126,8 +127,8 @@ class RecordTooNew(StoreError):
     def __init__(self, record: str, schema: int, known: int) -> None:
         self.record, self.schema, self.known = record, schema, known
         super().__init__(
-            f"{record} was written by a newer release of mlops-assets, with schema {schema}, and this one knows schemas up to "
-            f"{known}. It is untouched: install that release here too."
+            f"{record} was written by a newer release of mlops-assets with schema {schema}, and this release reads schemas up to "
+            f"{known}. It was not changed: install the newer release here too."
         )
 
 
@@ -144,20 +145,20 @@ class NotConvertible(BundleError):
 
 
 class NoChampion(PlatformError):
-    """Nothing is deployed for this product, or nothing was by then. first: what was deployed first, and when."""
+    """No champion is deployed for this product, or none was at that time. first: the first deployment, and when it was."""
 
     def __init__(self, product: str, first: str = "") -> None:
         self.product = product
         super().__init__(
-            f"nothing of {product!r} served by then: {first}, and what happened before is neither predicted nor watched. Choose a "
-            "later partition."
+            f"no champion of {product!r} served at that time: {first}, and rows from before are neither predicted nor monitored. "
+            "Choose a later partition."
             if first
-            else f"nothing is deployed for {product!r} yet. Materialise {product}/deployment to deploy a champion."
+            else f"no champion of {product!r} is deployed yet. Materialise {product}/deployment to deploy one."
         )
 
 
 class LedgerBroken(PlatformError):
-    """An entry of the deployment ledger was changed or removed, or cannot be read here. number: of the first such entry."""
+    """An entry of the deployment ledger was changed or removed, or cannot be read. number: that of the first such entry."""
 
     def __init__(self, product: str, number: int, text: str) -> None:
         self.product, self.number = product, number
@@ -165,13 +166,13 @@ class LedgerBroken(PlatformError):
 
 
 class ChampionChanged(PlatformError):
-    """Another deployment was recorded after the one that a decision rests on."""
+    """Another deployment was recorded after the one that the decision is based on."""
 
     is_transient = True
 
 
 class StaleVersion(PlatformError):
-    """A version that was asked to become champion is older than the champion, or has already been sent away."""
+    """The version that was to become champion is older than the champion, or was already rolled back or sent to rework."""
 
 
 class StillRunning(PlatformError):
@@ -179,11 +180,11 @@ class StillRunning(PlatformError):
 
 
 class GateFailed(PlatformError):
-    """A deployment was asked for against a failed gate."""
+    """A gate of the version that was to be deployed failed."""
 
 
 class ApprovalRefused(GateFailed):
-    """An approval cannot be given, or does not count."""
+    """An approval cannot be given, or is not valid."""
 
 
 class StagingFailed(PlatformError):
@@ -193,17 +194,17 @@ class StagingFailed(PlatformError):
 
 
 class Inconclusive(PlatformError):
-    """A version could not be judged because of the machine, not of the version. To do the same again later may decide it."""
+    """A version could not be judged because the machine was too busy. A later attempt may decide it."""
 
     is_transient = True
 
 
 class PortTaken(PlatformError):
-    """The address is in use by somebody else."""
+    """Another process uses the address."""
 
 
 def choices(wrong: str, known: Iterable[str]) -> str:
-    """Say what exists and, where a name is close, what was probably meant.
+    """A sentence with the names that exist and, where one of them is close, the one that was probably meant.
 
     >>> choices("roc_auk", ["log_loss", "roc_auc"])
     "Known: log_loss, roc_auc. Did you mean 'roc_auc'?"

@@ -1,4 +1,4 @@
-"""Numbers from environment variables, or a sentence that says which variable holds none."""
+"""Numbers from environment variables, or an error that names the variable."""
 
 import math
 from collections.abc import Mapping
@@ -7,22 +7,22 @@ from mlops_assets.errors import DeclarationError
 
 
 def number(environment: Mapping[str, str], name: str, default: float) -> float:
-    """Raises DeclarationError: it is no number, or none that can be counted with (nan, inf)."""
+    """Raises DeclarationError: it is not a finite number."""
     text = environment.get(name) or f"{default:g}"
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DeclarationError(f"{name} is {text!r}, which is no number. Leave it out for {default:g}.")
+        raise DeclarationError(f"{name} is {text!r}, which is not a finite number. Leave it out for {default:g}.")
     return value
 
 
 def whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Raises DeclarationError: it is no whole number."""
+    """Raises DeclarationError: it is not a whole number."""
     value = number(environment, name, default)
     if value != int(value):
         raise DeclarationError(
-            f"{name} is {environment[name]!r}, which is no whole number. Leave it out for {default}."
+            f"{name} is {environment[name]!r}, which is not a whole number. Leave it out for {default}."
         )
     return int(value)

@@ -241,7 +241,7 @@ COMMON = (
 def _inputs(product: ModelProduct) -> Iterator[information.InputInformation]:
     for view in product.features:
         for feature in view.features:
-            source = f"online store: {view.name}" if view.is_lookup else "request"
+            source = f"online store: {view.name}" if view.is_batch else "request"
             yield information.InputInformation(feature.name, feature.kind, feature.unit, feature.description, source)
 
 

@@ -135,7 +135,7 @@ def _served(settings: Settings, products: Sequence[ModelProduct] | None) -> Cata
     if name is not None:
         return Catalog((known.named(name),))
     if not known.products:
-        raise DeclarationError(f"there is no product to serve. {known.looked_in}")
+        raise DeclarationError(f"there is no product to serve. {known.search_hint}")
     for broken in known.broken:
         _log.error("%s is not served: %s", broken.place, broken.sentence)
     return known

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_assets.errors import SourceError, choices
-from mlops_assets.products.source import Column, Kind, Reference, Table
+from mlops_assets.products.source import Column, ForeignKey, Kind, Table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,7 +45,7 @@ FLIGHTS = Table(
     # there are flights every day; the quietest week has 85 % of the median
     fresh_within=timedelta(days=1),
     rows_within=(0.5, 2.0),
-    references=(Reference(("origin",), "weather"),),
+    foreign_keys=(ForeignKey(("origin",), "weather"),),
     columns=(
         Column("carrier", Kind.STRING, description="airline, IATA code", choices=CARRIERS, example="UA"),
         Column("flight", Kind.INTEGER, description="flight number", minimum=1, maximum=9_999, example=1545),

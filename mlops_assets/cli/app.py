@@ -110,7 +110,7 @@ def products() -> None:
         console.print(f"[bold red]{broken.name}[/bold red] cannot be used", highlight=False)
         console.print(f"  {escape(broken.place)}: {escape(broken.sentence)}", soft_wrap=True, highlight=False)
     if not (known.products or known.broken):
-        console.print(f"There is no product. {known.looked_in}", soft_wrap=True, highlight=False)
+        console.print(f"There is no product. {known.search_hint}", soft_wrap=True, highlight=False)
     if not (are_well and known.products) or known.broken:
         sys.exit(1)
 

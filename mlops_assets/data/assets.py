@@ -63,7 +63,7 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 "contract",
                 asset=key,
                 blocking=True,
-                description="Types, nulls, ranges, categories, unique key, references, freshness, usual row count.",
+                description="Types, nulls, ranges, categories, unique key, foreign keys, freshness, usual row count.",
             ),
             dg.AssetCheckSpec(
                 "rows_accounted_for", asset=key, blocking=True, description="Rows in = rows stored + rows quarantined."

@@ -103,7 +103,7 @@ def _keeps_contract(product: ModelProduct, period: Period, tables: dict[str, pl.
     for name, table in tables_by_name(product.source).items():
         clock = pl.col(table.event_timestamp)
         frame = tables[name].filter(clock >= period.start, clock < period.end)
-        referenced = {reference.table: tables[reference.table] for reference in table.references}
+        referenced = {foreign_key.table: tables[foreign_key.table] for foreign_key in table.foreign_keys}
         result = check_contract(table, period, frame, (), referenced)
         if not result.kept:
             raise ContractBroken(f"{period.key} breaks its contract: {result.reason}.")

@@ -16,7 +16,7 @@ import polars as pl
 
 from mlops_assets.errors import ContractBroken, close_names
 from mlops_assets.products.periods import Period
-from mlops_assets.products.source import Column, Kind, Reference, Table
+from mlops_assets.products.source import Column, ForeignKey, Kind, Table
 from mlops_assets.state.dtypes import DTYPES
 
 if TYPE_CHECKING:
@@ -170,24 +170,24 @@ def _schema(table: Table, period: Period, referenced: Mapping[str, pl.DataFrame]
 
     members["in_period"] = in_period
     members["clocks_in_order"] = clocks_in_order
-    for number, reference in enumerate(table.references):
-        if reference.table in referenced:
-            members[f"reference_{number}"] = _found_there(reference, referenced[reference.table])
+    for number, foreign_key in enumerate(table.foreign_keys):
+        if foreign_key.table in referenced:
+            members[f"foreign_key_{number}"] = _exists_in(foreign_key, referenced[foreign_key.table])
     return type(f"Contract_{table.name}", (dy.Schema,), members)
 
 
-def _found_there(reference: Reference, there: pl.DataFrame) -> Any:
+def _exists_in(foreign_key: ForeignKey, target: pl.DataFrame) -> Any:
     import dataframely as dy
 
-    known = there.select(pl.struct(name for name in reference.there).alias("key"))["key"].unique().implode()
+    targets = target.select(pl.struct(foreign_key.target_columns).alias("key"))["key"].unique().implode()
 
     @dy.rule()
-    def is_found(cls: type[dy.Schema]) -> pl.Expr:
-        pairs = zip(reference.columns, reference.there, strict=True)
-        is_null = pl.any_horizontal(pl.col(name).is_null() for name in reference.columns)
-        return is_null | pl.struct(pl.col(name).alias(to) for name, to in pairs).is_in(known)
+    def exists(cls: type[dy.Schema]) -> pl.Expr:
+        pairs = zip(foreign_key.columns, foreign_key.target_columns, strict=True)
+        is_null = pl.any_horizontal(pl.col(name).is_null() for name in foreign_key.columns)
+        return is_null | pl.struct(pl.col(name).alias(to) for name, to in pairs).is_in(targets)
 
-    return is_found
+    return exists
 
 
 def _dataframely(column: Column, is_key: bool) -> dy.Column:
@@ -219,9 +219,10 @@ def _in_words(table: Table, period: Period, name: str) -> tuple[str, str]:
             "in_period": (table.event_timestamp, f"lies in [{period.start:%Y-%m-%d}, {period.end:%Y-%m-%d})"),
             "clocks_in_order": (table.created_timestamp, f"is not before {table.event_timestamp}"),
         }
-        if column.startswith("reference_"):
-            reference = table.references[int(column.removeprefix("reference_"))]
-            return ", ".join(reference.columns), f"is found in {', '.join(reference.there)} of {reference.table}"
+        if column.startswith("foreign_key_"):
+            foreign_key = table.foreign_keys[int(column.removeprefix("foreign_key_"))]
+            to = ", ".join(foreign_key.target_columns)
+            return ", ".join(foreign_key.columns), f"exists in {to} of {foreign_key.table}"
         return known.get(column, (column, column))
     declared = table.column(column)
     words = {

@@ -60,7 +60,7 @@ def read_period(state: ProductState, name: str, declared: Table, period: Period)
         raise NotArrived(reason)
     referenced = {
         other: conform(tables[other], product.source.read(other, period))
-        for other in {reference.table for reference in declared.references}
+        for other in {foreign_key.table for foreign_key in declared.foreign_keys}
     }
     earlier = [key for key in state.tables.keys(name) if key < period.key] if declared.rows_within else []
     history = [state.tables.contents(name, key).rows for key in earlier[-HISTORY_PERIODS:]]

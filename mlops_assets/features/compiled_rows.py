@@ -78,14 +78,14 @@ class _Compiler:
         self._named: dict[str, _Value] = {}
 
     def function(self) -> RowFunction:
-        views = [view for view in self._product.features if not view.is_lookup]
+        views = [view for view in self._product.features if not view.is_batch]
         for view in views:
             for name, expression in view.intermediate:
                 self._named[name] = self._expression(expression)
         names, absent = [], []
         for view in self._product.features:
             for feature in view.features:
-                if view.is_lookup:
+                if view.is_batch:
                     given = self._keep(f"row.{feature.name}", _Value("", "looked up")).code
                     absent.append(f"{given} is UNSET")
                     names.append(given)

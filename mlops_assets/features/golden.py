@@ -149,7 +149,7 @@ class Golden:
 def _features(product: ModelProduct, rows: pl.DataFrame) -> pl.DataFrame:
     """The features that request views make of these rows, as the model takes them."""
     kinds = input_schema(product)
-    names = [name for view in product.features if not view.is_lookup for name in view.names]
+    names = [name for view in product.features if not view.is_batch for name in view.names]
     return request_features(product, rows.lazy()).select(pl.col(name).cast(kinds[name]) for name in names).collect()
 
 

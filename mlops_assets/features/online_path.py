@@ -69,7 +69,7 @@ class OnlineFeatures:
         self._requested = [
             pl.col(feature.name).cast(held[feature.name])
             for view in product.features
-            if not view.is_lookup
+            if not view.is_batch
             for feature in view.features
         ]
         positions = {name: position for position, name in enumerate(product.feature_names)}
@@ -115,7 +115,7 @@ class OnlineFeatures:
         # for a few rows, optimising the plan takes longer than it saves
         featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
         columns: list[list[Any]] = [
-            [getattr(row, name) for row in rows] if view.is_lookup else featured[name].to_list()
+            [getattr(row, name) for row in rows] if view.is_batch else featured[name].to_list()
             for view in self._product.features
             for name in view.names
         ]

@@ -32,7 +32,7 @@ def with_expressions(frame: Any, *layers: Expressions) -> Any:
 
 def request_expressions(product: ModelProduct) -> tuple[Expressions, Expressions]:
     """Intermediate steps, made of the request, and the features, which are made of it and of the steps."""
-    views = [view for view in product.features if not view.is_lookup]
+    views = [view for view in product.features if not view.is_batch]
     steps = {name: expression for view in views for name, expression in view.intermediate}
     features = {
         feature.name: feature.expression

@@ -18,11 +18,11 @@ class Candidate:
     estimator: "linear", "gradient_boosting", "lightgbm", "forest", "dummy", or "package.module:name" for one of your own:
         the class of a scikit-learn compatible estimator, or a factory that takes the Task and the hyperparameters and
         returns one.
-    to_onnx: "package.module:function" that makes the ONNX model of a fitted estimator of your own, for what no converter knows (rules,
-        PyTorch): it takes the estimator, the Task and the number of inputs and returns an onnx.ModelProto, of one float32
-        input (rows, inputs) and one output: (rows, classes) probabilities, or (rows, 1) predictions. Nulls come as NaN, in
-        `fit` as well. Whether it says what the estimator says is judged by the gate of ONNX parity.
-    space: hyperparameters an experiment may vary, each with its range; None: those of the family, {}: none.
+    to_onnx: "package.module:function" that converts a fitted estimator of your own to ONNX, where no converter supports it
+        (rules, PyTorch). It takes the estimator, the Task and the number of inputs, and returns an onnx.ModelProto with one
+        float32 input (rows, inputs) and one output: (rows, classes) probabilities, or (rows, 1) predictions. Nulls arrive as
+        NaN, in `fit` as well. The gate of ONNX parity compares the two.
+    space: hyperparameters an experiment may vary, each with its range; None: the ranges of the family, {}: none.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Candidate:
     def __post_init__(self) -> None:
         if self.to_onnx and (":" not in self.estimator or not re.fullmatch(r"\w+(\.\w+)*:\w+", self.to_onnx)):
             raise DeclarationError(
-                f"candidate {self.name!r}: to_onnx={self.to_onnx!r} is 'package.module:function', for an estimator of your own "
-                f"(this one is {self.estimator!r})."
+                f"candidate {self.name!r}: to_onnx must be 'package.module:function' and goes with an estimator of your own. It is "
+                f"{self.to_onnx!r}, and the estimator is {self.estimator!r}."
             )
         object.__setattr__(self, "hyperparameters", MappingProxyType(dict(self.hyperparameters)))
         if self.space is not None:
@@ -63,11 +63,12 @@ def forest(name: str = "forest", **hyperparameters: Hyperparameter) -> Candidate
 
 
 def dummy(name: str = "dummy") -> Candidate:
-    """Answers the same to every row: what a candidate has to beat to have learned anything."""
+    """Predicts the same for every row. A candidate that does not beat it has learned nothing."""
     return Candidate(name, "dummy", {}, {})
 
 
 def own(estimator: str, name: str = "", *, to_onnx: str = "", **hyperparameters: Hyperparameter) -> Candidate:
-    """An estimator of your own by its path, as in own("sklearn.ensemble:ExtraTreesClassifier", max_depth=12); to_onnx: by what it
-    becomes ONNX, where neither skl2onnx nor onnxmltools converts it."""
+    """An estimator of your own by its path, as in own("sklearn.ensemble:ExtraTreesClassifier", max_depth=12).
+
+    to_onnx: the function that converts it, where neither skl2onnx nor onnxmltools does."""
     return Candidate(name or estimator.rpartition(":")[2], estimator, hyperparameters, to_onnx=to_onnx)

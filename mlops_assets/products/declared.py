@@ -1,4 +1,4 @@
-"""Where a product is declared: the file and the line that its users wrote."""
+"""Where a product is declared: the file and the line that its user wrote."""
 
 import dataclasses
 import inspect
@@ -14,10 +14,10 @@ class Place:
     line: int
 
 
-def declared_at(*passed_over: str) -> Place:
-    """Where the call stands that led here, past this file, dataclasses and the files that are passed over."""
-    inner = (__file__, *OF_DATACLASSES, *passed_over)
+def declared_at(*skipped_files: str) -> Place:
+    """The place of the innermost call on the stack that is in none of: this file, dataclasses, the skipped files."""
+    skipped = (__file__, *OF_DATACLASSES, *skipped_files)
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename in inner:
+    while frame is not None and frame.f_code.co_filename in skipped:
         frame = frame.f_back
     return Place("", 0) if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)

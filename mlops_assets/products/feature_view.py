@@ -1,8 +1,8 @@
-"""Feature views: what a feature is called, how it is computed, and for how long its value holds.
+"""Feature views: what a feature is called, how it is computed, and for how long its value is valid.
 
-A *request* view is computed from the columns that the row (or the live request) carries itself. A *lookup* view is a
-table of values with both clocks, joined point-in-time offline and kept, newest row per key, in the online store.
-Both are Narwhals expressions, so that Polars and Spark run the same definition.
+An *on-demand* view is computed from the columns that the row (or the live request) carries. A *batch* view is a table of
+values with both clocks: offline it is joined point-in-time, and the online store keeps its newest row per key. Both are
+Narwhals expressions, so that Polars and Spark run the same definition.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = Literal["1m", "1h", "1d"]
 
 @dataclass(frozen=True, eq=False)
 class Trailing:
-    """The lookup of a trailing view: what it sums, by which key and over how long. `features/trailing.py` makes its table."""
+    """The lookup of a trailing view: what it sums, by which key and over how long. `features/trailing.py` builds its table."""
 
     rows: Callable[[Tables], nw.LazyFrame[Any]]
     key: tuple[str, ...]
@@ -44,7 +44,8 @@ class FeatureKind(StrEnum):
 
 
 class Role(StrEnum):
-    """What a shift of the feature means: calendar and seasonal features move by design, so they are shown, not acted on."""
+    """What a shift of the feature means. Calendar and seasonal features move by design: their drift is shown, and no decision
+    rests on it."""
 
     INPUT = "input"
     CALENDAR = "calendar"
@@ -53,7 +54,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input. `expression` is None where a lookup table delivers the column."""
+    """One model input. `expression` is None where a lookup table has the column."""
 
     name: str
     expression: nw.Expr | None = None
@@ -67,11 +68,11 @@ class Feature:
 class FeatureView:
     """A group of features with one key and one time to live.
 
-    lookup: None for a request view, else a function from the source's tables (periods within `lookback` of the rows)
-        to a frame with the `key` columns, `event_time`, `created_time` and one column per feature; or what `trailing_view`
-        makes.
-    intermediate: named expressions over the request's columns that the features use; computed once, not kept.
-    time_to_live: a value whose event is older than this when the row's event happens is null.
+    lookup: None for an on-demand view. For a batch view a function from the source's tables (periods within `lookback` of
+        the rows) to a frame with the `key` columns, `event_time`, `created_time` and one column per feature; `trailing_view`
+        builds another kind.
+    intermediate: named expressions over the request's columns that the features use; computed once, not stored.
+    time_to_live: a value is null where its event is older than this at the time of the row's event.
     """
 
     name: str
@@ -87,17 +88,17 @@ class FeatureView:
         if not self.features:
             raise DeclarationError(f"feature view {self.name!r} has no feature. Give it one or leave it out.")
         if self.lookup is None:
-            bare = [feature.name for feature in self.features if feature.expression is None]
-            if bare or self.key or self.time_to_live:
+            missing = [feature.name for feature in self.features if feature.expression is None]
+            if missing or self.key or self.time_to_live:
                 raise DeclarationError(
                     f"feature view {self.name!r} has no lookup, so every feature needs an expression "
-                    f"(missing: {', '.join(bare) or 'none'}) and key and time_to_live stay empty."
+                    f"(missing: {', '.join(missing) or 'none'}) and key and time_to_live stay empty."
                 )
         elif not self.key or self.time_to_live is None or self.time_to_live <= timedelta(0):
-            raise DeclarationError(f"lookup view {self.name!r} needs a key and a positive time_to_live.")
+            raise DeclarationError(f"batch view {self.name!r} needs a key and a positive time_to_live.")
 
     @property
-    def is_lookup(self) -> bool:
+    def is_batch(self) -> bool:
         return self.lookup is not None
 
     @property
@@ -106,19 +107,19 @@ class FeatureView:
 
 
 def numbers(*columns: str, unit: str = "", role: Role = Role.INPUT) -> tuple[Feature, ...]:
-    """Numeric features that are columns of the request as they are; true and false are 1 and 0."""
+    """Columns of the request as numeric features; true and false are 1 and 0."""
     return tuple(Feature(name, nw.col(name), unit=unit, role=role) for name in columns)
 
 
 def categories(*columns: str, role: Role = Role.INPUT) -> tuple[Feature, ...]:
-    """Categorical features that are columns of the request as they are."""
+    """Columns of the request as categorical features."""
     return tuple(Feature(name, nw.col(name), FeatureKind.CATEGORICAL, role=role) for name in columns)
 
 
 def calendar(clock: str, *parts: CalendarPart) -> tuple[Feature, ...]:
-    """Features that are parts of a timestamp of the request, each by the name of its part.
+    """Parts of a timestamp of the request as features, each with the name of its part. weekday: 1 is Monday.
 
-    They move by design, so that their drift is shown and not acted on. weekday: 1 is Monday."""
+    They move by design: their drift is shown, and no decision rests on it."""
     return tuple(Feature(part, _CALENDAR[part](nw.col(clock)), role=Role.CALENDAR) for part in parts)
 
 

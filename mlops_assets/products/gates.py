@@ -49,7 +49,7 @@ class NotWorseThanChampion:
 class SliceGap:
     """Passes when the worst slice of `feature` loses at most `at_most` against the whole test window.
 
-    Slices with fewer than `min_rows` rows are named but do not decide."""
+    Slices with fewer than `min_rows` rows are reported but not judged."""
 
     feature: str
     metric: str
@@ -65,7 +65,7 @@ class SliceGap:
 class LatencyP99:
     """Passes when the staging server answers one row within this time in 99 of 100 requests.
 
-    What a busy machine made of it decides nothing: it is measured again, up to `rounds` times, and then asked for later."""
+    A measurement on a busy machine does not count: it is repeated, up to `rounds` times, and then left for later."""
 
     milliseconds: float
     name: str = "latency_p99"
@@ -90,7 +90,7 @@ class OnnxParity:
 
 @dataclass(frozen=True)
 class BundleSize:
-    """Passes when the bundle's files take at most this much: the API holds the model in memory, once per process."""
+    """Passes when the bundle's files are at most this large: every process of the API holds the model in memory."""
 
     megabytes: float
     name: str = "bundle_size"
@@ -98,7 +98,7 @@ class BundleSize:
 
 @dataclass(frozen=True)
 class LeakageProbe:
-    """Passes when no input alone is more telling of the label than `at_most`, and no test row was fitted on.
+    """Passes when no single input predicts the label better than `at_most`, and no test row was used for fitting.
 
     at_most: skill from 0 (none) to 1 (it is the label): 2 ROC AUC - 1 for classes, R2 for numbers."""
 
@@ -107,7 +107,7 @@ class LeakageProbe:
 
     def __post_init__(self) -> None:
         if not 0 < self.at_most < 1:
-            raise DeclarationError(f"leakage_probe: at_most {self.at_most} is a skill: it lies between 0 and 1.")
+            raise DeclarationError(f"leakage_probe: at_most {self.at_most} is a skill and must lie between 0 and 1.")
 
 
 Gate = AtLeast | AtMost | NotWorseThanChampion | SliceGap | LatencyP99 | OnnxParity | BundleSize | LeakageProbe

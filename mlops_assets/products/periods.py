@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain, islice, takewhile
 
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.cron import Schedule
 
-DAY_KEY, MINUTE_KEY = "%Y-%m-%d", "%Y-%m-%dT%H%M"  # no colon: keys name files, and stand between colons in run tags
-MANY_PARTITIONS = 25_000  # more of them make Dagster's pages slow
-_ANCHORS = 60  # periods in a row of which the longest window is taken, where they differ in length
+DAY_KEY, MINUTE_KEY = (
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H%M",
+)  # without a colon: keys name files, and run tags separate them by colons
+MANY_PARTITIONS = 25_000  # more than this make Dagster's pages slow
+_ANCHORS = 60  # where periods differ in length, the largest of this many windows is taken
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 
 
@@ -33,7 +37,7 @@ class Periods:
     """Adjacent periods from `start` (inclusive) to `end` (exclusive, None: still running), each from one time at which the cron
     schedule fires to the next, in UTC. Use hourly(), daily(), weekly(), monthly() or cron().
 
-    Keys are days; where several periods begin on one day, minutes, as in 2013-07-01T1400."""
+    Keys are days. Where several periods begin on one day, keys are minutes, as in 2013-07-01T1400."""
 
     schedule: Schedule
     start: datetime
@@ -54,7 +58,7 @@ class Periods:
 
     @cached_property
     def length(self) -> timedelta | None:
-        """Of every period; None where they differ, as months do."""
+        """The length of every period; None where they differ, as months do."""
         schedule = self.schedule.expression
         lengths = ((r"\d+( \*){4}", _HOUR), (r"\d+ \d+( \*){3}", _DAY), (r"\d+ \d+ \* \* \d", 7 * _DAY))
         return next((length for pattern, length in lengths if re.fullmatch(pattern, schedule)), None)
@@ -70,7 +74,7 @@ class Periods:
 
     @cached_property
     def a_day(self) -> int:
-        """Periods that make a day, at least 1: what policies count is periods, or days where those are shorter."""
+        """Periods in a day, at least 1: policies count periods, or days where periods are shorter."""
         return max(1, self.covering(_DAY))
 
     def at(self, key: str) -> Period:
@@ -90,7 +94,7 @@ class Periods:
         )
         if start.strftime(self.key_format) != key:
             nearest = self.containing(max(written, self.start)).key
-            raise DeclarationError(f"no period begins on {key}. The one around it is {nearest}.")
+            raise DeclarationError(f"no period begins on {key}. The nearest one is {nearest}.")
         return self._from(start)
 
     def containing(self, moment: datetime) -> Period:
@@ -110,54 +114,49 @@ class Periods:
     def window_before(self, key: str, length: timedelta) -> list[Period]:
         """The periods in `[start of key - length, start of key)` that exist, oldest first.
 
-        Where periods differ in length, one belongs to it when half of it or more does: a year of 365 days holds twelve months,
-        whichever they are."""
-        return [period for period in reversed(self._back(self.at(key), length)) if self.has(period)]
+        Where periods differ in length, a period belongs to the window when at least half of it lies inside: a year of 365 days
+        always holds twelve months."""
+        return [period for period in reversed(self._window_before(self.at(key), length)) if self.has(period)]
 
     def window_start(self, key: str, length: timedelta) -> datetime:
-        """When the first period of the window before `key` begins, whether or not the product had begun by then."""
+        """The start of the window before `key`, even where it lies before the product's first period."""
         period = self.at(key)
-        return min((each.start for each in self._back(period, length)), default=period.start)
+        return min((each.start for each in self._window_before(period, length)), default=period.start)
 
     def in_window(self, length: timedelta) -> int:
-        """How many periods such a window holds; the most, where they differ in length."""
+        """How many periods such a window holds; where they differ in length, at most."""
         if self.length is not None:
             return length // self.length
-        return max(len(self._back(period, length)) for period in self._some())
+        return max(len(self._window_before(period, length)) for period in self._first_periods())
 
     def covering(self, window: timedelta) -> int:
-        """How many periods it takes to cover `window`, wherever it lies."""
+        """How many periods it takes at most to cover `window`, wherever it lies."""
         if self.length is not None:
             return -(-window // self.length)
-        return max(len(self._reaching_back(period, window)) for period in self._some())
+        return max(len(self._overlapping(period, window)) for period in self._first_periods())
 
     def with_lookback(self, key: str, window: timedelta) -> list[Period]:
-        """The period of `key` and those before it that hold a part of the `window` before it, oldest first."""
+        """The period of `key` and those before it that overlap the `window` before it, oldest first."""
         period = self.at(key)
-        if self.length is not None:
-            return self.up_to(key, self.covering(window) + 1)
-        return [each for each in (*reversed(self._reaching_back(period, window)), period) if self.has(each)]
+        return [each for each in (*reversed(self._overlapping(period, window)), period) if self.has(each)]
 
     def up_to(self, key: str, count: int) -> list[Period]:
-        """The period of `key` and the ones before it, `count` in all, oldest first; fewer at the start of time."""
-        found: list[Period] = []
+        """The period of `key` and the ones before it, `count` in all, oldest first; fewer near the first period."""
         period = self.at(key)
-        while len(found) < count and self.has(period):
-            found.append(period)
-            period = self.shift(period, -1)
-        return found[::-1]
+        newest_first = takewhile(self.has, chain([period], self._before(period)))
+        return [*islice(newest_first, max(count, 0))][::-1]
 
     def count(self, first: str, last: str) -> int:
-        """How many periods there are from `first` to `last`, both of them counted; 0 or less where `last` comes earlier."""
+        """How many periods there are from `first` to `last`, both included; 0 or less where `last` is earlier."""
         start, end = self.at(first).start, self.at(last).start
         if self.length is not None:
             return (end - start) // self.length + 1
         if end < start:
             return 2 - self.count(last, first)
-        found = 1
+        count = 1
         while start < end:
-            start, found = self._after(start), found + 1
-        return found
+            start, count = self._after(start), count + 1
+        return count
 
     def ended_by(self, now: datetime) -> Iterator[Period]:
         """Every period that is over at `now`, oldest first."""
@@ -167,7 +166,7 @@ class Periods:
             period = self.shift(period, 1)
 
     def partitions_by(self, now: datetime) -> int:
-        """How many partitions Dagster has of it: every period up to the end, or up to `now` where there is none."""
+        """How many partitions Dagster shows: every period up to the end, or up to `now` where there is no end."""
         last = self.containing(
             (self.end or max(now, self.start)) - (timedelta.resolution if self.end else timedelta(0))
         )
@@ -179,7 +178,7 @@ class Periods:
 
     @property
     def _in_the_day(self) -> timedelta:
-        """What a key of days leaves out: the time at which every period begins."""
+        """The time at which every period begins, which a key that is a day does not say."""
         if self.key_format == MINUTE_KEY:
             return timedelta(0)
         (only,) = self.schedule.times
@@ -196,25 +195,25 @@ class Periods:
     def _start_of(self, moment: datetime) -> datetime:
         return self.schedule.at_or_before(moment)
 
-    def _back(self, period: Period, length: timedelta) -> list[Period]:
-        """Periods of the window before this one, newest first."""
+    def _before(self, period: Period) -> Iterator[Period]:
+        """All periods before this one, newest first."""
+        while True:
+            period = self.shift(period, -1)
+            yield period
+
+    def _window_before(self, period: Period, length: timedelta) -> list[Period]:
+        """The periods of the window before this one, newest first."""
         if self.length is not None:
-            return [self.shift(period, -by) for by in range(1, length // self.length + 1)]
-        begins, found, before = period.start - length, [], self.shift(period, -1)
-        while before.start + (before.end - before.start) / 2 >= begins:
-            found.append(before)
-            before = self.shift(before, -1)
-        return found
+            return [*islice(self._before(period), length // self.length)]
+        start = period.start - length
+        return [*takewhile(lambda each: each.start + (each.end - each.start) / 2 >= start, self._before(period))]
 
-    def _reaching_back(self, period: Period, window: timedelta) -> list[Period]:
-        """Periods that hold a part of the window before this one, newest first."""
-        begins, found, before = period.start - window, [], self.shift(period, -1)
-        while before.end > begins:
-            found.append(before)
-            before = self.shift(before, -1)
-        return found
+    def _overlapping(self, period: Period, window: timedelta) -> list[Period]:
+        """The periods that overlap the window before this one, newest first."""
+        start = period.start - window
+        return [*takewhile(lambda each: each.end > start, self._before(period))]
 
-    def _some(self) -> Iterator[Period]:
+    def _first_periods(self) -> Iterator[Period]:
         period = self.first
         for _ in range(_ANCHORS):
             yield period
@@ -222,7 +221,7 @@ class Periods:
 
 
 def hourly(start: str, end: str | None = None) -> Periods:
-    """start, end: a day, or a full hour of one as in 2013-01-07T06:00."""
+    """start, end: a day, or a full hour, as in 2013-01-07T06:00."""
     return cron("0 * * * *", start, end)
 
 
@@ -241,14 +240,14 @@ def monthly(start: str, end: str | None = None) -> Periods:
 
 
 def cron(schedule: str, start: str, end: str | None = None) -> Periods:
-    """Periods from each time at which a cron schedule of five fields fires, in UTC, to the next: "0 6 * * 1-5" makes four of 24
-    hours, and one from Friday to Monday. start: a time at which it fires, or the day of the first one."""
+    """Periods from each time at which a cron schedule of five fields fires, in UTC, to the next: "0 6 * * 1-5" gives four
+    periods of 24 hours, and one from Friday to Monday. start: a time at which it fires, or the day of the first one."""
     times = Schedule(schedule)
     return Periods(times, _first(times, start), _first(times, end) if end else None)
 
 
 def spelled(span: timedelta) -> str:
-    """In the largest unit of which it is a whole number.
+    """The span in the largest unit of which it is a whole number.
 
     >>> spelled(timedelta(weeks=2)), spelled(timedelta(hours=36)), spelled(timedelta(minutes=30)), spelled(timedelta(days=1))
     ('14 days', '36 hours', '30 minutes', '1 day')
@@ -276,7 +275,7 @@ def weeks(count: float) -> timedelta:
 
 
 def months(count: float) -> timedelta:
-    """So many months of usual length, 30.4375 days; a window of them holds as many whole months, whichever they are."""
+    """Months of average length, 30.4375 days. A window of `count` of them always holds `count` calendar months."""
     return timedelta(days=count * 30.4375)
 
 
@@ -289,7 +288,7 @@ def _moment(text: str) -> datetime:
 
 
 def _first(schedule: Schedule, text: str) -> datetime:
-    """The moment itself, or the first time at which the schedule fires on that day, where it does."""
+    """The moment itself. Where `text` is only a day, the first time at which the schedule fires on it, if it does."""
     moment = _moment(text)
     if len(text) > len("2013-01-07"):
         return moment

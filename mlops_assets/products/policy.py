@@ -1,4 +1,4 @@
-"""What a product asks of drift readings, of acceptance and of serving."""
+"""The policies a product declares: for drift, failed runs, acceptance and serving."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,22 +17,22 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """Bands in percent and the patience before they are acted on.
+    """Bands in percent, and how patiently the loop acts on them.
 
     A reading below `watch` is recorded; from `watch` to below `retrain` it is watched; from `retrain` to `rework`
-    (inclusive) it asks for retraining; above `rework` for development. Of the last `of_periods` readings of the same
-    feature `agreeing_periods` must agree (0: as many as must agree, so consecutive ones). `cooldown` is the least time
-    between two retrainings, `retrainings_per_year` the budget.
+    (inclusive) it asks for retraining; above `rework` it asks for rework in development. `agreeing_periods` of the last
+    `of_periods` readings of the same feature must agree (of_periods=0: consecutive readings must agree). `cooldown` is the
+    least time between two retrainings, `retrainings_per_year` the budget.
 
-    min_rows: rows, labelled ones where labels are read, of which fewer say nothing. min_blocks: days, of which fewer make no
-    interval: rows of one day are alike, so whole days are resampled, and of a handful every sample is the same.
+    min_rows: with fewer rows (labelled rows, where labels are read) a reading is inconclusive. min_blocks: with fewer days it
+    has no interval: rows of one day resemble each other, so whole days are resampled, and a few days give too few samples.
 
-    stale: percent of the primary metric that a fresh model has to gain to be asked for. staleness_every: periods from one
-    such comparison to the next, and periods it compares on; 0: never. pooled_periods: at most so many periods are pooled to
-    tell a loss from the metric's own ups and downs. max_age: a champion that saw nothing for so long is retrained, whatever
-    was read; None: no age asks for it.
+    stale: percent of the primary metric that a fresh model must gain for a retraining. staleness_every: periods between two
+    such comparisons, and periods that one compares on; 0: never. pooled_periods: at most this many periods are pooled to
+    distinguish a loss from the metric's usual variation. max_age: a champion whose training data is older than this is
+    retrained, whatever the readings say; None: age alone never asks for it.
 
-    Where periods are shorter than a day, what is counted here are days.
+    Where periods are shorter than a day, all counts are in days.
     """
 
     watch: float = 2
@@ -55,26 +55,29 @@ class DriftPolicy:
                 f"drift bands must rise: 0 < watch ({self.watch}) < retrain ({self.retrain}) < rework ({self.rework}) <= 100."
             )
         if self.agreeing_periods < 1 or self.min_rows < 1 or self.cooldown < timedelta(0):
-            raise DeclarationError("agreeing_periods and min_rows are at least 1, cooldown is not negative.")
+            raise DeclarationError(
+                f"agreeing_periods ({self.agreeing_periods}) and min_rows ({self.min_rows}) must be at least 1, and cooldown "
+                f"({self.cooldown}) must not be negative."
+            )
         if self.min_blocks < 2:
-            raise DeclarationError(f"min_blocks ({self.min_blocks}) is at least 2: a single day has no interval.")
+            raise DeclarationError(f"min_blocks ({self.min_blocks}) must be at least 2: a single day has no interval.")
         if self.of_periods and self.of_periods < self.agreeing_periods:
             raise DeclarationError(
-                f"{self.agreeing_periods} of the last {self.of_periods} periods cannot agree: of_periods is at least "
+                f"{self.agreeing_periods} of the last {self.of_periods} periods cannot agree: of_periods must be at least "
                 "agreeing_periods, or 0 for consecutive periods."
             )
         if self.max_age is not None and self.max_age <= timedelta(0):
             raise DeclarationError(
-                f"max_age ({self.max_age}) is a time above 0, or None where no age asks for a retraining."
+                f"max_age ({self.max_age}) must be above 0, or None where age alone never asks for a retraining."
             )
         if self.stale <= 0 or self.staleness_every < 0 or self.pooled_periods < 1 or self.retrainings_per_year < 0:
             raise DeclarationError(
-                f"stale ({self.stale}) is above 0, pooled_periods ({self.pooled_periods}) at least 1, staleness_every "
+                f"stale ({self.stale}) must be above 0, pooled_periods ({self.pooled_periods}) at least 1, and staleness_every "
                 f"({self.staleness_every}, 0: never) and retrainings_per_year ({self.retrainings_per_year}) not negative."
             )
 
     def band(self, percent: float) -> Action:
-        """The one action of a reading in percent, before any patience."""
+        """The action that one reading in percent asks for."""
         if percent > self.rework:
             return Action.REWORK
         if percent >= self.retrain:
@@ -84,11 +87,11 @@ class DriftPolicy:
 
 @dataclass(frozen=True)
 class Retries:
-    """How often the sensors ask for a run that failed, and what becomes of a period that cannot be had.
+    """How often the sensors repeat a failed run, and what happens to a period that cannot be read.
 
-    attempts: runs that are asked for, the first included; then a person is told. The wait after a failed run begins with
-    `first_wait` and doubles up to `longest_wait`. missing: "fail" stops at a period whose source failed every attempt,
-    until a person retries or skips it; "skip" goes on without it, and readings say which period they lack.
+    attempts: runs that are requested, including the first; after them a person is notified. The wait after a failed run
+    begins with `first_wait` and doubles up to `longest_wait`. missing: "fail" stops at a period whose source failed in every
+    attempt, until a person retries or skips it; "skip" continues without it, and readings say which period they lack.
     """
 
     attempts: int = 8
@@ -98,7 +101,7 @@ class Retries:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise DeclarationError(f"retries: {self.attempts} attempts ask for nothing. Give at least 1.")
+            raise DeclarationError(f"retries: attempts ({self.attempts}) must be at least 1.")
         if not timedelta(0) < self.first_wait <= self.longest_wait:
             raise DeclarationError(
                 f"retries: first_wait ({self.first_wait}) must be above 0 and at most longest_wait ({self.longest_wait})."
@@ -127,7 +130,7 @@ class Acceptance:
         if self.kind not in ("automatic", "manual"):
             raise DeclarationError(f"acceptance {self.kind!r} does not exist. Known: automatic, manual.")
         if self.valid_for <= timedelta(0):
-            raise DeclarationError("acceptance: an approval that is valid for no time lets nothing go live.")
+            raise DeclarationError(f"acceptance: valid_for ({self.valid_for}) must be positive.")
 
 
 def automatic() -> Acceptance:
@@ -141,14 +144,14 @@ def manual(valid_for: timedelta = timedelta(days=7)) -> Acceptance:
 
 
 class Durability(StrEnum):
-    """When an answer may leave. STRICT: its rows are on disk. RELAXED: they are there `flush_milliseconds` later."""
+    """When the API may answer. STRICT: once the rows are on disk. RELAXED: they are on disk `flush_milliseconds` later."""
 
     RELAXED = "relaxed"
     STRICT = "strict"
 
 
 class Outage(StrEnum):
-    """What a request gets while a store is down. SERVE: an answer with nulls, which says so. REFUSE: 503."""
+    """What a request gets while a store is unreachable. SERVE: an answer that uses nulls and says so. REFUSE: 503."""
 
     SERVE = "serve"
     REFUSE = "refuse"
@@ -156,12 +159,12 @@ class Outage(StrEnum):
 
 @dataclass(frozen=True)
 class Serving:
-    """Limits of the product's prediction route, what an answer may be worth without the stores, what a challenger sees.
+    """Limits of the product's prediction route, its behaviour while a store is unreachable, and the challenger's share.
 
-    outage: of the online store, and of the disk below the prediction log. STRICT refuses without that disk in any case.
-    shadow: share of the entities whose rows the challenger scores as well, unseen. canary: share that it answers.
-    asked_ahead: how long before its event a row may be asked. What was asked earlier is answered and logged, but meets neither
-    the batch's scores nor its label. Longer means that more of the log is read for each period.
+    outage: applies to the online store and to the disk of the prediction log. STRICT always refuses without that disk.
+    shadow: share of the entities whose rows the challenger scores without answering. canary: share that it answers.
+    asked_ahead: how long before its event a row may be requested. A prediction requested earlier is answered and logged, but is
+    joined neither with the batch's scores nor with its label. A longer time reads more of the log for each period.
     """
 
     max_rows: int = 10_000
@@ -175,7 +178,7 @@ class Serving:
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
-            raise DeclarationError(f"serving: max_rows {self.max_rows} lets no request in. Give at least 1.")
+            raise DeclarationError(f"serving: max_rows ({self.max_rows}) must be at least 1.")
         if min(self.shadow, self.canary) < 0 or not self.shadow + self.canary <= 1:
             raise DeclarationError(
                 f"serving: shadow {self.shadow} and canary {self.canary} are shares of the entities. Give numbers from 0 "
@@ -183,11 +186,13 @@ class Serving:
             )
         if not 1 <= self.flush_milliseconds <= 60_000:
             raise DeclarationError(
-                f"serving: flush_milliseconds {self.flush_milliseconds} is no use. Give 1 to 60,000, such as 100."
+                f"serving: flush_milliseconds ({self.flush_milliseconds}) must lie between 1 and 60,000, such as 100."
             )
         if self.asked_ahead < timedelta(0):
             raise DeclarationError(
                 f"serving: asked_ahead {self.asked_ahead} is negative. Give a time from 0, such as timedelta(days=7)."
             )
         if self.durability is Durability.STRICT and not self.log_predictions:
-            raise DeclarationError("serving: strict durability without log_predictions. Log, or leave it relaxed.")
+            raise DeclarationError(
+                "serving: strict durability needs log_predictions. Turn log_predictions on, or leave durability relaxed."
+            )

@@ -1,10 +1,10 @@
-"""`ModelProduct`: one typed, validated declaration from which all five pipelines are made."""
+"""`ModelProduct`: one typed, validated declaration from which all five pipelines are built."""
 
 from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -28,13 +28,13 @@ DEFAULT_PARITY, DEFAULT_LEAKAGE = 1e-5, 0.9
 DEFAULT_METRICS = {Task.BINARY: "roc_auc", Task.MULTICLASS: "roc_auc", Task.REGRESSION: "mae"}
 
 
-def _twice(names: Sequence[str]) -> list[str]:
+def _duplicates(names: Sequence[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
 
 
 @dataclass(frozen=True)
 class Label:
-    """The observed outcome: an expression over the main table, known `delay` after the event; `unit` where it has one."""
+    """The observed outcome: an expression over the main table, known `delay` after the event."""
 
     name: str
     expression: nw.Expr
@@ -46,17 +46,17 @@ class Label:
 class ModelProduct:
     """The declared unit: source, features, label, candidates, gates, drift policy.
 
-    entity_key, event_timestamp, created_timestamp: those of the source's main table, where they are left out.
-    owner, description: left out, the team of the product's name, and what it predicts.
-    metric: by which candidates are compared; left out, ROC AUC for classes and the mean absolute error for numbers.
-    training_window: how far back a retraining looks; its last `test_window` is kept unseen for the test report.
-    request: columns of the main table that a prediction request carries (the features need no others); left out, the key, the
-        event timestamp and every column that a feature of a request view has the name of.
-    gaps: a period of which the source has no rows, or no file while it has one of a later period: "fail" until it has, or a
-        person skips it; "allow" stores it without rows, as one that is skipped, so that what follows goes on.
-    calibrate: the probabilities are used as such: a binary estimator is calibrated on the last periods it would be fitted on.
+    entity_key, event_timestamp, created_timestamp: default to those of the source's main table.
+    owner, description: default to the team with the product's name, and to what it predicts.
+    metric: the one that compares candidates; defaults to ROC AUC for classes and the mean absolute error for numbers.
+    training_window: how far back a retraining looks; its last `test_window` is held out for the test report.
+    request: columns of the main table that a prediction request carries (features may use no others); defaults to the key, the
+        event timestamp and every column whose name is that of a feature in an on-demand view.
+    gaps: what happens to a period for which the source has no rows, or no file although it has one of a later period.
+        "fail": the period fails until the source has rows or a person skips it. "allow": it is stored without rows.
+    calibrate: the probabilities are used as such, so a binary estimator is calibrated on the last periods of its training rows.
     estimator_packages: packages whose estimators a recipe may name, besides scikit-learn, LightGBM and the candidates.
-    trusted_types: types that a stored estimator may hold, besides those of scikit-learn, LightGBM and NumPy.
+    trusted_types: types that a stored estimator may contain, besides those of scikit-learn, LightGBM and NumPy.
 
     Raises DeclarationError: the declaration contradicts itself; the sentence says what to change.
     """
@@ -93,15 +93,15 @@ class ModelProduct:
     declared_at: Place = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "declared_at", declared_at(__file__))
         main = self.source.main
-        object.__setattr__(self, "entity_key", self.entity_key or main.key)
-        object.__setattr__(self, "event_timestamp", self.event_timestamp or main.event_timestamp)
-        object.__setattr__(self, "created_timestamp", self.created_timestamp or main.created_timestamp)
-        object.__setattr__(self, "request", self.request or self._usual_request())
-        object.__setattr__(self, "owner", self.owner or f"team:{self.name}")
-        object.__setattr__(self, "description", self.description or f"Predicts {self.label.name} of {main.name}.")
-        object.__setattr__(self, "metric", self.metric or DEFAULT_METRICS[self.task])
+        self._set_default("declared_at", declared_at(__file__))
+        self._set_default("entity_key", main.key)
+        self._set_default("event_timestamp", main.event_timestamp)
+        self._set_default("created_timestamp", main.created_timestamp)
+        self._set_default("request", self._default_request())
+        self._set_default("owner", f"team:{self.name}")
+        self._set_default("description", f"Predicts {self.label.name} of {main.name}.")
+        self._set_default("metric", DEFAULT_METRICS[self.task])
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise DeclarationError(
                 f"product name {self.name!r} becomes part of keys, routes and folders: "
@@ -115,12 +115,16 @@ class ModelProduct:
         self._validate_candidates()
         self._validate_gates()
 
+    def _set_default(self, name: str, default: object) -> None:
+        if not getattr(self, name, None):
+            object.__setattr__(self, name, default)  # the dataclass is frozen
+
     def notes(self, now: datetime) -> list[str]:
-        """What is worth knowing about the declaration, and no fault."""
+        """Remarks on the declaration that are not errors."""
         partitions = self.period.partitions_by(now)
         slow = (
-            f"{self.name} has {partitions:,} partitions ({self.period.in_words}), and Dagster's pages become slow from about "
-            f"{MANY_PARTITIONS:,} on. Longer periods, or a later start, would keep them fast."
+            f"{self.name} has {partitions:,} partitions ({self.period.in_words}), and above about {MANY_PARTITIONS:,} "
+            f"Dagster's pages become slow. Longer periods, or a later start, would keep them fast."
         )
         main, categorical = self.source.main, [item for item in self.inputs if item.kind is FeatureKind.CATEGORICAL]
         choices = {item.name: len(main.column(item.name).choices) for item in categorical if main.has(item.name)}
@@ -145,20 +149,20 @@ class ModelProduct:
 
     @property
     def declared_estimators(self) -> tuple[str, ...]:
-        """What a recipe may name as package.module:name: packages, and the candidates' own paths."""
+        """What a recipe may name: the declared packages, and the paths (package.module:name) of the candidates."""
         return (*self.estimator_packages, *(each.estimator for each in self.candidates if ":" in each.estimator))
 
     def as_declared(self, candidate: Candidate) -> Candidate:
-        """With the converter that the product declares for its estimator: a recipe is data, and names no code of its own."""
-        makers = (each.to_onnx for each in self.candidates if each.estimator == candidate.estimator)
-        return replace(candidate, to_onnx=next(makers, ""))
+        """The candidate with the converter that the product declares for its estimator: a recipe is data and names no code."""
+        converters = (each.to_onnx for each in self.candidates if each.estimator == candidate.estimator)
+        return replace(candidate, to_onnx=next(converters, ""))
 
     @property
     def report_gates(self) -> tuple[Gate, ...]:
         """The gates that the test report decides.
 
-        ONNX parity and the leakage probe are always among them, declared or not: converters are silently wrong at times, and
-        a model that was told the outcome looks like the best one."""
+        ONNX parity and the leakage probe are always included: converters are sometimes wrong without an error, and a model that
+        learned from the outcome itself looks like the best one."""
         declared = tuple(gate for gate in self.gates if not isinstance(gate, LatencyP99))
         always = (OnnxParity(DEFAULT_PARITY), LeakageProbe(DEFAULT_LEAKAGE))
         return (*declared, *(gate for gate in always if not any(isinstance(other, type(gate)) for other in declared)))
@@ -170,7 +174,7 @@ class ModelProduct:
 
     @property
     def lookups(self) -> tuple[FeatureView, ...]:
-        return tuple(view for view in self.features if view.is_lookup)
+        return tuple(view for view in self.features if view.is_batch)
 
     @property
     def primary_metric(self) -> Metric:
@@ -188,50 +192,50 @@ class ModelProduct:
     def request_columns(self) -> tuple[Column, ...]:
         return tuple(self.source.main.column(name) for name in self.request)
 
-    def _usual_request(self) -> tuple[str, ...]:
-        named = [
-            name for view in self.features if not view.is_lookup for name in view.names if self.source.main.has(name)
+    def _default_request(self) -> tuple[str, ...]:
+        columns = [
+            name for view in self.features if not view.is_batch for name in view.names if self.source.main.has(name)
         ]
-        return tuple(dict.fromkeys((*self.entity_key, self.event_timestamp, *named)))
+        return tuple(dict.fromkeys((*self.entity_key, self.event_timestamp, *columns)))
 
     def _validate_columns(self) -> None:
         main = self.source.main
         names = [column.name for column in main.columns]
-        for role, wanted in (
+        for role, columns in (
             ("entity_key", self.entity_key),
             ("event_timestamp", (self.event_timestamp,)),
             ("created_timestamp", (self.created_timestamp,)),
             ("request", self.request),
         ):
-            for name in wanted:
+            for name in columns:
                 if not main.has(name):
                     raise DeclarationError(f"{self.name}: {role} names {name!r}. {choices(name, names)}")
         tables = tables_by_name(self.source)
         for table in tables.values():
-            for reference in table.references:
-                there = tables.get(reference.table)
-                if there is None or not all(there.has(name) for name in reference.there):
+            for foreign_key in table.foreign_keys:
+                target = tables.get(foreign_key.table)
+                if target is None or not all(target.has(name) for name in foreign_key.target_columns):
                     raise DeclarationError(
-                        f"{self.name}: {table.name} refers to {', '.join(reference.there)} of {reference.table!r}, which "
-                        f"the source does not have. {choices(reference.table, tables)}"
+                        f"{self.name}: {table.name} refers to {', '.join(foreign_key.target_columns)} of {foreign_key.table!r}, "
+                        f"which the source does not have. {choices(foreign_key.table, tables)}"
                     )
         if self.lookups and self.event_timestamp in (self.created_timestamp, main.created_timestamp):
             raise DeclarationError(
                 f"{self.name}: rows of {main.name} count as learned when they happen (created_timestamp is the event_timestamp, "
                 f"{self.event_timestamp!r}), so a lookup of past outcomes would give a row its own outcome. Name the column that says "
-                "when the outcome was learned. If there is none, declare Table(known_after=hours(1)) or the like: the platform "
-                "adds the column `learned_at` and fills it."
+                "when the outcome was learned. If there is none, declare for example Table(known_after=hours(1)): the platform then "
+                "adds and fills the column `learned_at`."
             )
         unusable = [name for name in self.request if not name.isidentifier() or keyword.iskeyword(name)]
         if unusable:
             raise DeclarationError(
                 f"{self.name}: a request cannot carry a field named {unusable[0]!r}. Give the column a name of letters, digits and "
-                f"underscores that is no word of Python, and source_name={unusable[0]!r}."
+                f"underscores that is not a Python keyword, and source_name={unusable[0]!r}."
             )
         if main.min_rows == 0:
             raise DeclarationError(
-                f"{self.name}: {main.name} has min_rows=0, and a period without rows trains and says nothing. Give min_rows of at "
-                "least 1; a period in which nothing happened is declared with gaps='allow'. A side table may have min_rows=0."
+                f"{self.name}: {main.name} has min_rows=0, but a model cannot be trained or watched on periods without rows. Set "
+                "min_rows to at least 1, and declare gaps='allow' where periods may be empty. A side table may have min_rows=0."
             )
         if self.gaps not in ("fail", "allow"):
             raise DeclarationError(
@@ -243,21 +247,18 @@ class ModelProduct:
 
     def _validate_features(self) -> None:
         names = self.feature_names
-        twice = _twice(names)
-        if not names or twice:
-            raise DeclarationError(
-                f"{self.name}: two features are named {', '.join(twice)}. Rename one."
-                if twice
-                else f"{self.name}: features is empty. Give at least one view."
-            )
+        if not names:
+            raise DeclarationError(f"{self.name}: features is empty. Give at least one view.")
+        if duplicates := _duplicates(names):
+            raise DeclarationError(f"{self.name}: two features are named {', '.join(duplicates)}. Rename one.")
         if self.label.name in names:
             raise DeclarationError(
                 f"{self.name}: the label {self.label.name!r} is also a feature: the model would copy it."
             )
-        if alike := _twice([view.name for view in self.features]):
-            raise DeclarationError(f"{self.name}: two feature views are named {', '.join(alike)}. Rename one.")
+        if duplicates := _duplicates([view.name for view in self.features]):
+            raise DeclarationError(f"{self.name}: two feature views are named {', '.join(duplicates)}. Rename one.")
         self._validate_steps()
-        carried = {*self.request, *(f.name for view in self.features if not view.is_lookup for f in view.features)}
+        carried = {*self.request, *(f.name for view in self.features if not view.is_batch for f in view.features)}
         for view in self.lookups:
             shadowed = [name for name in view.names if name in self.request]
             if shadowed:
@@ -265,31 +266,30 @@ class ModelProduct:
                     f"{self.name}: view {view.name!r} looks up {', '.join(shadowed)}, which the request already carries. "
                     "Rename the feature, or leave the column out of request."
                 )
-            self._require_carried(f"view {view.name!r} looks up by", view.key, carried)
+            if missing := sorted({*view.key} - carried):
+                raise DeclarationError(
+                    f"{self.name}: view {view.name!r} looks up by {missing[0]!r}, which no request carries. "
+                    f"{choices(missing[0], carried)}"
+                )
         if self.label.delay < timedelta(0):
             raise DeclarationError(f"{self.name}: label delay is negative. Labels cannot be known before the event.")
 
     def _validate_steps(self) -> None:
         steps: dict[str, nw.Expr] = {}
-        views = [view for view in self.features if not view.is_lookup]
+        views = [view for view in self.features if not view.is_batch]
         for view, name, expression in [(owner, *step) for owner in views for step in owner.intermediate]:
-            roles = {
+            others = {
                 "a column of the request": self.request,
                 "a feature": self.feature_names,
                 "another step": [other for other, its in steps.items() if repr(its) != repr(expression)],
             }
-            for role, names in roles.items():
+            for other, names in others.items():
                 if name in names:
                     raise DeclarationError(
-                        f"{self.name}: view {view.name!r} has a step named {name!r}, as {role} is. Rename the step."
+                        f"{self.name}: view {view.name!r} has an intermediate step named {name!r}, and {other} has the same name. "
+                        "Rename the step."
                     )
             steps[name] = expression
-
-    def _require_carried(self, what: str, names: Iterable[str], carried: Iterable[str]) -> None:
-        if missing := sorted({*names} - {*carried}):
-            raise DeclarationError(
-                f"{self.name}: {what} {missing[0]!r}, which no request carries. {choices(missing[0], carried)}"
-            )
 
     def _validate_windows(self) -> None:
         for role, window in (("training_window", self.training_window), ("test_window", self.test_window)):
@@ -310,34 +310,35 @@ class ModelProduct:
 
     def _validate_candidates(self) -> None:
         names = [candidate.name for candidate in self.candidates]
-        if not names or len(set(names)) != len(names):
-            raise DeclarationError(f"{self.name}: candidates need distinct names and at least one: {names}.")
+        if not names:
+            raise DeclarationError(f"{self.name}: candidates is empty. Give at least one.")
+        if duplicates := _duplicates(names):
+            raise DeclarationError(f"{self.name}: two candidates are named {', '.join(duplicates)}. Rename one.")
 
         for role, declared in (("estimator_packages", self.estimator_packages), ("trusted_types", self.trusted_types)):
             if isinstance(declared, str) or not all(re.fullmatch(r"\w+(\.\w+)*", name) for name in declared):
                 raise DeclarationError(
-                    f"{self.name}: {role} is a tuple of dotted names, as in ('acme.models',): {declared!r}."
+                    f"{self.name}: {role} must be a tuple of dotted names, as in ('acme.models',), and is {declared!r}."
                 )
 
         if self.calibrate and self.task is not Task.BINARY:
             raise DeclarationError(
-                f"{self.name}: calibrate is for probabilities of two classes, and the task is {self.task}. Leave it out."
+                f"{self.name}: calibrate needs a binary task, and the task is {self.task}. Leave calibrate out."
             )
 
     def _validate_gates(self) -> None:
-        known = metrics_of(self.task)
-        wanted = [("metric", self.metric)]
-        wanted += [("gate", gate.metric) for gate in self.gates if isinstance(gate, ScoreGate)]
-        for role, metric in wanted:
-            if metric not in known:
+        metrics = metrics_of(self.task)
+        declared_metrics = [("metric", self.metric)]
+        declared_metrics += [("gate", gate.metric) for gate in self.gates if isinstance(gate, ScoreGate)]
+        for role, metric in declared_metrics:
+            if metric not in metrics:
                 raise DeclarationError(
-                    f"{self.name}: {role} {metric!r} does not exist for {self.task}. {choices(metric, known)}"
+                    f"{self.name}: {role} {metric!r} does not exist for {self.task}. {choices(metric, metrics)}"
                 )
         for gate in self.gates:
             if isinstance(gate, SliceGap) and gate.feature not in self.feature_names:
                 raise DeclarationError(
-                    f"{self.name}: slice_gap by {gate.feature!r}, which is no feature. {choices(gate.feature, self.feature_names)}"
+                    f"{self.name}: slice_gap by {gate.feature!r}, which is not a feature. {choices(gate.feature, self.feature_names)}"
                 )
-        gate_names = [gate.name for gate in self.gates]
-        if len(set(gate_names)) != len(gate_names):
-            raise DeclarationError(f"{self.name}: a gate is declared twice: {gate_names}.")
+        if duplicates := _duplicates([gate.name for gate in self.gates]):
+            raise DeclarationError(f"{self.name}: gate {', '.join(duplicates)} is declared twice. Leave one out.")

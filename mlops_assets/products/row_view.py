@@ -1,4 +1,4 @@
-"""The features that a table's columns are as they stand."""
+"""The columns of a table as features."""
 
 from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.products.feature_view import CalendarPart, Feature, FeatureView, calendar, categories, numbers
@@ -8,14 +8,14 @@ from mlops_assets.products.source import Kind, Table
 def row_view(
     table: Table, *, leave_out: tuple[str, ...] = (), calendar_parts: tuple[CalendarPart, ...] = (), name: str = "row"
 ) -> FeatureView:
-    """A view of the row itself: each column of the table but its timestamps is a feature, texts as categories.
+    """An on-demand view in which every column of the table but its timestamps is a feature; strings are categories.
 
-    leave_out: columns that are none, as the label is, and numbers that only identify a row.
-    calendar_parts: of the event timestamp, as features of their own: hour, weekday, month, year."""
+    leave_out: columns that are not features, such as the label and numbers that only identify a row.
+    calendar_parts: parts of the event timestamp that become features: hour, weekday, month, year."""
     if unknown := [column for column in leave_out if not table.has(column)]:
-        known = [column.name for column in table.columns]
+        names = [column.name for column in table.columns]
         raise DeclarationError(
-            f"table {table.name!r} has no column {unknown[0]!r} to leave out. {choices(unknown[0], known)}"
+            f"table {table.name!r} has no column {unknown[0]!r} to leave out. {choices(unknown[0], names)}"
         )
     features: list[Feature] = []
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""What an experiment may spend, and the ranges it may search in."""
+"""The budget of an experiment, and the ranges it searches in."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from mlops_assets.errors import DeclarationError
 
 @dataclass(frozen=True)
 class Search:
-    """An experiment tries every candidate as it is declared, then `trials` other settings of them, for at most `seconds`
-    in all; whichever ends first. trials=0: only what is declared."""
+    """An experiment tries every candidate as declared, then up to `trials` other settings, for at most `seconds` in all.
+
+    trials=0: only the candidates as declared."""
 
     trials: int = 0
     seconds: float = 600.0
@@ -16,7 +17,7 @@ class Search:
     def __post_init__(self) -> None:
         if self.trials < 0 or self.seconds <= 0:
             raise DeclarationError(
-                f"search: trials {self.trials} is at least 0, seconds {self.seconds} is more than 0."
+                f"search: trials ({self.trials}) must be at least 0, and seconds ({self.seconds}) above 0."
             )
 
 
@@ -50,7 +51,7 @@ class OneOf:
 
     def __post_init__(self) -> None:
         if not self.options:
-            raise DeclarationError("search: a choice of nothing. Give its options.")
+            raise DeclarationError("search: OneOf needs at least one option.")
 
 
 Range = Whole | Real | OneOf
@@ -59,5 +60,5 @@ Range = Whole | Real | OneOf
 def _require_range(low: float, high: float, *, log: bool) -> None:
     if not low < high or (log and low <= 0):
         raise DeclarationError(
-            f"search: {low} to {high} is no range{', and a logarithm needs more than 0' if log else ''}."
+            f"search: {low} to {high} is not a range: low must be below high{' and above 0, as log=True' if log else ''}."
         )

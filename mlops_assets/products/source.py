@@ -1,4 +1,4 @@
-"""Where a product's rows come from, and the contract that every period of them has to keep."""
+"""Where a product's rows come from, and the contract that every period of them must satisfy."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a source table and what the contract asks of it.
+    """One column of a source table and the contract of its values.
 
     `minimum` and `maximum` are inclusive and in `unit`; `choices` is the closed set of categories (empty: open);
     `example` is shown on the API's OpenAPI page.
-    source_name: what the source calls it, where that cannot be its name here, such as "class" or "size in cm".
-    format: how the source writes a timestamp that is neither of a timestamp type nor ISO 8601, such as "%d.%m.%Y %H:%M", or
+    source_name: the column's name in the source, where that is not a usable name here, such as "class" or "size in cm".
+    format: how the source writes a timestamp that is neither a timestamp type nor ISO 8601, such as "%d.%m.%Y %H:%M",
         `EPOCH_SECONDS` or `EPOCH_MILLISECONDS`.
     """
 
@@ -69,33 +69,33 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """`columns` of every row are found in `table`, another one of the source, in the same period (null: no reference).
+class ForeignKey:
+    """The values of `columns` must exist in another table of the source, in the same period; a row with a null refers to none.
 
-    to: the columns there, in the same order; empty: of the same names."""
+    to: the columns of that table, in the same order; empty: they have the same names."""
 
     columns: tuple[str, ...]
     table: str
     to: tuple[str, ...] = ()
 
     @property
-    def there(self) -> tuple[str, ...]:
+    def target_columns(self) -> tuple[str, ...]:
         return self.to or self.columns
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a source: its columns, the key that is unique, its two clocks, and what a whole period has to keep.
+    """A table of a source: its columns, its unique key, its two clocks, and the contract of a whole period.
 
-    max_quarantined_share: up to this share of a period's rows may break the contract; they are kept apart with their
-        reasons, the others are stored. Above it the period fails. 0: every row has to keep it.
-    fresh_within: the newest event is not older than this when the period ends.
+    max_quarantined_share: up to this share of a period's rows may break the contract; they are stored in quarantine with
+        their reasons, apart from the others. Above it the period fails. 0: every row must satisfy the contract.
+    fresh_within: the newest event must not be older than this when the period ends.
     rows_within: least and most rows, as multiples of the median of the last periods.
-    known_after: the source does not say when a row was learned: `created_timestamp` is a column that it does not deliver, and
-        that the platform fills with the event plus this.
-    key: () for one series, in which the event timestamp alone identifies a row.
-    created_timestamp: "" where the source has no such column: rows are learned when they happen, or, with `known_after`, in
-        a column `learned_at` that the platform adds.
+    known_after: for sources that do not say when a row was learned. The platform then fills `created_timestamp`, which the
+        source does not deliver, with the event timestamp plus this.
+    key: () for a single series, in which the event timestamp identifies a row.
+    created_timestamp: "" where the source has no such column: rows count as learned when they happen or, with `known_after`,
+        at the time in the column `learned_at` that the platform adds.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Table:
     max_quarantined_share: float = 0.0
     fresh_within: timedelta | None = None
     rows_within: tuple[float, float] | None = None
-    references: tuple[Reference, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
     known_after: timedelta | None = None
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class Table:
         if not self.key:
             object.__setattr__(self, "key", (self.event_timestamp,))
         if not self.created_timestamp:
-            self._name_created_timestamp()
+            self._set_created_timestamp()
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise DeclarationError(f"table {self.name!r} declares a column twice: {sorted(names)}.")
@@ -130,15 +130,15 @@ class Table:
         flags = [column.name for column in self.columns if column.name in self.key and column.kind is Kind.BOOLEAN]
         if flags:
             raise DeclarationError(
-                f"table {self.name!r}: {', '.join(flags)} is boolean and identifies no row. Leave it out of the key."
+                f"table {self.name!r}: {', '.join(flags)} is boolean and cannot identify rows. Leave it out of the key."
             )
 
         if self.known_after is not None and (
             self.known_after <= timedelta(0) or self.created_timestamp == self.event_timestamp
         ):
             raise DeclarationError(
-                f"table {self.name!r}: known_after={self.known_after} fills created_timestamp ({self.created_timestamp!r}) with the event "
-                "plus a wait. Give a positive wait, and a created_timestamp other than the event_timestamp."
+                f"table {self.name!r}: known_after={self.known_after} is added to the event timestamp to fill created_timestamp "
+                f"({self.created_timestamp!r}). Give a positive time, and a created_timestamp other than the event_timestamp."
             )
 
         if self.min_rows < 0:
@@ -147,21 +147,21 @@ class Table:
             raise DeclarationError(
                 f"table {self.name!r}: max_quarantined_share is {self.max_quarantined_share}. Give a share from 0 to below 1."
             )
-        for reference in self.references:
-            unknown = [name for name in reference.columns if name not in names]
-            if unknown or len(reference.there) != len(reference.columns):
+        for foreign_key in self.foreign_keys:
+            unknown = [name for name in foreign_key.columns if name not in names]
+            if unknown or len(foreign_key.target_columns) != len(foreign_key.columns):
                 raise DeclarationError(
-                    f"table {self.name!r} refers to {reference.table!r} by {', '.join(reference.columns)}, to "
-                    f"{', '.join(reference.there)}. It has: {', '.join(names)}. Name as many columns on both sides."
+                    f"table {self.name!r} refers to {foreign_key.table!r} by {', '.join(foreign_key.columns)}, to "
+                    f"{', '.join(foreign_key.target_columns)}. It has: {', '.join(names)}. Name as many columns on both sides."
                 )
 
-    def _name_created_timestamp(self) -> None:
+    def _set_created_timestamp(self) -> None:
         if self.known_after is None:
             object.__setattr__(self, "created_timestamp", self.event_timestamp)
             return
         learned_at = Column(LEARNED_AT, Kind.TIMESTAMP, "UTC", f"the event plus {self.known_after}")
         object.__setattr__(self, "created_timestamp", LEARNED_AT)
-        if not self.has(LEARNED_AT):  # `dataclasses.replace` hands it over
+        if not self.has(LEARNED_AT):  # `dataclasses.replace` passes it on
             object.__setattr__(self, "columns", (*self.columns, learned_at))
 
     @property
@@ -181,8 +181,8 @@ class Table:
 class Source(Protocol):
     """Reads one period of one table, lazily.
 
-    `main` holds one row per entity; `side_tables` are what features look up (hourly weather, say). A row belongs to
-    the period its event timestamp falls into.
+    `main` has one row per entity; features look values up in `side_tables` (hourly weather, for example). A row belongs
+    to the period that contains its event timestamp.
     """
 
     @property
@@ -196,7 +196,7 @@ class Source(Protocol):
         ...
 
     def has_arrived(self, period: Period, now: datetime) -> bool:
-        """Is the whole period there to be read at `now`?"""
+        """Whether the whole period can be read at `now`."""
         ...
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-OPERATING_THRESHOLD = 0.5  # probability of class 1 from which on a binary answer is class 1
+OPERATING_THRESHOLD = 0.5  # a binary prediction is class 1 from this probability on
 
 
 class Task(StrEnum):
@@ -23,7 +23,7 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1, or -1 where less is better: a value times it is better when it is more."""
+        """1 where more is better, -1 where less is better: a larger value times the sign is a better one."""
         return 1 if self.more_is_better else -1
 
     def gain(self, new: float, old: float) -> float:

@@ -1,4 +1,4 @@
-"""Trailing views: features of what was learned about a key in the last days, hours or minutes."""
+"""Trailing views: features from sums over the last days, hours or minutes of a key."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +10,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureView, Step, Tables, Trailing
 
 STEPS: dict[Step, timedelta] = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
-COUNT = "row_count"  # beside the sums: how many rows are in them
+COUNT = "row_count"  # the column with the number of rows in the sums
 
 
 def trailing_view(
@@ -26,12 +26,13 @@ def trailing_view(
     lookback: timedelta,
     description: str = "",
 ) -> FeatureView:
-    """A lookup view of what was learned about a key in the `window` up to the last full `step` that brought something.
+    """A batch view of sums over the rows of a key that were learned in the `window` before the end of its newest `step`.
 
-    features: expressions of the sums, and of COUNT, the number of rows in them, each row by itself.
-    rows: from the source's tables to what is summed: the `key` columns, `created_time` (when the row was learned) and
-        the columns of `sums`, numbers of which a null adds nothing. What is learned in a step counts when it is over.
-    Sums of whole numbers are exact; others carry the rounding of a running sum, as in a window of SQL.
+    features: row-wise expressions of the sums and of COUNT, the number of rows in them.
+    rows: from the source's tables to the rows that are summed: the `key` columns, `created_time` (when the row was learned)
+        and the numeric columns of `sums`, in which a null adds nothing. A row counts from the end of the step in which it was
+        learned.
+    Sums of integers are exact; others have the rounding of a running sum, as in an SQL window.
     Raises DeclarationError.
     """
 
@@ -42,19 +43,22 @@ def trailing_view(
         refuse(f"has the step {step!r}. Choose one of {', '.join(STEPS)}.")
     if window <= timedelta(0) or window % STEPS[step]:
         refuse(
-            f"has a window of {window}, which is not a positive number of whole steps of {step}. Change either of them."
+            f"has a window of {window}, which is not a positive number of whole steps of {step}. Change one of them."
         )
     if lookback < window:
         refuse(
-            f"looks back {lookback}, less than its window of {window}. Let it look back as far, and over late reports."
+            f"has a lookback of {lookback}, shorter than its window of {window}. Make it at least as long, and longer where rows "
+            "arrive late."
         )
-    taken = {*key, CREATED_TIME, EVENT_TIME, COUNT}
-    if doubled := sorted(taken.intersection([*sums, *(feature.name for feature in features)])):
-        refuse(f"has a sum or a feature called {', '.join(doubled)}, as its key or its clocks are. Rename it.")
+    reserved = {*key, CREATED_TIME, EVENT_TIME, COUNT}
+    if clashing := sorted(reserved.intersection([*sums, *(feature.name for feature in features)])):
+        refuse(
+            f"has a sum or a feature called {', '.join(clashing)}, the name of its key, a clock or the count. Rename it."
+        )
     values = []
     for feature in features:
         if feature.expression is None:
-            refuse(f"does not say what {feature.name} is. Give it an expression of {_list(sums)} and COUNT.")
+            refuse(f"has no expression for {feature.name}. Give it an expression of {_list(sums)} and COUNT.")
         values.append(feature.expression.alias(feature.name))
     lookup = Trailing(rows, key, window, sums, tuple(values), step)
     return FeatureView(

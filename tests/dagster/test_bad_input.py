@@ -249,7 +249,7 @@ def test_a_feature_that_divides_by_zero_leaves_the_old_partition_and_works_when_
     with a_replay(a_small_product(features=with_ratio(over_20)), stored) as replay:
         result = materialize(replay, "features", key=FIRST_WEEK)
 
-        assert "'flight_delay.miles_per_seat_over_20' is infinite or no number in " in failure_of(result)
+        assert "'flight_delay.miles_per_seat_over_20' is infinite or NaN in " in failure_of(result)
         assert files_of(stored) == before
 
     mended = nw.when(over_20 != 0).then(over_20)
@@ -358,7 +358,7 @@ def test_predictions_before_any_champion_say_that_nothing_is_deployed(stored: Pa
     with a_replay(a_small_product(), stored) as replay:
         result = materialize(replay, "predictions", "data_drift", key=FIRST_WEEK)
 
-        assert "NoChampion: nothing is deployed for 'flight_delay' yet" in failure_of(result)
+        assert "NoChampion: no champion of 'flight_delay' is deployed yet" in failure_of(result)
         assert materialized(result) == set()
 
 

@@ -231,9 +231,9 @@ def test_a_disk_that_is_full_is_told_and_the_answers_go_on(workspace: Workspace,
 
 
 def test_settings_of_serving_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(DeclarationError, match="flush_milliseconds 0 is no use"):
+    with pytest.raises(DeclarationError, match=r"flush_milliseconds \(0\) must lie between"):
         Serving(flush_milliseconds=0)
-    with pytest.raises(DeclarationError, match="strict durability without log_predictions"):
+    with pytest.raises(DeclarationError, match="strict durability needs log_predictions"):
         Serving(durability=Durability.STRICT, log_predictions=False)
 
 

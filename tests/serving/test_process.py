@@ -47,11 +47,11 @@ def test_the_state_lies_in_the_home_unless_it_is_named() -> None:
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"MLOPS_PORT": "http"}, "MLOPS_PORT is 'http', which is no number"),
+        ({"MLOPS_PORT": "http"}, "MLOPS_PORT is 'http', which is not a finite number"),
         ({"MLOPS_PORT": "70000"}, "Give a port from 0 to 65535"),
         ({"MLOPS_POLL_SECONDS": "0"}, "Give seconds above 0"),
         ({"MLOPS_BUNDLE": "/b"}, "MLOPS_BUNDLE is set without MLOPS_PRODUCT"),
-        ({"MLOPS_PORT": "8000.5"}, "MLOPS_PORT is '8000.5', which is no whole number"),
+        ({"MLOPS_PORT": "8000.5"}, "MLOPS_PORT is '8000.5', which is not a whole number"),
         ({"MLOPS_WORKERS": "-1"}, "MLOPS_WORKERS is -1. Give 1 to"),
         ({"MLOPS_KEEP_ALIVE_SECONDS": "0"}, "MLOPS_KEEP_ALIVE_SECONDS is 0. Give seconds above 0"),
         ({"MLOPS_HEADER_SECONDS": "-1"}, "MLOPS_HEADER_SECONDS is -1. Give seconds above 0"),
@@ -83,7 +83,7 @@ NUMBERS = (
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "9" * 400, "many", "1,5", " "])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_what_is_no_number_is_refused_in_one_sentence(name: str, text: str) -> None:
-    with pytest.raises(DeclarationError, match=f"{name} is .*, which is no number. Leave it out for"):
+    with pytest.raises(DeclarationError, match=f"{name} is .*, which is not a finite number. Leave it out for"):
         from_environment({name: text})
 
 
@@ -94,7 +94,7 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"MLOPS_PORT": "nan"}, "MLOPS_PORT is 'nan', which is no number"),
+        ({"MLOPS_PORT": "nan"}, "MLOPS_PORT is 'nan', which is not a finite number"),
         ({"MLOPS_HOST": "no.host.of.ours.invalid"}, "nobody can listen on no.host.of.ours.invalid"),
         ({"MLOPS_HOST": "192.0.2.1"}, "nobody can listen on 192.0.2.1"),
         ({"MLOPS_HOME": "/dev/null"}, "MLOPS_HOME is /dev/null, which is no folder. Name a folder of this machine."),

@@ -84,7 +84,7 @@ def test_a_name_that_no_product_can_have_is_refused(name: str):
 
 
 def test_a_name_that_python_knows_is_refused():
-    with pytest.raises(DeclarationError, match=r"Python knows another module 'statistics' \(.*statistics.py\)"):
+    with pytest.raises(DeclarationError, match=r"Python finds another module 'statistics' \(.*statistics.py\)"):
         new("statistics", "orders.parquet", "--yes")
 
 

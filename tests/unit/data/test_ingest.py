@@ -11,7 +11,7 @@ from mlops_assets.data.contract import check_contract
 from mlops_assets.data.ingest import quarantined, read_period, store_period
 from mlops_assets.errors import DeclarationError, PartitionMissing
 from mlops_assets.products.periods import Period, days
-from mlops_assets.products.source import Reference, Table
+from mlops_assets.products.source import ForeignKey, Table
 from mlops_assets.state.tables import Tables
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.unit.data.test_contract import PERIOD, RIDES, a_ride, july, rides
@@ -123,7 +123,7 @@ ZONES = Table(
     event_timestamp="asked_at",
     created_timestamp="told_at",
 )
-REFERRING = replace(TOLERANT, references=(Reference(("origin",), "zones"),))
+REFERRING = replace(TOLERANT, foreign_keys=(ForeignKey(("origin",), "zones"),))
 
 
 def test_a_row_that_refers_to_nothing_is_named():
@@ -131,11 +131,11 @@ def test_a_row_that_refers_to_nothing_is_named():
 
     result = check_contract(REFERRING, PERIOD, rides(*good(3), a_ride(ride=1, origin="JFK")), (), {"zones": zones})
 
-    assert result.quarantined.select("ride", "reason").rows() == [(1, "origin: is found in origin of zones")]
+    assert result.quarantined.select("ride", "reason").rows() == [(1, "origin: exists in origin of zones")]
 
 
-def test_a_reference_of_several_columns_under_other_names():
-    table = replace(TOLERANT, references=(Reference(("origin", "ride"), "zones", to=("zone", "number")),))
+def test_a_foreign_key_of_several_columns_under_other_names():
+    table = replace(TOLERANT, foreign_keys=(ForeignKey(("origin", "ride"), "zones", to=("zone", "number")),))
     zones = pl.DataFrame(
         {"zone": ["EWR"] * 3 + ["JFK"], "number": [100, 101, 102, 1]}, schema_overrides={"number": pl.Int64}
     )
@@ -145,9 +145,9 @@ def test_a_reference_of_several_columns_under_other_names():
     assert result.quarantined["ride"].to_list() == [1]
 
 
-def test_a_reference_with_another_number_of_columns_is_refused():
+def test_a_foreign_key_with_another_number_of_columns_is_refused():
     with pytest.raises(DeclarationError, match="Name as many columns on both sides"):
-        replace(RIDES, references=(Reference(("origin",), "zones", to=("zone", "number")),))
+        replace(RIDES, foreign_keys=(ForeignKey(("origin",), "zones", to=("zone", "number")),))
 
 
 @dataclass(frozen=True)

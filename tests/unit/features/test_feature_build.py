@@ -149,9 +149,7 @@ def test_a_feature_that_divides_by_zero_is_named_with_a_row():
     product = a_product(features=(BASKET, FeatureView("ratio", (Feature("ratio", PER_RIDE),))))
     built = featured(product, rides(a_ride(0, january(2)), a_ride(2, january(2)), a_ride(0, january(3))))
 
-    with pytest.raises(
-        FeatureNotFinite, match=r"'taxi.ratio' is infinite or no number in 2 rows, such as ride 0, ratio inf"
-    ):
+    with pytest.raises(FeatureNotFinite, match=r"'taxi.ratio' is infinite or NaN in 2 rows, such as ride 0, ratio inf"):
         require_finite(product, built)
 
 

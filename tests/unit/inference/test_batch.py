@@ -73,7 +73,7 @@ def test_predictions_of_a_regression_are_numbers(workspace):
 
 
 def test_nothing_deployed_is_no_champion(state):
-    with pytest.raises(NoChampion, match=r"nothing is deployed for 'taxi' yet. Materialise taxi/deployment"):
+    with pytest.raises(NoChampion, match=r"no champion of 'taxi' is deployed yet. Materialise taxi/deployment"):
         predict_period(state, rides_at(january(3)), [])
 
 

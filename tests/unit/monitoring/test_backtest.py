@@ -36,7 +36,7 @@ def test_a_calendar_retrains_every_so_many_periods_from_its_first_on(every, firs
     ("text", "sentence"),
     [
         ("max_age=old", "max_age='old' is not a number. Write it as max_age=30d"),
-        ("max_age=0d", "max_age .* is a time above 0"),
+        ("max_age=0d", "max_age .* must be above 0"),
         ("retrian=5", r"no setting 'retrian'.*Did you mean 'retrain'\?"),
         ("retrain=five", "retrain='five' is not a number"),
         ("retrain=20", "drift bands must rise"),

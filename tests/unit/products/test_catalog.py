@@ -117,7 +117,7 @@ def test_another_folder_takes_the_place_of_the_usual_one(project: Project):
 
 def test_a_folder_that_is_named_and_not_there_is_said(project: Project):
     with pytest.raises(
-        DeclarationError, match=r"nowhere is no folder. Name the folder .* --products or MLOPS_PRODUCTS_DIR"
+        DeclarationError, match=r"nowhere is not a folder. Name the folder .* with --products or MLOPS_PRODUCTS_DIR"
     ):
         project.found({"MLOPS_PRODUCTS_DIR": "nowhere"})
 
@@ -127,7 +127,7 @@ def test_without_products_the_catalog_is_empty_and_an_unknown_name_says_where_th
         project.found().named("churn")
 
     assert str(caught.value) == (
-        f"no product 'churn'. Known: none. Products are looked for in {project.root}/products, in MLOPS_PRODUCTS and in "
+        f"no product 'churn'. Known: none. Products are searched in {project.root}/products, in MLOPS_PRODUCTS and in "
         "entry points of the group 'mlops_assets.products': `mlops products` lists them, `mlops new NAME SOURCE` drafts one."
     )
 
@@ -167,8 +167,8 @@ def test_a_single_file_that_is_named_has_to_declare_a_product(project: Project):
 
     assert names(products_of_file(project.root / "products" / "churn.py")) == ["churn"]
     for file, sentence in (
-        ("none.py", "it makes no ModelProduct. Make one at the top"),
-        ("lost.py", "there is no such file."),
+        ("none.py", "it creates no ModelProduct. Create one at the top"),
+        ("lost.py", "the file does not exist."),
     ):
         (broken,) = products_of_file(project.root / "products" / file).broken
         assert broken.sentence.startswith(sentence)
@@ -213,8 +213,8 @@ def test_the_folder_never_stands_before_other_modules(project: Project):
         ),
         ("import nowhere_at_all  # ModelProduct\n", "ModuleNotFoundError: No module named 'nowhere_at_all' (line 1 of"),
         ("raise SystemExit(3)  # ModelProduct\n", "it ends the program that imports it (SystemExit)."),
-        ("CATALOG = {'a': 1}\n", "a dict stands there in place of a ModelProduct. Give one, or a tuple of them."),
-        ("CATALOG = ('churn',)\n", "a tuple stands there in place of a ModelProduct."),
+        ("CATALOG = {'a': 1}\n", "it is a dict and not a ModelProduct. Give one ModelProduct, or a tuple of them."),
+        ("CATALOG = ('churn',)\n", "it is a tuple and not a ModelProduct."),
         (A_PRODUCT.format(name="Churn"), "product name 'Churn' becomes part of keys, routes and folders: use lower-case"),
     ],
 )  # fmt: skip
@@ -269,7 +269,7 @@ def test_a_file_with_the_name_of_another_module_is_told_to_take_another(project:
 
     (broken,) = project.found().broken
 
-    assert broken.sentence.startswith("Python knows another module 'random' (")
+    assert broken.sentence.startswith("Python finds another module 'random' (")
     assert broken.sentence.endswith("random.py) and would import that one. Rename the file.")
 
 
@@ -296,8 +296,8 @@ def test_products_are_named_by_module_and_variable(project: Project, monkeypatch
             "examples.flights.catalog:CATALOGUE",
             "module 'examples.flights.catalog' has no 'CATALOGUE'. Write package.mod",
         ),
-        (":churn", "'' is no module. Write package.module:NAME."),
-        ("os.path:join", "a function stands there in place of a ModelProduct."),
+        (":churn", "'' is not the name of a module. Write package.module:NAME."),
+        ("os.path:join", "it is a function and not a ModelProduct."),
     ],
 )
 def test_an_entry_that_leads_to_no_product_is_told(project: Project, entry: str, sentence: str):

@@ -1,4 +1,4 @@
-"""Feature views: a request view computes and a lookup view looks up."""
+"""Feature views: an on-demand view computes and a batch view looks up."""
 
 from datetime import timedelta
 from typing import Any
@@ -48,10 +48,10 @@ def test_a_view_without_lookup_needs_expressions_and_nothing_to_look_up_by(featu
     [{"key": ()}, {"time_to_live": None}, {"time_to_live": timedelta(0)}, {"time_to_live": timedelta(hours=-1)}],
 )
 def test_a_lookup_needs_a_key_and_a_positive_time_to_live(changes):
-    with pytest.raises(DeclarationError, match=r"lookup view 'weather' needs a key and a positive time_to_live"):
+    with pytest.raises(DeclarationError, match=r"batch view 'weather' needs a key and a positive time_to_live"):
         a_lookup(**changes)
 
 
 def test_only_a_view_with_a_lookup_looks_up():
-    assert a_lookup().is_lookup
-    assert not FeatureView("plain", (DISTANCE,)).is_lookup
+    assert a_lookup().is_batch
+    assert not FeatureView("plain", (DISTANCE,)).is_batch

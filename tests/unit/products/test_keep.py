@@ -27,17 +27,17 @@ def test_what_an_installation_says_of_some_kinds_leaves_the_others_as_declared()
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("predicions:90d", f"'predicions' is not kept by itself. {KNOWN} Did you mean 'predictions'?"),
-        ("90d", "'90d' is not kept by itself"),
-        ("reports:30d,shadow:none,reports:31d", "'reports' is there twice. Give one time for it"),
-        ("reports", "reports is to be kept for '', which is no time. Give whole days, weeks or years, as in 90d"),
-        ("reports:90", "for '90', which is no time"),
-        ("reports:1.5y", "for '1.5y', which is no time"),
-        ("reports:-1d", "for '-1d', which is no time"),
+        ("predicions:90d", f"'predicions' has no retention time. {KNOWN} Did you mean 'predictions'?"),
+        ("90d", "'90d' has no retention time"),
+        ("reports:30d,shadow:none,reports:31d", "'reports' is named twice. Give one time for it"),
+        ("reports", "the retention time of reports is ''. Give whole days, weeks or years, as in 90d"),
+        ("reports:90", "is '90'. Give whole days"),
+        ("reports:1.5y", "is '1.5y'. Give whole days"),
+        ("reports:-1d", "is '-1d'. Give whole days"),
         ("reports:None", "or none to keep them for ever"),
-        ("reports:٣d", "which is no time"),
-        ("reports:101y", "reports (36865 days) is a time from 0 days to 100 years"),
-        ("reports:999999999d", "which is no time"),
+        ("reports:٣d", "Give whole days"),
+        ("reports:101y", "reports is 36865 days. Give a time from 0 days to 100 years"),
+        ("reports:999999999d", "Give whole days"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_choices(

@@ -96,8 +96,8 @@ def test_periods_without_an_end_go_on():
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
-        ("2013-07-09", "no period begins on 2013-07-09. The one around it is 2013-07-08"),
-        ("2012-01-01", "no period begins on 2012-01-01. The one around it is 2013-07-01"),
+        ("2013-07-09", "no period begins on 2013-07-09. The nearest one is 2013-07-08"),
+        ("2012-01-01", "no period begins on 2012-01-01. The nearest one is 2013-07-01"),
         ("july", "'july' is not a period key. Write its first day, as in 2013-07-01"),
         ("", "'' is not a period key"),
     ],
@@ -229,7 +229,7 @@ def test_partitions_are_counted_up_to_the_end_or_to_now():
             lambda: monthly("2020-01-15"),
             "periods start 2020-01-15, when '0 0 1 * *' does not fire. Start them 2020-02-01",
         ),
-        (lambda: cron("0 6 * *", "2020-01-01"), "'0 6 * *' is no cron schedule of five fields"),
+        (lambda: cron("0 6 * *", "2020-01-01"), "'0 6 * *' is not a cron schedule of five fields"),
         (lambda: cron("0 25 * * *", "2020-01-01"), "has '25' as hour. Give numbers from 0 to 23"),
         (lambda: cron("0 6 * * 5-1", "2020-01-01"), "has '5-1' as day of week. Give numbers from 0 to 7 or names"),
         (lambda: cron("0 0 30 2 *", "2020-01-01"), "'0 0 30 2 *' names a day that never comes"),

@@ -80,12 +80,15 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ({"features": (a_view("one"), a_view("other"))}, "two feature views are named extra. Rename one"),
         (
             {"features": (a_step("v", "seats"),)},
-            "view 'v' has a step named 'seats', as a column of the request is. Rename",
+            "view 'v' has an intermediate step named 'seats', and a column of the request has the same name. Rename",
         ),
-        ({"features": (a_step("v", "v_feature"),)}, "has a step named 'v_feature', as a feature is. Rename the step"),
+        (
+            {"features": (a_step("v", "v_feature"),)},
+            "has an intermediate step named 'v_feature', and a feature has the same name. Rename the step",
+        ),
         (
             {"features": (a_step("v", "x"), a_step("w", "x", DISTANCE + 1))},
-            "view 'w' has a step named 'x', as another step is. Rename the step",
+            "view 'w' has an intermediate step named 'x', and another step has the same name. Rename the step",
         ),
         (
             {"features": (a_view("miles"), congestion)},
@@ -109,17 +112,20 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ({"training_window": timedelta(0)}, "training_window of 0 days is not a whole number"),
         ({"test_window": days(-7)}, "test_window of -7 days is not a whole number"),
         ({"test_window": weeks(16)}, "test_window must be shorter than training_window, of which it is the end"),
-        ({"candidates": ()}, "candidates need distinct names and at least one"),
-        ({"candidates": (linear(), linear(C=0.1))}, "candidates need distinct names"),
+        ({"candidates": ()}, "candidates is empty. Give at least one"),
+        ({"candidates": (linear(), linear(C=0.1))}, "two candidates are named linear. Rename one"),
         ({"metric": "roc_auk"}, "metric 'roc_auk' does not exist for binary. Known: .*Did you mean 'roc_auc'"),
         ({"metric": "mae"}, "metric 'mae' does not exist for binary"),
         ({"task": Task.REGRESSION}, "metric 'roc_auc' does not exist for regression. Known: mae, r2, rmse"),
         ({"gates": (at_least("acuracy", 0.6),)}, "gate 'acuracy' does not exist for binary.*Did you mean 'accuracy'"),
         ({"gates": (at_most("rmse", 3),)}, "gate 'rmse' does not exist for binary"),
         ({"gates": (not_worse_than_champion("r2", margin=0.1),)}, "gate 'r2' does not exist for binary"),
-        ({"gates": (slice_gap("orign", "roc_auc", 0.1),)}, "slice_gap by 'orign', which is no feature.*mean 'origin'"),
+        (
+            {"gates": (slice_gap("orign", "roc_auc", 0.1),)},
+            "slice_gap by 'orign', which is not a feature.*mean 'origin'",
+        ),
         ({"gates": (slice_gap("origin", "mae", 0.1),)}, "gate 'mae' does not exist for binary"),
-        ({"gates": (latency_p99(50), latency_p99(20))}, "a gate is declared twice"),
+        ({"gates": (latency_p99(50), latency_p99(20))}, "gate latency_p99 is declared twice"),
     ],
 )
 def test_a_contradiction_fails_when_it_is_declared_and_says_what_to_change(changes, sentence):
@@ -279,7 +285,7 @@ def test_more_than_25_000_partitions_are_said_with_their_number():
 
     assert few.notes(now) == []
     assert many.notes(now)[0].startswith(
-        "taxi has 25,009 partitions (hours), and Dagster's pages become slow from about 25,000 on."
+        "taxi has 25,009 partitions (hours), and above about 25,000 Dagster's pages become slow."
     )
 
 

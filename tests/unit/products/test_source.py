@@ -61,7 +61,7 @@ def test_a_table_knows_its_columns():
 )
 def test_a_wait_that_fills_no_column_of_its_own_is_refused(changes):
     with pytest.raises(
-        DeclarationError, match=r"Give a positive wait, and a created_timestamp other than the event_timestamp"
+        DeclarationError, match=r"Give a positive time, and a created_timestamp other than the event_timestamp"
     ):
         a_table(**changes)
 

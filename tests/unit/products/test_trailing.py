@@ -88,12 +88,12 @@ def test_a_window_is_a_positive_number_of_whole_steps(window):
 
 
 def test_a_lookback_that_misses_a_part_of_the_window_is_refused():
-    with pytest.raises(DeclarationError, match=r"looks back 1 day, 0:00:00, less than its window of 2 days"):
+    with pytest.raises(DeclarationError, match=r"has a lookback of 1 day, 0:00:00, shorter than its window of 2 days"):
         a_view(window=days(2))
 
 
 def test_a_feature_that_says_nothing_is_named():
-    with pytest.raises(DeclarationError, match=r"does not say what last_wait is. .* the sums waited and COUNT"):
+    with pytest.raises(DeclarationError, match=r"has no expression for last_wait. .* the sums waited and COUNT"):
         a_view(MEAN_WAIT, Feature("last_wait"))
 
 

@@ -15,7 +15,7 @@ from mlops_assets.products.periods import Period, daily, days
 from mlops_assets.products.source import Table
 from mlops_assets.replay.periods import split_history
 
-ROWS = replace(FLIGHTS, references=())
+ROWS = replace(FLIGHTS, foreign_keys=())
 NOW = datetime(2014, 1, 1, tzinfo=UTC)
 
 

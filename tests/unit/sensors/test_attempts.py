@@ -69,7 +69,7 @@ def test_waits_grow_up_to_the_longest():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"attempts": 0}, "retries: 0 attempts ask for nothing. Give at least 1."),
+        ({"attempts": 0}, r"retries: attempts \(0\) must be at least 1."),
         ({"first_wait": timedelta(0)}, "first_wait \\(0:00:00\\) must be above 0 and at most longest_wait"),
         ({"first_wait": timedelta(hours=2)}, "first_wait \\(2:00:00\\) must be above 0 and at most longest_wait"),
         ({"missing": "ignore"}, "retries: missing='ignore' does not exist. Known: fail, skip."),

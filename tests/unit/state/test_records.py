@@ -147,7 +147,7 @@ def test_a_record_of_a_newer_release_is_named_with_both_schemas(records: Records
 
     text = str(raised.value)
     assert (
-        f"{NAME} was written by a newer release of mlops-assets, with schema 7, and this one knows schemas up to 1"
+        f"{NAME} was written by a newer release of mlops-assets with schema 7, and this release reads schemas up to 1"
         in text
     )
     assert (raised.value.schema, raised.value.known) == (7, 1)

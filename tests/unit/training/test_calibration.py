@@ -193,7 +193,5 @@ def test_one_period_cannot_be_fitted_on_and_calibrated_on():
 
 @pytest.mark.parametrize("product", [a_regression(), a_multiclass()], ids=lambda product: product.task)
 def test_only_two_classes_have_a_probability_to_calibrate(product):
-    with pytest.raises(
-        DeclarationError, match=f"calibrate is for probabilities of two classes, and the task is {product.task}"
-    ):
+    with pytest.raises(DeclarationError, match=f"calibrate needs a binary task, and the task is {product.task}"):
         replace(product, calibrate=True)

@@ -150,7 +150,7 @@ def test_a_type_of_ones_own_is_declared(declared):
 
 @pytest.mark.parametrize("declared", [{"estimator_packages": "acme"}, {"trusted_types": ("acme.models:Net",)}])
 def test_a_declaration_that_names_nothing_is_refused(declared):
-    with pytest.raises(DeclarationError, match="is a tuple of dotted names"):
+    with pytest.raises(DeclarationError, match="must be a tuple of dotted names"):
         a_product(**declared)
 
 
