@@ -86,21 +86,22 @@ def product_asset(
     """`dg.asset` with what makes the assets of a product look and behave alike, and repeats a step after a transient error.
 
     many_at_once: one run may be given a range of partitions, `context.partition_keys`, as a back-fill does."""
-    asset_of = dg.asset(
-        key=key_of(product, asset),
-        group_name=f"{product.name}_{group}",
-        kinds=kinds,
-        owners=[product.owner],
-        tags={"product": product.name, "pipeline": group, "task": product.task.value},
-        description=description,
-        code_version=code,
-        partitions_def=partitions_of(product.period) if partitioned else None,
-        deps=list(deps),
-        metadata={"dagster/code_references": _code_references(product, factory)},
-        check_specs=list(check_specs),
-        output_required=output_required,
-        backfill_policy=dg.BackfillPolicy.single_run() if many_at_once else None,
-    )
+    with _beta():
+        asset_of = dg.asset(
+            key=key_of(product, asset),
+            group_name=f"{product.name}_{group}",
+            kinds=kinds,
+            owners=[product.owner],
+            tags={"product": product.name, "pipeline": group, "task": product.task.value},
+            description=description,
+            code_version=code,
+            partitions_def=partitions_of(product.period) if partitioned else None,
+            deps=list(deps),
+            metadata={"dagster/code_references": _code_references(product, factory)},
+            check_specs=list(check_specs),
+            output_required=output_required,
+            backfill_policy=dg.BackfillPolicy.single_run() if many_at_once else None,
+        )
     return lambda compute: asset_of(retrying(compute))
 
 
@@ -199,7 +200,7 @@ def _code_references(product: ModelProduct, factory: Callable[..., object]) -> d
 
 @contextmanager
 def _beta() -> Iterator[None]:
-    """Code references and mappings past the first partition are beta in Dagster 1.13, and say so at every use."""
+    """Code references, backfill policies and mappings past the first partition are beta in Dagster 1.13, and say so at every use."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         yield
