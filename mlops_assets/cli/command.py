@@ -13,7 +13,7 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-FAILED, INTERRUPTED = 1, 130
+from mlops_assets.cli.exit_codes import FAILED, INTERRUPTED, TOO_EARLY
 
 
 class _Interrupts:
@@ -36,7 +36,7 @@ class _Interrupts:
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments name. Exit code 1: it failed; 130: Ctrl-C ended it."""
+    """Run the command that the arguments name. Exit code 1: it failed; 75: a period has not arrived; 130: Ctrl-C ended it."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when LightGBM or scikit-learn load OpenMP
     interrupts = _Interrupts()
     try:
@@ -53,8 +53,15 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 (whatever it is, people read a sentence)
         if interrupts.came:  # it came while a library was loaded, which made another error of it
             _leave(INTERRUPTED)
-        _say(*_in_words(error))
-        sys.exit(FAILED)
+        from mlops_assets.errors import NotArrived
+
+        kind, sentence = _in_words(error)
+        _say(kind, sentence)
+        if "--json" in sys.argv:  # whoever reads the object finds the reason there, too
+            from mlops_assets.cli.output import write_json
+
+            write_json({"succeeded": False, "error": f"{kind}: {sentence}"})
+        sys.exit(TOO_EARLY if isinstance(error, NotArrived) else FAILED)
     finally:
         gc.freeze()  # else the interpreter searches all objects for cycles before it ends, which takes most of a second
     sys.exit(0)

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from dataclasses import replace as changed
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from mlops_assets.cli.exit_codes import FAILED, TOO_EARLY
 from mlops_assets.cli.output import AsJson, write_json
 from mlops_assets.cli.workspaces import InHome, opened, tracking_of
 from mlops_assets.errors import DataError
@@ -33,24 +35,28 @@ def materialize(
     as_json: AsJson = False,
     home: InHome = "",
 ) -> None:
-    """Materialise assets of a product, for one period or several, and nothing else. Exit code 1: a run failed."""
-    from mlops_assets.replay.asked_runs import keys_of_range, partitions_of_runs, run_once, selection_of
+    """Materialise assets of a product, for one period or several, and nothing else. Exit code 1: a run failed; 75: a
+    period has not arrived."""
+    from mlops_assets.replay.asked_runs import decisions_of, keys_of_range, partitions_of_runs, run_once, selection_of
 
     declared = product_named(product)
-    keys = keys_of_range(declared, partition)
+    keys = keys_of_range(declared, partition, datetime.now(UTC))
     with in_this_process(declared, home, is_made=True) as running:
         selection = selection_of(running, assets, has_partition=bool(keys))
         outcomes = []
         for several in partitions_of_runs(running, selection, keys):
             outcomes.append(run_once(running, selection, several))
-            if not as_json:
-                _say(outcomes[-1])
+            _say(outcomes[-1], as_json=as_json)
             if not outcomes[-1].succeeded:
                 break
+        decided = decisions_of(running.state, outcomes)
     if as_json:
-        write_json(_document(declared, outcomes))
-    if not all(outcome.succeeded for outcome in outcomes):
-        sys.exit(1)
+        write_json({**_document(declared, outcomes), "decisions": [asdict(item) for item in decided]})
+    else:
+        for item in decided:
+            Console().print(f"{item.period}: {item.action}: {item.reason}", soft_wrap=True, markup=False)
+    if not outcomes[-1].succeeded:
+        sys.exit(TOO_EARLY if outcomes[-1].is_too_early else FAILED)
 
 
 def train(
@@ -65,7 +71,7 @@ def train(
     """Train a version by the newest recipe, test, stage and deploy it. Exit code 1: its gates refused it."""
     from mlops_assets.data.next_step import labelled_history
     from mlops_assets.records.acceptance import AcceptanceRecord
-    from mlops_assets.replay.asked_runs import run_once
+    from mlops_assets.replay.asked_runs import begun, run_once
     from mlops_assets.training.recipe import current_recipe
     from sensors.selections import retraining
 
@@ -73,7 +79,7 @@ def train(
     with in_this_process(declared, home) as running:
         state = running.state
         newest, found = labelled_history(state)
-        key = declared.period.at(partition).key if partition else newest
+        key = begun(declared, declared.period.at(partition), datetime.now(UTC)).key if partition else newest
         needed = declared.training_periods
         if not key or (not partition and found < needed):
             raise DataError(
@@ -86,15 +92,16 @@ def train(
             )
         outcome = run_once(running, retraining(declared), (key,))
         accepted = state.records.load(AcceptanceRecord, key) if state.records.has(AcceptanceRecord, key) else None
-    if as_json:
-        version = accepted.version if accepted is not None and outcome.succeeded else None
-        write_json({**_document(declared, [outcome]), "version": version})
-    elif outcome.succeeded and accepted is not None:
-        Console().print(f"version {accepted.version} of {product} for {key}: {accepted.reason}", soft_wrap=True)
-    else:
-        _say(outcome)
     if not outcome.succeeded:
-        sys.exit(1)
+        accepted = None  # what an earlier run of the partition says
+        _say(outcome, as_json=as_json)
+    if as_json:
+        said = {name: getattr(accepted, name, None) for name in ("version", "state", "reason")}
+        write_json({**_document(declared, [outcome]), **said})
+    elif accepted is not None:
+        Console().print(f"version {accepted.version} of {product} for {key}: {accepted.reason}", soft_wrap=True)
+    if not outcome.succeeded:
+        sys.exit(FAILED)
 
 
 def experiment(
@@ -124,6 +131,8 @@ def experiment(
             ops[of_recipe] = {"config": {"by": "mlops experiment"}}
         outcome = run_once(running, [searched, left] if finalise else [searched], (), ops)
         board = running.state.records.load(Leaderboard, "latest") if outcome.succeeded else None
+    if not outcome.succeeded:
+        _say(outcome, as_json=as_json)
     if as_json:
         write_json({**_document(declared, [outcome]), "leaderboard": board})
     elif board is not None:
@@ -134,10 +143,8 @@ def experiment(
             else f"`mlops experiment {product} --finalise` makes it the recipe"
         )
         Console().print(f"{board.best.candidate} is the best that can be served; {ending}", soft_wrap=True)
-    else:
-        _say(outcome)
     if not outcome.succeeded:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 @contextmanager
@@ -187,15 +194,17 @@ def _document(product: ModelProduct, outcomes: "list[Outcome]") -> dict[str, obj
     return {
         "product": product.name,
         "succeeded": all(outcome.succeeded for outcome in outcomes),
+        "error": next((outcome.error for outcome in outcomes if not outcome.succeeded), ""),
         "runs": [asdict(outcome) for outcome in outcomes],
     }
 
 
-def _say(outcome: "Outcome") -> None:
+def _say(outcome: "Outcome", *, as_json: bool) -> None:
+    """A failure is said on standard error in any case, where logs of other programs find it as a sentence."""
     about = f"{outcome.partitions[0]}: " if len(outcome.partitions) == 1 else ""
     if len(outcome.partitions) > 1:
         about = f"{outcome.partitions[0]} to {outcome.partitions[-1]}: "
-    if outcome.succeeded:
+    if outcome.succeeded and not as_json:
         Console().print(f"{about}{', '.join(outcome.materialized)} ({outcome.seconds:.1f} s)", soft_wrap=True)
-    else:
+    if not outcome.succeeded:
         Console(stderr=True).print(f"{about}run {outcome.run_id} failed: {outcome.error}", soft_wrap=True, markup=False)

@@ -11,7 +11,7 @@ from mlops_assets.data.arrived import whole_periods
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.data.labels import LABEL, known_labels
 from mlops_assets.data.outlook import drift_outlook, features_of_window, read_training_window, score_outlook
-from mlops_assets.errors import ContractBroken, DataError, DeclarationError, NotArrived
+from mlops_assets.errors import ContractBroken, DataError, NotArrived
 from mlops_assets.features.build import build_features, require_finite
 from mlops_assets.features.categories import many_categories
 from mlops_assets.features.checks import check_online_path
@@ -50,7 +50,7 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
     if period not in arrived:
         if incomplete and period == product.period.shift(arrived[-1], 1):
             raise NotArrived(incomplete)
-        raise DeclarationError(f"{key} has not arrived. The source holds {arrived[0].key} to {arrived[-1].key}.")
+        raise NotArrived(f"{key} has not arrived. The source holds {arrived[0].key} to {arrived[-1].key}.")
     yield finding(
         "source",
         f"{len(arrived)} periods have arrived, {arrived[0].key} to {arrived[-1].key}; the first champion learns from "

@@ -3,13 +3,18 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from mlops_assets.errors import DeclarationError, choices
+from mlops_assets.errors import DeclarationError, NotArrived, PlatformError, choices
+from mlops_assets.monitoring.loop import what_follows
+from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.replay.runs import Replay, failure_of
+from mlops_assets.state.workspace import ProductState
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,27 @@ class Outcome:
     materialized: tuple[str, ...]
     error: str
 
+    @property
+    def is_too_early(self) -> bool:
+        """A period has not arrived: the same run may succeed later."""
+        return self.error.startswith(f"{NotArrived.__name__}: ")
 
-def keys_of_range(product: ModelProduct, partition: str) -> tuple[str, ...]:
-    """`2013-04-22`, or `2013-04-22..2013-06-03` with both ends; none for "".
 
-    Raises DeclarationError: no such periods."""
+@dataclass(frozen=True)
+class Decided:
+    """A drift decision of a run. step: what carries it out, as `what_follows` names it; partition: which one that is for."""
+
+    period: str
+    action: str
+    reason: str
+    step: str
+    partition: str
+
+
+def keys_of_range(product: ModelProduct, partition: str, now: datetime) -> tuple[str, ...]:
+    """`2013-04-22`, or `2013-04-22..2013-06-03` with both ends; none for "". now: by the wall clock, as Dagster knows no other.
+
+    Raises DeclarationError: no such periods. Raises NotArrived: they have not begun."""
     if not partition:
         return ()
     first, separator, last = partition.partition("..")
@@ -40,9 +61,16 @@ def keys_of_range(product: ModelProduct, partition: str) -> tuple[str, ...]:
             raise DeclarationError(
                 f"{product.name} has no period {period.key}. Its first is {product.period.first.key}."
             )
-        keys.append(period.key)
+        keys.append(begun(product, period, now).key)
         period = product.period.shift(period, 1)
     return tuple(keys)
+
+
+def begun(product: ModelProduct, period: Period, now: datetime) -> Period:
+    """The period itself. Raises NotArrived: Dagster has no partition of it yet."""
+    if period.start > now:
+        raise NotArrived(f"the period {period.key} of {product.name} begins at {period.start:%Y-%m-%d %H:%M} UTC.")
+    return period
 
 
 def selection_of(running: Replay, assets: tuple[str, ...], *, has_partition: bool) -> list[dg.AssetKey]:
@@ -90,5 +118,17 @@ def run_once(
         tuple(
             sorted({key.path[-1] for event in result.get_asset_materialization_events() if (key := event.asset_key)})
         ),
-        "" if result.success else failure_of(result),
+        "" if result.success else failure_of(result).replace(f"{PlatformError.__module__}.", ""),
     )
+
+
+def decisions_of(state: ProductState, outcomes: Sequence[Outcome]) -> list[Decided]:
+    """What was decided in these runs, oldest first, and what follows."""
+    asset = DriftDecision.asset
+    keys = [key for outcome in outcomes if asset in outcome.materialized for key in outcome.partitions]
+    decisions = state.records.load_all(DriftDecision, keys)
+    following = [what_follows(state.product, decision) for decision in decisions]
+    return [
+        Decided(item.period, item.action.value, item.reason, what.step.value, what.partition)
+        for item, what in zip(decisions, following, strict=True)
+    ]

@@ -48,23 +48,27 @@ def test_a_range_stores_its_periods_and_no_other(state: ProductState):
     assert (finished.returncode, said["succeeded"]) == (0, True), finished.stderr
     assert [key for run in said["runs"] for key in run["partitions"]] == WEEKS
     assert all(run["materialized"] == ["raw", "weather"] for run in said["runs"])
+    assert (said["error"], said["decisions"], finished.stderr) == ("", [], "")
     assert state.tables.keys("raw") == state.tables.keys("weather") == WEEKS
     assert state.tables.keys("features") == []
 
 
-def test_the_first_period_that_fails_ends_a_range_with_exit_code_1(state: ProductState):
+def test_the_first_period_that_has_not_arrived_ends_a_range_with_exit_code_75(state: ProductState):
     finished = mlops(state, "materialize", "flight_delay", "raw", "--partition", "2013-01-21..2013-01-28", "--json")
 
     said = document_of(finished)
-    assert (finished.returncode, said["succeeded"]) == (1, False)
-    assert "the period 2013-01-21 has not wholly arrived" in said["runs"][0]["error"]
+    sentence = "NotArrived: flight_delay: the period 2013-01-21 has not wholly arrived at 2013-01-21 00:00."
+    assert (finished.returncode, said["succeeded"]) == (75, False)
+    assert said["error"] == said["runs"][0]["error"]
+    assert said["error"].startswith(sentence)
+    assert sentence in finished.stderr
     assert state.tables.keys("raw") == []
 
 
 def test_a_failure_without_json_is_said_on_standard_error(state: ProductState):
     finished = mlops(state, "materialize", "flight_delay", "raw", "--partition", "2013-01-21")
 
-    assert (finished.returncode, finished.stdout) == (1, "")
+    assert (finished.returncode, finished.stdout) == (75, "")
     assert "the period 2013-01-21 has not wholly arrived" in finished.stderr
     assert "Traceback" not in finished.stderr
 
@@ -82,10 +86,12 @@ def test_a_failure_without_json_is_said_on_standard_error(state: ProductState):
     ],
 )
 def test_what_cannot_be_run_is_one_sentence(state: ProductState, arguments: list[str], sentence: str):
-    finished = mlops(state, *arguments)
+    finished = mlops(state, *arguments, "--json")
 
     assert finished.returncode == 1
     assert sentence in finished.stderr
+    assert document_of(finished)["succeeded"] is False
+    assert sentence in document_of(finished)["error"]
     assert "Traceback" not in finished.stderr
 
 
