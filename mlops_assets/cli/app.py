@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mlops_assets.cli.checking import check
+from mlops_assets.cli.clocks import clock
 from mlops_assets.cli.deployments import history, rollback, served
 from mlops_assets.cli.new import new
 from mlops_assets.cli.origins import reproduce, why
@@ -64,6 +65,7 @@ def demo(
 
 app.command(check)
 app.command(replay)
+app.command(clock)
 app.command(materialize)
 app.command(train)
 app.command(experiment)
