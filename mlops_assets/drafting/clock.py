@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from mlops_assets.drafting.questions import Ask, Question, Remarks, known_columns, listed
 from mlops_assets.errors import DeclarationError
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS
 
 # ISO 8601 first, which needs no format; of the others, day before month where dots part them, month first where slashes do
@@ -21,6 +22,7 @@ _FORMATS = tuple(
 )
 _HINTS = re.compile(r"(^|_)(time|date|timestamp|datetime|at|ts|when|day|event)($|_)|time|date|stamp", re.IGNORECASE)
 _SAMPLE = 2_000
+_IN_TIME = 0.99  # of the outcomes
 _SECONDS, _THOUSAND = (5e8, 4e9), 1_000  # 1985 to 2096
 
 
@@ -72,6 +74,23 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
         remarks.assume(f"{chosen.name} is written as {chosen.format}", f"as in {rows[chosen.name][0]!r}")
     zone = _zone(chosen, zone, ask, remarks)
     return Clock(chosen, zone, _learned(chosen, found, remarks), tuple(found))
+
+
+def usual_wait(clock: Clock, remarks: Remarks) -> timedelta:
+    """After how long 99 of 100 outcomes are known, rounded up: to hours within a day, else to days; 0 where no column says so.
+
+    Labels are taken up once a period, when it is over and this time has passed: what is learned later would be lost, and
+    what takes long is seldom like the rest."""
+    learned = next((item for item in clock.all_moments if item.name == clock.learned), None)
+    if learned is None:
+        return timedelta(0)
+    wait = (learned.values - clock.time.values).quantile(_IN_TIME, "higher")
+    assert isinstance(wait, timedelta)  # of a duration
+    unit = timedelta(hours=1) if wait <= timedelta(days=1) else timedelta(days=1)
+    delay = -(-wait // unit) * unit
+    if delay:
+        remarks.assume(f"labels are taken up {spelled(delay)} after a row", f"{_IN_TIME:.0%} are known by then")
+    return delay
 
 
 def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:

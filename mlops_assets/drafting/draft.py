@@ -11,7 +11,7 @@ import polars as pl
 
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.drafting.baseline import Baseline, leakage_of, measure_baseline, past_windows
-from mlops_assets.drafting.clock import choose_clock
+from mlops_assets.drafting.clock import choose_clock, usual_wait
 from mlops_assets.drafting.columns import (
     MOST_CATEGORIES,
     Profile,
@@ -80,7 +80,8 @@ def draft_product(
     label = choose_label(profiles, time.source_name, wishes.label, ask)
     target = choose_task(label, name, wishes.task, [item.name for item in profiles if item is not label], ask, remarks)
     key = choose_key(profiles, time, label.source_name, wishes.key, remarks)
-    delay = timedelta(0) if clock.learned else _known_after(label, wishes.known_after, ask)
+    is_said = wishes.known_after or not clock.learned
+    delay = _known_after(label, wishes.known_after, ask) if is_said else usual_wait(clock, remarks)
     events = utc(time.values, clock.zone)
     known = label.values.is_not_null()
     if int(known.sum()) < _LEAST_ROWS:

@@ -329,8 +329,18 @@ def test_a_column_that_says_when_the_outcome_was_learned_is_the_created_timestam
     made = draft(orders(reported_at=AT + timedelta(hours=5)), tmp_path, label="late", time="ordered_at")
 
     assert made.product.created_timestamp == "reported_at"
-    assert made.product.label.delay == timedelta(0)
+    assert made.product.label.delay == timedelta(hours=5)
     assert "reported_at" not in made.product.request
+
+
+def test_labels_wait_until_nearly_all_outcomes_are_known(tmp_path: Path):
+    # every tenth one takes 50 hours, the others 5, and one of them a month
+    number = pl.int_range(pl.len())
+    hours_taken = pl.when(number == 5).then(720).when(number % 10 == 0).then(50).otherwise(5)
+    made = draft(orders(reported_at=AT + pl.duration(hours=hours_taken)), tmp_path, label="late", time="ordered_at")
+
+    assert made.product.label.delay == days(3)
+    assert ("labels are taken up 3 days after a row", "99% are known by then") in made.remarks.assumed
 
 
 def test_the_wait_for_the_outcome_is_the_label_delay(tmp_path: Path):
