@@ -1,6 +1,7 @@
 """Opens what a replay works with: the instance, the code location of one product, the resources."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,5 +43,5 @@ def quiet_instance(folder: Path) -> dg.DagsterInstance:
 def quieten() -> None:
     """The console says what happens; logs would break its progress bar."""
     logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it sets its level when it is imported
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -38,6 +38,10 @@ def test_loading_the_definitions_writes_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_loading_the_definitions_warns_of_nothing(tmp_path: Path):
+    assert "Warning" not in run(["-c", LOADED], tmp_path).stderr
+
+
 def test_code_versions_are_the_same_in_every_process(tmp_path: Path):
     first, second = (json.loads(run(["-c", CODE_VERSIONS], tmp_path, PYTHONHASHSEED=seed).stdout) for seed in "12")
 
