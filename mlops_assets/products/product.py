@@ -255,6 +255,11 @@ class ModelProduct:
             raise DeclarationError(
                 f"{self.name}: the label {self.label.name!r} is also a feature: the model would copy it."
             )
+        if self.event_timestamp in names:
+            raise DeclarationError(
+                f"{self.name}: the event timestamp {self.event_timestamp!r} is also a feature. Rename the feature: rows are placed by "
+                "their time."
+            )
         if duplicates := _duplicates([view.name for view in self.features]):
             raise DeclarationError(f"{self.name}: two feature views are named {', '.join(duplicates)}. Rename one.")
         self._validate_steps()

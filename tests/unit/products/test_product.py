@@ -76,6 +76,10 @@ def a_lookup(*names: str, key: tuple[str, ...] = ("origin",)) -> FeatureView:
         ),
         ({"features": ()}, "features is empty. Give at least one view"),
         ({"features": (schedule, a_view("origin"))}, "two features are named origin. Rename one"),
+        (
+            {"features": (schedule, a_view("scheduled_departure"))},
+            "the event timestamp 'scheduled_departure' is also a feature",
+        ),
         ({"features": (schedule, a_view("late"))}, "the label 'late' is also a feature: the model would copy it"),
         ({"features": (a_view("one"), a_view("other"))}, "two feature views are named extra. Rename one"),
         (
