@@ -123,7 +123,7 @@ def draft_product(
     text = file_text(final)
     product = product_of(text, name)
     on_progress("reading one period through the source and its contract")
-    _try(product, remarks)
+    _try(product, events, remarks)
     return Draft(text, product, remarks, baseline)
 
 
@@ -141,14 +141,15 @@ def _read(declared: Declaration, origin: Origin) -> pl.DataFrame:
     return conform(main, typed(main, origin.rows.lazy(), declared.zone or None, decimal=declared.decimal))
 
 
-def _try(product: ModelProduct, remarks: Remarks) -> None:
+def _try(product: ModelProduct, events: pl.Series, remarks: Remarks) -> None:
     """Raises DeclarationError, SourceError, ContractBroken: what was drafted does not read the table that it was drafted from."""
     validate_features(product)
     main = product.source.main
-    newest = product.period.shift(product.period.first, 1)
-    result = check_contract(main, newest, conform(main, product.source.read(main.name, newest)))
+    middle = events.sort()[len(events) // 2]  # of a period that has rows
+    period = product.period.containing(middle)
+    result = check_contract(main, period, conform(main, product.source.read(main.name, period)))
     if not result.kept:
-        remarks.warn(f"the period {newest.key} breaks the contract: {result.reason}")
+        remarks.warn(f"the period {period.key} breaks the contract: {result.reason}")
 
 
 def _inputs(

@@ -96,10 +96,10 @@ def file_text(declared: Declaration) -> str:
     product: list[str | Group] = [
         f"name={written(declared.name)}",
         _source(declared),
-        f"period=ml.{windows.every}(start={written(windows.start)})",
+        f"period={windows.period}",
         *(['gaps="allow"'] if windows.gaps else []),
-        f"training_window=ml.{windows.unit}({windows.training})",
-        f"test_window=ml.{windows.unit}({windows.test})",
+        f"training_window={windows.span(windows.training)}",
+        f"test_window={windows.span(windows.test)}",
         Group("label=ml.Label", label),
         f"task=ml.Task.{declared.target.task.name}",
         Group("features=", [Group("ml.row_view", view)]),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from mlops_assets.drafting.questions import Remarks
 from mlops_assets.errors import DeclarationError
+from mlops_assets.products.policy import DriftPolicy
 
-# usual training and test windows, in periods; the longest span in days that is still cut into them
-_USUAL = {"daily": (35, 7, 120), "weekly": (20, 4, 4 * 365), "monthly": (24, 6, 100_000)}
-_UNIT = {"daily": "days", "weekly": "weeks", "monthly": "months"}
-_DAYS = {"daily": 1, "weekly": 7, "monthly": 30.4375}
+# usual training and test windows, in periods
+_USUAL = {"hourly": (72, 12), "daily": (35, 7), "weekly": (20, 4), "monthly": (24, 6), "yearly": (10, 2)}
+_LONGEST_SPAN = {"hourly": 14, "daily": 120, "weekly": 4 * 365}  # in days, that is still cut into them
+_UNIT = {"hourly": "hours", "daily": "days", "weekly": "weeks", "monthly": "months", "yearly": "years"}
+_DAYS = {"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 30.4375, "yearly": 365.25}
+_LENGTH = {"hourly": "1h", "daily": "1d", "weekly": "1w", "monthly": "1mo", "yearly": "1y"}
 FIT_PERIODS = 6  # the experiment validates on three folds, each of which fits on as many periods before it
 FIT_ROWS, TEST_ROWS = 300, 100  # half as many again as a training set asks for, and twice as many
-_FEW_ROWS = 20  # in a period, of which a longer one is better
+# in the median period, of which a longer one is better; years only where most months have no rows
+_FEW_ROWS = {"daily": 20, "weekly": 20, "monthly": 1}
 _MANY_PERIODS = 24
 MOST_OF_SPAN = 0.7  # of all periods in the first training window, so that others are left to be replayed
 _LEAST_READ, _MOST_READ = 50, 1_000  # rows of a drift reading
@@ -25,8 +31,8 @@ _LEAST_READ, _MOST_READ = 50, 1_000  # rows of a drift reading
 
 @dataclass(frozen=True)
 class Windows:
-    """every: "daily", "weekly" or "monthly". training, test: in such periods. rows: in the median period. min_rows: of a
-    drift reading. gaps: periods without rows."""
+    """every: "hourly", "daily", "weekly", "monthly" or "yearly". training, test: in such periods. rows: in the median period that
+    has some. min_rows: of a drift reading. gaps: periods without rows."""
 
     every: str
     start: str
@@ -38,8 +44,15 @@ class Windows:
     gaps: int
 
     @property
-    def unit(self) -> str:
-        return _UNIT[self.every]
+    def period(self) -> str:
+        """As it is declared."""
+        if self.every == "yearly":
+            return f'ml.cron("0 0 1 1 *", start="{self.start}")'
+        return f'ml.{self.every}(start="{self.start}")'
+
+    def span(self, periods: int) -> str:
+        """So many periods, as they are declared."""
+        return f"ml.months({12 * periods})" if self.every == "yearly" else f"ml.{_UNIT[self.every]}({periods})"
 
 
 def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Windows:
@@ -50,21 +63,16 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
     span = (last - first) / timedelta(days=1)
-    kinds = [every for every, (*_, longest) in _USUAL.items() if span <= longest]
-    for every, longer in zip(kinds, [*kinds[1:], ""], strict=True):
-        counts = _rows_by_period(events, every)
-        is_thin = float(np.median(counts)) < _FEW_ROWS
-        if is_thin and longer and len(_rows_by_period(events, longer)) >= _MANY_PERIODS:
-            continue
+    for every, counts in _in_order(events, span):
         if (found := _windows(counts, every, delay)) is not None:
             break
     else:
         raise DeclarationError(
             f"{len(events):,} labelled rows over {span:,.0f} days are too few: a training needs 200 rows to fit, 50 later ones to test, "
-            f"and at least {FIT_PERIODS + 2} days, weeks or months of them. Add history to the source."
+            f"and at least {FIT_PERIODS + 2} hours, days, weeks, months or years of them. Add history to the source."
         )
     training, test = found
-    rows = int(np.median(counts))
+    rows = int(np.median([count for count in counts if count]))
     start = _start(first, every)
     remarks.assume(
         f"{every} periods from {start}", f"the rows cover {span:,.0f} days, {rows:,} of them in the median period"
@@ -73,12 +81,17 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
         f"training on {training} {_UNIT[every]}, the last {test} of them for the test",
         f"of {len(counts)} in the data, so that {len(counts) - training} are left to be replayed",
     )
-    in_reading = rows * (7 if every == "daily" else 1)
+    in_reading = rows * {"hourly": 7 * 24, "daily": 7}.get(every, 1)
     min_rows = max(_LEAST_READ, min(_MOST_READ, _two_digits(in_reading // 2)))
     if in_reading < min_rows:
         remarks.warn(
             f"a drift reading would hold {in_reading} rows, of which nothing can be said: it is inconclusive below {min_rows}. More rows a "
             "period, or longer periods, make it conclusive."
+        )
+    if every == "hourly":
+        remarks.assume("hours rather than days", f"{span:,.0f} days are too few to train on some and to test on others")
+        remarks.warn(
+            f"drift is read over whole weeks: until {DriftPolicy().min_blocks} days have arrived, its readings are inconclusive."
         )
     gaps = counts.count(0)
     if gaps:
@@ -86,25 +99,45 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     return Windows(every, start, training, test, rows, len(counts), min_rows, gaps)
 
 
+def _in_order(events: pl.Series, span: float) -> list[tuple[str, list[int]]]:
+    """Lengths of periods with the rows of each period, best first: the shortest that holds enough rows. Hours come last, as they
+    are for a span that days do not divide."""
+    kinds = [every for every in _USUAL if span <= _LONGEST_SPAN.get(every, span)]
+    counts = {every: _rows_by_period(events, every) for every in kinds}
+    thin = []
+    for every, longer in pairwise(kinds):
+        is_enough = longer == "yearly" or len(counts[longer]) >= _MANY_PERIODS
+        if every != "hourly" and is_enough and float(np.median(counts[every])) < _FEW_ROWS[every]:
+            thin.append(every)
+    last = [*reversed(thin), *(every for every in kinds if every == "hourly")]
+    return [(every, counts[every]) for every in (*(kind for kind in kinds if kind not in last), *last)]
+
+
 def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int] | None:
     """Training and test periods of which every training in the data has enough rows; None where there are none."""
-    usual, usual_test, _ = _USUAL[every]
+    usual, usual_test = _USUAL[every]
     late = int(np.ceil(delay / timedelta(days=_DAYS[every])))
     longest = len(counts) - 1
     preferred = min(usual, max(int(MOST_OF_SPAN * len(counts)), FIT_PERIODS + 2 + 2 * late))
+    until = np.concatenate([[0], np.cumsum(counts)])  # rows before each period
+
+    def fewest(training: int, begin: int, end: int) -> int:
+        """Rows from `begin` to `end` periods before the end of a training: of the one that has the fewest there."""
+        ends = np.arange(training, len(until))
+        return int((until[ends - end] - until[ends - begin]).min())
+
     for training in range(preferred, longest + 1):
-        for test in range(min(usual_test, max(1, training // 4)) + late, training - FIT_PERIODS - late + 1):
-            windows = [counts[end - training : end] for end in range(training, len(counts) + 1)]
-            fitted = [sum(window[: training - test - late]) for window in windows]
-            tested = [sum(window[training - test : training - late]) for window in windows]
-            if min(fitted) >= FIT_ROWS and min(tested) >= TEST_ROWS:
-                return training, test
+        tests = range(min(usual_test, max(1, training // 4)) + late, training - FIT_PERIODS - late + 1)
+        # the shortest test that has enough rows leaves the most to fit on
+        place = bisect_left(tests, TEST_ROWS, key=lambda test: fewest(training, test, late))
+        if place < len(tests) and fewest(training, training, tests[place] + late) >= FIT_ROWS:
+            return training, tests[place]
     return None
 
 
 def _rows_by_period(events: pl.Series, every: str) -> list[int]:
     """Rows of every period from the first to the last, also of those that have none."""
-    length = {"daily": "1d", "weekly": "1w", "monthly": "1mo"}[every]
+    length = _LENGTH[every]
     counts = pl.DataFrame({"event": events}).with_columns(pl.col("event").dt.truncate(length)).group_by("event").len()
     whole = counts.sort("event").upsample("event", every=length).with_columns(pl.col("len").fill_null(0))
     return [int(rows) for rows in whole["len"]]
@@ -112,9 +145,17 @@ def _rows_by_period(events: pl.Series, every: str) -> list[int]:
 
 def _start(first: datetime, every: str) -> str:
     day = first.date()
-    if every == "weekly":
-        day -= timedelta(days=day.weekday())
-    return str(day.replace(day=1) if every == "monthly" else day)
+    match every:
+        case "hourly":
+            return f"{first:%Y-%m-%dT%H:00}"
+        case "weekly":
+            return str(day - timedelta(days=day.weekday()))
+        case "monthly":
+            return str(day.replace(day=1))
+        case "yearly":
+            return str(day.replace(month=1, day=1))
+        case _:
+            return str(day)
 
 
 def _two_digits(number: int) -> int:

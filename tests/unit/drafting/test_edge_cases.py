@@ -1,8 +1,9 @@
 """Tables that are not as one would like them: each ends in a product, or in a sentence that says what to do."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.drafting.draft import Draft
+from mlops_assets.drafting.questions import Remarks
+from mlops_assets.drafting.windows import choose_windows
 from mlops_assets.errors import PlatformError, SourceError
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.periods import days
@@ -296,6 +299,52 @@ def test_constant_columns_and_long_texts_are_left_out(tmp_path: Path):
         "left out: note",
         "left out: empty",
     ]
+
+
+def test_days_without_rows_are_allowed_and_the_period_that_is_tried_has_some(tmp_path: Path):
+    made = draft(orders().filter(AT.dt.day() != 2), tmp_path, label="late")  # the second day of all is without rows
+
+    assert 'gaps="allow"' in made.text
+    assert not [line for line in made.remarks.warnings if "breaks the contract" in line]
+
+
+def test_a_few_days_of_many_rows_are_cut_into_hours(tmp_path: Path):
+    minutes = [FIRST + timedelta(minutes=number) for number in range(3 * 24 * 60)]
+
+    made = draft(orders(len(minutes), ordered_at=minutes), tmp_path, label="late", known_after="1h")
+
+    assert 'period=ml.hourly(start="2026-01-01T00:00")' in made.text
+    # 70 % of 72 hours are trained on; the test is 12 of them and the wait
+    assert "training_window=ml.hours(50)" in made.text
+    assert "test_window=ml.hours(13)" in made.text
+    assert (
+        "hours rather than days",
+        "3 days are too few to train on some and to test on others",
+    ) in made.remarks.assumed
+    assert any("until 8 days have arrived, its readings are inconclusive" in line for line in made.remarks.warnings)
+
+
+def test_rows_of_one_day_in_a_year_are_cut_into_years(tmp_path: Path):
+    days_of_june = [datetime(1900 + number // 10, 6, 1, tzinfo=UTC) for number in range(600)]
+    rows = orders(600, ordered_at=days_of_june, order_id=range(600))
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert 'period=ml.cron("0 0 1 1 *", start="1900-01-01")' in made.text
+    # 300 rows are thirty years of ten; the next ten years are tested on, after the year in which the first day's wait ends
+    assert made.product.period.in_window(made.product.training_window) >= 40
+    assert first_day(made).height == 10
+
+
+def test_four_hundred_years_of_months_are_divided_in_seconds():
+    months = pl.Series([datetime(1600 + number // 12, 1 + number % 12, 1, tzinfo=UTC) for number in range(4_800)])
+
+    started = process_time()
+    windows = choose_windows(months, timedelta(days=1), Remarks())
+
+    assert (windows.every, windows.rows) == ("monthly", 1)
+    assert windows.training >= 400  # 300 rows to fit and 100 to test
+    assert process_time() - started < 20  # ten minutes, where every window is summed anew
 
 
 def test_too_little_history_is_said_with_what_is_needed(tmp_path: Path):
