@@ -12,15 +12,24 @@ from mlops_assets.drafting.questions import Ask, Question, Remarks, known_column
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS
+from mlops_assets.sources.typed_rows import with_day
 
 # ISO 8601 first, which needs no format; of the others, day before month where dots part them, month first where slashes do
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
-_FORMATS = tuple(
-    f"{day}{time}"
-    for day in ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d")
-    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", "T%H:%M", "T%H:%M%#z", " %H:%M%#z")
+_DAYS = (
+    *("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d"),
+    *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y"),
+    *("%B %d %Y", "%B %d, %Y", "%d %B %Y", "%d-%B-%Y"),  # %B reads short names of months, too
 )
-_HINTS = re.compile(r"(^|_)(time|date|timestamp|datetime|at|ts|when|day|event)($|_)|time|date|stamp", re.IGNORECASE)
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", "T%H:%M", "T%H:%M%#z", " %H:%M%#z")
+_FORMATS = (*(f"{day}{time}" for day in _DAYS for time in _TIMES), "%Y-%m", "%Y/%m", "%m/%Y", "%B %Y")
+_WHOLE_NUMBERS = "%Y%m%d"
+_YEARS = "%Y"
+_HINTS = re.compile(
+    r"(^|[\W_])(time|date|timestamp|datetime|at|ts|when|day|event)($|[\W_])|time|date|stamp", re.IGNORECASE
+)
+_NAMED_YEAR = re.compile(r"(^|[\W_])(year|yr|season|jahr)($|[\W_])", re.IGNORECASE)
+_FIRST_YEAR = 1_000  # a year of two digits is one of today's
 _SAMPLE = 2_000
 _IN_TIME = 0.99  # of the outcomes
 _SECONDS, _THOUSAND = (5e8, 4e9), 1_000  # 1985 to 2096
@@ -59,6 +68,7 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
             f"--time {time}: it holds {examples}, of which no timestamp can be made. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
             "seconds or milliseconds since 1970. Write it as one of these."
         )
+    found = found or _less_likely(rows)
     if not found:
         raise DeclarationError(
             f"no column of the table says when a row happened: it has {listed(rows.columns)}. Add a timestamp to the source, or make "
@@ -103,13 +113,27 @@ def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
         return Moments(column.name, "", kind.time_zone is None, wall.cast(pl.Datetime("us")))
     if isinstance(kind, pl.Date):
         return Moments(column.name, "", True, column.cast(pl.Datetime("us")))
-    if isinstance(kind, pl.String):
-        return _epoch(column.cast(pl.Int64, strict=False), column, is_meant) or _written(column)
-    return _epoch(column, column, is_meant) if kind.is_integer() else None
+    if not (isinstance(kind, pl.String) or kind.is_integer()):
+        return None
+    numbers, may_be_time = column.cast(pl.Int64, strict=False), is_meant or bool(_HINTS.search(column.name))
+    found = _epoch(numbers, column) if may_be_time else None
+    if found is None and kind.is_integer():
+        found = _of_format(column, _WHOLE_NUMBERS) if may_be_time else None
+    elif found is None:
+        found = _written(column)
+    return found or (_of_format(column, _YEARS) if is_meant else None)
 
 
-def _epoch(numbers: pl.Series, column: pl.Series, is_meant: bool) -> Moments | None:
-    if numbers.null_count() > column.null_count() or not (is_meant or _HINTS.search(column.name)):
+def _less_likely(rows: pl.DataFrame) -> list[Moments]:
+    """Numbers that may count seconds though their name does not say so, or else years."""
+    whole = [column for column in rows if column.dtype.is_integer() or isinstance(column.dtype, pl.String)]
+    epochs = [_epoch(column.cast(pl.Int64, strict=False), column) for column in whole]
+    years = [_of_format(column, _YEARS) for column in whole if _NAMED_YEAR.search(column.name)]
+    return [item for item in epochs if item is not None] or [item for item in years if item is not None]
+
+
+def _epoch(numbers: pl.Series, column: pl.Series) -> Moments | None:
+    if numbers.null_count() > column.null_count():
         return None
     low, high = numbers.min(), numbers.max()
     if not isinstance(low, int) or not isinstance(high, int):
@@ -119,6 +143,11 @@ def _epoch(numbers: pl.Series, column: pl.Series, is_meant: bool) -> Moments | N
             unit = 1_000_000 // factor
             return Moments(column.name, format, False, (numbers * unit).cast(pl.Datetime("us")))
     return None
+
+
+def _of_format(column: pl.Series, format: str) -> Moments | None:
+    values = _parsed(column.cast(pl.String), format)
+    return None if values is None or not len(values.drop_nulls()) else Moments(column.name, format, True, values)
 
 
 def _written(column: pl.Series) -> Moments | None:
@@ -131,9 +160,10 @@ def _written(column: pl.Series) -> Moments | None:
         iso = column.str.replace(" ", "T", literal=True)
         values = _parsed(iso, "%Y-%m-%dT%H:%M:%S%.f%#z" if has_offset else "%Y-%m-%dT%H:%M:%S%.f")
         return None if values is None else Moments(column.name, "", not has_offset, values)
+    is_numbers = sample.cast(pl.Float64, strict=False).null_count() == 0  # most columns are, and there may be thousands
     fitting = [
         Moments(column.name, format, "%#z" not in format, values)
-        for format in _FORMATS
+        for format in ((_WHOLE_NUMBERS,) if is_numbers else _FORMATS)
         if _parsed(sample, format) is not None and (values := _parsed(column, format)) is not None
     ]
     # 03/04/2026 may be read both ways: the rows of most files are in the order of time
@@ -141,11 +171,13 @@ def _written(column: pl.Series) -> Moments | None:
 
 
 def _parsed(texts: pl.Series, format: str) -> pl.Series | None:
+    whole, whole_format = with_day(pl.col(texts.name), format)
     try:
-        values = texts.str.to_datetime(format, time_unit="us", strict=False)
+        values = texts.to_frame().select(whole.str.to_datetime(whole_format, time_unit="us", strict=False)).to_series()
     except pl.exceptions.PolarsError:
         return None
-    if values.null_count() > texts.null_count():
+    earliest = values.min()
+    if values.null_count() > texts.null_count() or (isinstance(earliest, datetime) and earliest.year < _FIRST_YEAR):
         return None
     return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if values.dtype.time_zone else values  # type: ignore[attr-defined]
 

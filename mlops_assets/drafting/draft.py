@@ -105,7 +105,7 @@ def draft_product(
         windows=windows,
         table=_table_name(origin),
     )
-    declared = replace(declared, calendar=_calendar(events, profiles, inputs))
+    declared = replace(declared, calendar=_calendar(events, declared, inputs))
     full = _with_inputs(declared, inputs, profiles)
     on_progress("looking at every column alone")
     table = _read(full, origin)
@@ -285,18 +285,20 @@ def _with_baseline(declared: Declaration, baseline: Baseline, remarks: Remarks) 
     return replace(declared, gates=gates, candidates=tuple(calls[name] for name in baseline.ranked))
 
 
-def _calendar(events: pl.Series, profiles: Sequence[Profile], inputs: Sequence[Profile]) -> tuple[str, ...]:
-    """Parts of the time of which there are several, and that no column has the name of."""
+def _calendar(events: pl.Series, declared: Declaration, inputs: Sequence[Profile]) -> tuple[str, ...]:
+    """Parts of the time of which there are several, and that nothing of a request has the name of."""
     parts = {name: part for name, part in _parts(events).items() if name in ("hour", "weekday", "month")}
+    if events.dt.day().n_unique() == 1:
+        del parts["weekday"]  # rows of the first of every month are of no weekday in particular
     if not inputs:
         parts["year"] = events.dt.year()
-    names = {item.name for item in inputs}
+    taken = {item.name for item in (*inputs, declared.time, *declared.key)} | {declared.target.name}
     span = events.dt.date().max() - events.dt.date().min()  # type: ignore[operator]
     whole_year = isinstance(span, timedelta) and span > timedelta(days=730)
     return tuple(
         part
         for part, values in parts.items()
-        if values.n_unique() > 1 and part not in names and (part != "month" or whole_year)
+        if values.n_unique() > 1 and part not in taken and (part != "month" or whole_year)
     )
 
 

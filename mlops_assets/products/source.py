@@ -36,8 +36,8 @@ class Column:
     `minimum` and `maximum` are inclusive and in `unit`; `choices` is the closed set of categories (empty: open);
     `example` is shown on the API's OpenAPI page.
     source_name: the column's name in the source, where that is not a usable name here, such as "class" or "size in cm".
-    format: how the source writes a timestamp that is neither a timestamp type nor ISO 8601, such as "%d.%m.%Y %H:%M",
-        `EPOCH_SECONDS` or `EPOCH_MILLISECONDS`.
+    format: how the source writes a timestamp that is neither of a timestamp type nor ISO 8601, such as "%d.%m.%Y %H:%M", or
+        "%Y-%m" and "%Y" for the first day of a month or year, or `EPOCH_SECONDS` or `EPOCH_MILLISECONDS`.
     """
 
     name: str

@@ -102,8 +102,8 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
         if column.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
             unit = 1_000_000 if column.format == EPOCH_SECONDS else 1_000
             return (value.cast(pl.Float64, strict=strict) * unit).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
-        if isinstance(kind, pl.String):
-            return _read_moment(value, column.format, zone, strict)
+        if isinstance(kind, pl.String) or (column.format and kind.is_integer()):
+            return _read_moment(value.cast(pl.String), column.format, zone, strict)
         if isinstance(kind, pl.Date):
             return _moment(value.cast(pl.Datetime("us")), zone or "UTC", strict)
         if isinstance(kind, pl.Datetime):
@@ -133,8 +133,19 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
             return value
 
 
+def with_day(text: pl.Expr, format: str) -> tuple[pl.Expr, str]:
+    """Text and format with the first day of the month or year, where the source writes nothing shorter."""
+    import polars as pl
+
+    if "%y" not in format.lower() or any(f"%{part}" in format for part in "dejUWVD"):
+        return text, format
+    missing = "-%d" if any(part in format for part in ("%m", "%b", "%B")) else "-%m-%d"
+    return pl.concat_str(text, pl.lit("-01" * missing.count("%"))), format + missing
+
+
 def _read_moment(text: pl.Expr, format: str, zone: str | None, strict: bool) -> pl.Expr:
     """A text as it is declared, or ISO 8601: with its offset, or the wall clock of `zone`."""
+    text, format = with_day(text, format)
     iso = text if format else text.str.replace(" ", "T", literal=True)
     if (zone is None and not format) or "%z" in format or "%#z" in format:
         with_offset = iso.str.to_datetime(format or _WITH_OFFSET, time_unit="us", strict=strict)

@@ -1,6 +1,7 @@
 """Tables that are not as one would like them: each ends in a product, or in a sentence that says what to do."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import process_time
@@ -204,6 +205,9 @@ def test_semicolons_and_decimal_commas_are_found(tmp_path: Path):
         ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"),
         ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M"),
         ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M"),
+        ("%d.%m.%y %H:%M", "%d.%m.%y %H:%M"),
+        ("%b %d %Y %H:%M", "%B %d %Y %H:%M"),
+        ("%-d %B %Y %H:%M", "%d %B %Y %H:%M"),
         ("%s", "epoch seconds"),
         ("%s000", "epoch milliseconds"),
     ],
@@ -213,6 +217,49 @@ def test_moments_are_read_as_they_are_written(tmp_path: Path, written: str, form
 
     assert made.product.source.main.column("ordered_at").format == format
     assert first_day(made)["ordered_at"].to_list() == [FIRST + timedelta(hours=hour) for hour in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "format"),
+    [
+        (lambda number: 20260101 + number // 31 % 12 * 100 + number % 28, FIRST, "%Y%m%d"),
+        (lambda number: 1900 + number // 10, datetime(1900, 1, 1, tzinfo=UTC), "%Y"),
+        (lambda number: f"{1980 + number // 12}-{1 + number % 12:02}", datetime(1980, 1, 1, tzinfo=UTC), "%Y-%m"),
+    ],
+)
+def test_days_months_and_years_may_be_numbers(
+    tmp_path: Path, written: Callable[[int], object], first: datetime, format: str
+):
+    rows = orders(600, season=[written(number) for number in range(600)], order_id=range(600)).drop("ordered_at")
+
+    made = draft(rows, tmp_path, label="late", time="season")
+
+    assert made.product.source.main.column("season").format == format
+    assert first_day(made)["season"].min() == first
+
+
+def test_years_are_the_time_only_where_nothing_else_is(tmp_path: Path):
+    built = [1990 + number % 30 for number in range(HOURS)]
+
+    assert draft(orders(year=built), tmp_path, label="late").product.event_timestamp == "ordered_at"
+    alone = orders(year=built, order_id=range(HOURS)).drop("ordered_at")
+    assert draft(alone, tmp_path, label="late").product.event_timestamp == "year"
+
+
+def test_seconds_are_the_time_whatever_their_name_where_nothing_else_is(tmp_path: Path):
+    rows = orders().with_columns(AT.dt.epoch("s")).rename({"ordered_at": "clicked"})
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert made.product.source.main.column("clicked").format == "epoch seconds"
+
+
+@pytest.mark.parametrize("name", ["hour", "weekday"])
+def test_a_time_named_as_a_part_of_it_is_no_feature(tmp_path: Path, name: str):
+    made = draft(orders().rename({"ordered_at": name}), tmp_path, label="late")
+
+    assert made.product.event_timestamp == name
+    assert name not in made.product.feature_names
 
 
 def test_days_that_may_be_read_both_ways_are_read_in_the_order_of_the_rows(tmp_path: Path):
