@@ -11,7 +11,7 @@ import pytest
 from examples.flights.flight_delay import flight_delay
 from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.data.checking import check_product
-from mlops_assets.errors import ContractBroken, DataError, DeclarationError
+from mlops_assets.errors import ContractBroken, DataError, NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
@@ -76,7 +76,5 @@ def test_a_label_of_one_class_is_said():
 
 
 def test_a_period_that_has_not_arrived_is_named_with_what_has():
-    with pytest.raises(
-        DeclarationError, match=r"2014-01-06 has not arrived. The source holds 2012-12-31 to 2013-12-23"
-    ):
+    with pytest.raises(NotArrived, match=r"2014-01-06 has not arrived. The source holds 2012-12-31 to 2013-12-23"):
         checked(flight_delay, "2014-01-06")

@@ -72,8 +72,10 @@ def test_rows_below_min_rows_are_said_with_what_would_hold_them():
 def test_rows_that_pass_min_rows_and_are_too_few_to_see_a_shift_are_said_with_how_many_it_takes():
     (drift,) = warnings_of(a_weekly_product(weeks_of(100), min_rows=50))
 
-    assert drift.startswith("data drift of 2020-03-30 would be inconclusive: no feature acts: all are seasonal, ")
-    assert "% of 100 rows on: about " in drift
+    assert drift.startswith(
+        "data drift of 2020-03-30 would be inconclusive: no feature can trigger an action: all are seasonal, "
+    )
+    assert "% of 100 rows: about " in drift
     assert "rows in a period would show 5 %, as periods " in drift
 
 
