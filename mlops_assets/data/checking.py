@@ -9,13 +9,14 @@ import polars as pl
 
 from mlops_assets.data.arrived import whole_periods
 from mlops_assets.data.contract import check_contract, conform
+from mlops_assets.data.gaps import how_to_allow
 from mlops_assets.data.labels import LABEL, known_labels
 from mlops_assets.data.outlook import drift_outlook, features_of_window, read_training_window, score_outlook
 from mlops_assets.errors import ContractBroken, DataError, NotArrived
 from mlops_assets.features.build import build_features, require_finite
 from mlops_assets.features.categories import many_categories
 from mlops_assets.features.checks import check_online_path
-from mlops_assets.features.validation import validate_features
+from mlops_assets.features.validation import validate_product
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import tables_by_name
@@ -43,8 +44,10 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
         before, started = started, perf_counter()
         return Finding(what, seen, started - before, is_well)
 
-    validate_features(product)
-    yield finding("declaration", f"{len(product.inputs)} features fit the columns that the source declares")
+    validate_product(product)
+    yield finding(
+        "declaration", f"the label and {len(product.inputs)} features fit the columns that the source declares"
+    )
     arrived, incomplete = whole_periods(product, now)
     period = product.period.at(key) if key else arrived[-1]
     if period not in arrived:
@@ -67,25 +70,22 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
     rows = of_period.select(product.request)
     built = require_finite(product, build_features(product, rows.lazy(), lazy))
     yield finding("features", _of_features(product, built))
-    yield finding("label", _of_label(product, of_period))
+    window = read_training_window(product, period, of_period.height)
+    labelled, place = (
+        (window[product.source.main.name], "the newest training window") if window else (of_period, period.key)
+    )
+    yield finding("label", _of_label(product, labelled, place))
+    _refuse_copies(product, of_period, built)
     online = check_online_path(product, rows, lazy, built)
     if not online.holds:
         raise DataError(f"{product.name}: {online.reason}. The API would answer otherwise than what is learned from.")
     yield finding("request", f"{online.rows} rows through the API's own code have the features that are stored")
-    for sentence in _warnings(product, period, of_period, built):
-        yield finding("outlook", sentence, is_well=False)
-
-
-def _warnings(product: ModelProduct, period: Period, rows: pl.DataFrame, built: pl.DataFrame) -> Iterator[str]:
-    """What is worth knowing before readings are made. rows, built: of the period and their features."""
-    if tables := read_training_window(product, period, rows.height):
-        built = features_of_window(product, tables)
+    if window:
+        built = features_of_window(product, window)
         if drift := drift_outlook(product, period, built):
-            yield drift
-    if score := score_outlook(product, period, rows):
-        yield score
-    if many := many_categories(product, built):
-        yield many
+            yield finding("outlook", drift, is_well=False)
+    for sentence in filter(None, (score_outlook(product, period, of_period), many_categories(product, built))):
+        yield finding("outlook", sentence, is_well=False)
 
 
 def _tables_with_lookback(product: ModelProduct, period: Period) -> dict[str, pl.DataFrame]:
@@ -105,8 +105,14 @@ def _keeps_contract(product: ModelProduct, period: Period, tables: dict[str, pl.
         frame = tables[name].filter(clock >= period.start, clock < period.end)
         referenced = {foreign_key.table: tables[foreign_key.table] for foreign_key in table.foreign_keys}
         result = check_contract(table, period, frame, (), referenced)
+        if table is product.source.main and not result.rows and product.gaps == "allow":
+            raise NotArrived(
+                f"the source has no row of {period.key}, which gaps='allow' lets it be stored without: there is nothing to try. Name "
+                "another period with --period."
+            )
         if not result.kept:
-            raise ContractBroken(f"{period.key} breaks its contract: {result.reason}.")
+            remedy = f" {how_to_allow(product, period)}" if table is product.source.main and not result.rows else ""
+            raise ContractBroken(f"{period.key} breaks its contract: {result.reason}.{remedy}")
         said.append(result.reason)
     return f"{period.key}: {'; '.join(said)}"
 
@@ -122,15 +128,15 @@ def _of_features(product: ModelProduct, built: pl.DataFrame) -> str:
     return said
 
 
-def _of_label(product: ModelProduct, rows: pl.DataFrame) -> str:
-    label = known_labels(product, rows.lazy(), datetime.max.replace(tzinfo=UTC))[LABEL]
-    known = label.drop_nulls()
+def _of_label(product: ModelProduct, rows: pl.DataFrame, place: str) -> str:
+    """place: what the rows are of, in words."""
+    known = _labels(product, rows)[LABEL].drop_nulls()
     if known.is_empty():
         raise DataError(
             f"{product.name}: no row has a label: {product.label.name} is null in all {rows.height:,}. Compare its expression "
             "with the columns of the source."
         )
-    said = f"{product.label.name} is known of {known.len():,} of {rows.height:,} rows"
+    said = f"{product.label.name} is known of {known.len():,} of {rows.height:,} rows of {place}"
     if product.task is Task.REGRESSION:
         ordered = known.sort().to_list()
         return f"{said}, from {ordered[0]:,.4g} to {ordered[-1]:,.4g}"
@@ -141,3 +147,21 @@ def _of_label(product: ModelProduct, rows: pl.DataFrame) -> str:
         )
     shares = ", ".join(f"{value}: {100 * count / known.len():.1f} %" for value, count in counts.head(8).iter_rows())
     return f"{said}; {shares}"
+
+
+def _refuse_copies(product: ModelProduct, rows: pl.DataFrame, built: pl.DataFrame) -> None:
+    """Raises DataError: a feature is the label itself, under another name."""
+    identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
+    known = built.join(_labels(product, rows).drop_nulls(LABEL), on=identity, how="inner")
+    label = known[LABEL]
+    for item in product.inputs:
+        value = known[item.name]
+        if (value.dtype == pl.String) == (label.dtype == pl.String) and known.height and (value == label).all():
+            raise DataError(
+                f"{product.name}: the feature {item.name} is the label {product.label.name} in each of {known.height:,} rows: the "
+                "model would copy it. Leave it out of the features."
+            )
+
+
+def _labels(product: ModelProduct, rows: pl.DataFrame) -> pl.DataFrame:
+    return known_labels(product, rows.lazy(), datetime.max.replace(tzinfo=UTC))

@@ -87,8 +87,8 @@ def _why_none_is_actionable(reference: ReferenceProfile, readings: tuple[Feature
     factor = (best.smallest_detectable / BLIND_FROM_PERCENT) ** 2
     return (
         f"{text}. The most sensitive is {best.name}, which detects shifts from {best.smallest_detectable:.0f} % of {rows:,} rows: "
-        f"about {rows * factor:,.0f} rows in a period would show {BLIND_FROM_PERCENT:g} %, as periods {math.ceil(factor)} times as "
-        f"long hold. If the {reference.windows} windows of the training_window differ much from each other, a longer "
+        f"about {rows * factor:,.0f} rows in a window would show {BLIND_FROM_PERCENT:g} %, {math.ceil(factor)} times as many: declare "
+        f"longer periods. If the {reference.windows} windows of the training_window differ much from each other, a longer "
         "training_window helps too"
     )
 

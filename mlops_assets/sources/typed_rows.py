@@ -6,6 +6,7 @@ that shows a time twice or skips it (daylight saving) is not guessed at: those r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -79,14 +80,20 @@ def unfit(
         written = before[table.column(name).delivered_as]
         lost = written.is_not_null() & after[name].is_null() & matters
         for number in lost.arg_true().head(limit):
-            found.append((number + 1, f"row {number + 1}: {name} is {written[number]!r}{_why(table, name, zone)}"))
+            found.append(
+                (
+                    number + 1,
+                    f"row {number + 1}: {name} is {written[number]!r}{_why(table, name, zone, str(written[number]))}",
+                )
+            )
     return [text for _, text in sorted(found)[:limit]]
 
 
-def _why(table: Table, name: str, zone: str | None) -> str:
+def _why(table: Table, name: str, zone: str | None, written: str) -> str:
     kind, format = table.column(name).kind, table.column(name).format
     if kind is not Kind.TIMESTAMP:
-        return f", not {kind}"
+        is_decimal_comma = kind is Kind.FLOAT and re.fullmatch(r"[+-]?\d+,\d+", written.strip())
+        return f", not {kind}" + ("; declare decimal=',' if that is its decimal mark" if is_decimal_comma else "")
     if format:
         return f", not of the format {format!r}" + (f", or a time that {zone} shows never or twice" if zone else "")
     if zone is None:

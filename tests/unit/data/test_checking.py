@@ -11,10 +11,11 @@ import pytest
 from examples.flights.flight_delay import flight_delay
 from examples.flights.nyc_flights import FLIGHTS, WEATHER, NycFlights
 from mlops_assets.data.checking import check_product
-from mlops_assets.errors import ContractBroken, DataError, NotArrived
+from mlops_assets.errors import ContractBroken, DataError, DeclarationError, NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
+from mlops_assets.products.task import Task
 
 NOW = datetime(2014, 1, 1, tzinfo=UTC)
 
@@ -73,6 +74,42 @@ def test_a_label_of_one_class_is_said():
 
     with pytest.raises(DataError, match=r"late is 1.0 in every row, so there is nothing to tell apart"):
         checked(replace(flight_delay, label=always), "2013-07-01")
+
+
+def test_a_misspelt_column_of_the_label_is_said_with_the_one_that_was_meant():
+    misspelt = replace(flight_delay.label, expression=nw.col("arr_dela") > 15)
+
+    with pytest.raises(
+        DeclarationError, match=r"the label 'late' cannot be made of flights: .*did you mean 'arr_delay'"
+    ):
+        checked(replace(flight_delay, label=misspelt), "2013-07-01")
+
+
+def test_a_feature_that_is_the_label_under_another_name_is_said():
+    copied = replace(flight_delay.label, expression=nw.col("distance"))
+
+    with pytest.raises(DataError, match=r"the feature distance is the label late in each of [\d,]+ rows"):
+        checked(
+            replace(flight_delay, label=copied, task=Task.REGRESSION, metric="mae", gates=(), calibrate=False),
+            "2013-07-01",
+        )
+
+
+@pytest.mark.parametrize(
+    ("gaps", "error", "said"),
+    [
+        ("fail", ContractBroken, "If nothing happened in 2013-07-01, declare gaps='allow'"),
+        ("allow", NotArrived, "the source has no row of 2013-07-01, which gaps='allow' lets it be stored without"),
+    ],
+)
+def test_a_period_without_rows_is_said_with_what_to_do(gaps, error, said):
+    july = pl.col("scheduled_departure").is_between(
+        datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 7, 7, 23, 59, 59, tzinfo=UTC)
+    )
+    product = replace(flight_delay, gaps=gaps, source=Damaged(lambda rows: rows.filter(~july)))
+
+    with pytest.raises(error, match=said):
+        checked(product, "2013-07-01")
 
 
 def test_a_period_that_has_not_arrived_is_named_with_what_has():

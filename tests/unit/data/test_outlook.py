@@ -76,7 +76,8 @@ def test_rows_that_pass_min_rows_and_are_too_few_to_see_a_shift_are_said_with_ho
         "data drift of 2020-03-30 would be inconclusive: no feature can trigger an action: all are seasonal, "
     )
     assert "% of 100 rows: about " in drift
-    assert "rows in a period would show 5 %, as periods " in drift
+    assert " rows in a window would show 5 %, " in drift
+    assert " times as many: declare longer periods. If the 8 windows of the training_window differ" in drift
 
 
 def test_labels_of_too_few_days_are_said():

@@ -506,6 +506,6 @@ def test_a_reading_in_which_no_feature_acts_says_what_it_would_take():
     # 3.090 * sqrt(0.25 (1/1000 + 1/200)) = 12.0 %, as in the test of the smallest detectable shift; (12.0 / 5)^2 * 200 = 1,146
     assert reading.state is DriftState.INCONCLUSIVE
     assert "The most sensitive is origin, which detects shifts from 12 % of 200 rows" in reading.reason
-    assert "about 1,146 rows in a period would show 5 %" in reading.reason
+    assert "about 1,146 rows in a window would show 5 %, 6 times as many" in reading.reason
     few = measure_drift(reference, of_origins(EWR=100, JFK=100), min_rows=1_000)
     assert few.reason == "200 rows, the policy asks for 1000: a period has to be 5 times as long, or min_rows lower"

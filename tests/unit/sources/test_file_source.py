@@ -312,7 +312,9 @@ def test_a_decimal_comma_and_another_name_in_the_source_are_declared(tmp_path: P
 def test_a_decimal_comma_that_is_not_declared_is_said_with_the_cell(tmp_path: Path):
     (tmp_path / "a.csv").write_text("at;Preis in €\n2013-07-02T08:00:00Z;3,5\n")
 
-    with pytest.raises(SourceError, match="row 1: price is '3,5', not float"):
+    with pytest.raises(
+        SourceError, match="row 1: price is '3,5', not float; declare decimal=',' if that is its decimal mark"
+    ):
         read_prices(tmp_path / "a.csv", Column("at", Kind.TIMESTAMP), separator=";")
 
 
