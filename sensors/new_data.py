@@ -5,6 +5,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from mlops_assets.data.arrived import why_not_arrived
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import ProductState
 from resources.platform import Platform
@@ -34,7 +35,10 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
         now = state.clock.now()
         key, found = next(unfinished_arrivals(instance, state, now), (None, None))
         if key is None or found is None:
-            return dg.SkipReason(f"no new period at {now:%Y-%m-%d %H:%M}; {len(_stored(state))} are stored")
+            stored = _stored(state)
+            said = f"no new period at {now:%Y-%m-%d %H:%M}; {len(stored)} are stored"
+            missing = next((period for period in product.period.ended_by(now) if period.key not in stored), None)
+            return dg.SkipReason(f"{said}; {why_not_arrived(product, missing, now)}" if missing else said)
         if not found.is_open and product.retries.skips and not state.skipped.has(key):
             reason = f"its arrival failed {found.attempts} times, and {product.name} declares missing='skip'"
             state.skipped.skip(key, reason, "new_data sensor")

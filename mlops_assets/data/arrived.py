@@ -1,11 +1,12 @@
 """What has arrived in a product's source."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from mlops_assets.errors import NotArrived, SourceError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.products.source import tables_by_name
 
 
 class WholePeriods(NamedTuple):
@@ -27,6 +28,23 @@ def whole_periods(product: ModelProduct, now: datetime) -> WholePeriods:
     if incomplete and len(periods) == 1:
         raise NotArrived(incomplete)
     return WholePeriods(periods[:-1] if incomplete else periods, incomplete)
+
+
+def why_not_arrived(product: ModelProduct, period: Period, now: datetime) -> str:
+    """Why the source does not give the period yet: it is not over, its delivery is not due, or a table was not found, and where."""
+    due = period.end + getattr(product.source, "arrives_after", timedelta(0))
+    if now < due:
+        reason = f"it ends {_moment(due)}" if due == period.end else f"its delivery is due {_moment(due)}"
+        return f"the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}: {reason}"
+    for name in tables_by_name(product.source):
+        try:
+            product.source.read(name, period)
+        except SourceError as error:
+            missing = "nothing of it was delivered" if name == product.source.main.name else f"{name} was not delivered"
+            return f"the period {period.key} is over and {missing}: {error}"
+    return (
+        f"the period {period.key} is over, and its source says that it has not wholly arrived at {now:%Y-%m-%d %H:%M}"
+    )
 
 
 def arrived_periods(product: ModelProduct, now: datetime) -> list[Period]:
@@ -59,3 +77,7 @@ def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
         return rows.head(1).collect().height > 0
     except SourceError:
         return True  # a row that cannot be read is one, and concerns nobody but who reads its period
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:{'%Y-%m-%d' if moment.hour == moment.minute == 0 else '%Y-%m-%d %H:%M'}}"

@@ -117,12 +117,12 @@ def _store_period(
     state: "ProductState", name: str, declared: Table, period_key: str
 ) -> tuple[Part, list[dg.AssetCheckResult]]:
     """One period of a source table. Raises _Refused: it breaks its contract, or has not arrived."""
+    from mlops_assets.data.arrived import why_not_arrived
     from mlops_assets.data.cut_off import reach
     from mlops_assets.data.gaps import ALLOWED, how_to_allow, is_gap
     from mlops_assets.data.ingest import (
         is_without_rows,
         read_period,
-        require_found,
         store_period,
         store_without_rows,
     )
@@ -155,16 +155,10 @@ def _store_period(
         state.skipped.note_gap(period.key, said, ALLOWED)
         return without_rows(f"a gap: {said}")
     if not product.source.has_arrived(period, now):
-        try:
-            if period.end <= now:
-                require_found(product.source, declared, period)
-        except NotArrived as error:
-            raise _Refused(error) from None
         raise _Refused(
             NotArrived(
-                f"{product.name}: the period {period.key} has not wholly arrived at {now:%Y-%m-%d %H:%M}. It ends "
-                f"{period.end:{'%Y-%m-%d' if period.end.hour == period.end.minute == 0 else '%Y-%m-%d %H:%M'}}; "
-                "materialise it then, or leave it to the sensor."
+                f"{product.name}: {why_not_arrived(product, period, now).rstrip('.')}. Materialise it once it has arrived, or leave it to "
+                "the sensor."
             )
         )
     try:

@@ -6,7 +6,7 @@ import polars as pl
 
 from mlops_assets.data.contract import ContractResult, check_contract, conform
 from mlops_assets.data.cut_off import cut_off
-from mlops_assets.errors import NotArrived, SourceError
+from mlops_assets.errors import NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Source, Table, tables_by_name
 from mlops_assets.state.dtypes import column_schema
@@ -32,14 +32,6 @@ class RowCount:
     @property
     def reason(self) -> str:
         return f"{self.rows_in:,} rows in, {self.rows_out:,} stored, {self.rows_quarantined:,} quarantined"
-
-
-def require_found(source: Source, table: Table, period: Period) -> None:
-    """Raises NotArrived: the period is over and the source cannot find its rows; it says where it looked."""
-    try:
-        source.read(table.name, period)
-    except SourceError as error:
-        raise NotArrived(f"the period {period.key} is over and nothing of it was delivered: {error}") from None
 
 
 def is_without_rows(source: Source, period: Period) -> bool:

@@ -86,9 +86,7 @@ class Files:
         return rows.filter(clock >= period.start, clock < period.end)
 
     def _nothing(self, table: str, pattern: str) -> str:
-        if pattern.startswith("s3://"):
-            return f"{table}: no file matches {pattern}. Deliver it, or correct `paths`."
-        if there := what_is_there(pattern):
+        if not pattern.startswith("s3://") and (there := what_is_there(pattern)):
             return f"{table}: {pattern} is {there}. Deliver a file there, or correct `paths`."
         return f"{table}: {where_it_looked(pattern)}. Deliver it, or correct `paths`."
 

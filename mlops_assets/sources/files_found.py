@@ -63,12 +63,37 @@ def what_is_there(path: str) -> str:
 
 
 def where_it_looked(pattern: str) -> str:
-    """The whole path of a pattern on disk, and what lies in the nearest folder of it that exists."""
+    """The whole path of a pattern, and what lies in the nearest folder of it that exists. Raises SourceError: S3 cannot be reached."""
+    if pattern.startswith("s3://"):
+        return _nothing_matches(pattern, *_beside_on_s3(pattern))
     whole = Path(pattern).absolute()
     folder = next(parent for parent in whole.parents if not has_magic(str(parent)) and os.access(parent, os.R_OK))
     there = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return _nothing_matches(str(whole), str(folder), there)
+
+
+def _nothing_matches(pattern: str, folder: str, there: list[str]) -> str:
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-    return f"no file matches {whole}; {folder} holds {', '.join(there[:_SHOWN]) or 'nothing'}{more}"
+    return f"no file matches {pattern}; {folder} holds {', '.join(there[:_SHOWN]) or 'nothing'}{more}"
+
+
+def _beside_on_s3(pattern: str) -> tuple[str, list[str]]:
+    """The nearest folder of the pattern that holds something, and the names in it."""
+    from obstore.exceptions import BaseError
+
+    bucket, _, key = pattern.removeprefix("s3://").partition("/")
+    folder = _folder_before_magic(key)
+    try:
+        while True:
+            listed = _bucket(bucket).list_with_delimiter(folder or None)
+            there = [f"{path}/" for path in listed["common_prefixes"]] + [item["path"] for item in listed["objects"]]
+            if there or not folder:
+                break
+            folder = folder.rpartition("/")[0]
+    except (BaseError, OSError) as error:
+        raise _unreachable(pattern, error) from None
+    before = f"{folder}/" if folder else ""
+    return f"s3://{bucket}/{folder}".rstrip("/"), sorted(path.removeprefix(before) for path in there)
 
 
 def _bucket(name: str) -> S3Store:

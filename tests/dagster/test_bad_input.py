@@ -224,7 +224,8 @@ def test_a_period_that_is_not_over_is_not_stored(stored: Path):
         result = materialize(replay, *DATA, key="2013-01-07")
 
         assert failure_of(result).startswith(
-            "mlops_assets.errors.NotArrived: flight_delay: the period 2013-01-07 has not wholly arrived at 2013-01-13 23:59."
+            "mlops_assets.errors.NotArrived: flight_delay: the period 2013-01-07 has not wholly arrived at 2013-01-13 23:59: it ends "
+            "2013-01-14. "
         )
         assert materialized(result) == set()
         assert files_of(stored) == before

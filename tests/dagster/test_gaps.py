@@ -88,7 +88,7 @@ def test_a_file_that_was_never_delivered_is_a_gap_once_a_later_one_was(tmp_path:
         replay.at(january(4))
         later = materialize(replay, "raw", key="2020-01-02")
 
-        assert "NotArrived: the period 2020-01-02 is over and nothing of it was delivered" in failure_of(early)
+        assert "NotArrived: taxi: the period 2020-01-02 is over and nothing of it was delivered" in failure_of(early)
         expect_success(later)
         assert replay.state.tables.contents("raw", "2020-01-02").rows == 0
 

@@ -11,8 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mlops_assets.data.contract import conform
-from mlops_assets.data.ingest import require_found
-from mlops_assets.errors import DeclarationError, NotArrived, SourceError
+from mlops_assets.errors import DeclarationError, SourceError
 from mlops_assets.products.periods import hours, weekly
 from mlops_assets.products.source import Column, Kind, Source, Table
 from mlops_assets.sources.file_source import Files
@@ -275,13 +274,33 @@ def test_a_path_that_matches_nothing_is_said_whole_with_what_lies_in_the_nearest
     (tmp_path / "data" / "rides.csv").touch()
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(NotArrived) as refused:
-        require_found(files("data/2013/*/{period}.csv"), RIDES, WEEK)
+    with pytest.raises(SourceError) as refused:
+        files("data/2013/*/{period}.csv").read("rides", WEEK)
 
     assert str(refused.value) == (
-        "the period 2013-07-01 is over and nothing of it was delivered: rides: no file matches "
-        f"{tmp_path}/data/2013/*/2013-07-01.csv; {tmp_path}/data holds old/, rides.csv. Deliver it, or correct `paths`."
+        f"rides: no file matches {tmp_path}/data/2013/*/2013-07-01.csv; {tmp_path}/data holds old/, rides.csv. Deliver it, or correct "
+        "`paths`."
     )
+
+
+def test_a_path_that_matches_nothing_on_s3_is_said_with_what_lies_in_the_nearest_folder(bucket: str):
+    from obstore.store import from_url
+
+    store = from_url(bucket, client_options={"allow_http": True})
+    for name in ("rides/2012/a.csv", "rides/readme.txt"):
+        store.put(name, b"")
+
+    with pytest.raises(SourceError) as refused:
+        files(f"{bucket}/rides/2013/*.csv").read("rides", WEEK)
+
+    assert str(refused.value) == (
+        f"rides: no file matches {bucket}/rides/2013/*.csv; {bucket}/rides holds 2012/, readme.txt. Deliver it, or correct `paths`."
+    )
+
+
+def test_in_an_empty_bucket_nothing_lies_beside_the_path(bucket: str):
+    with pytest.raises(SourceError, match=r"no file matches s3://.*/rides/a.csv; s3://\S+ holds nothing. Deliver it"):
+        files(f"{bucket}/rides/a.csv").read("rides", WEEK)
 
 
 def test_a_table_without_path_and_a_format_nobody_knows_are_refused():
