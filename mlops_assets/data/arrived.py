@@ -51,9 +51,13 @@ def arrived_periods(product: ModelProduct, now: datetime) -> list[Period]:
     """From the product's first period to the newest that has rows in the source, oldest first.
 
     A source that is one file or one query has "arrived" for every period that is over, so its rows tell where it ends.
-    Raises NotArrived: there is none."""
+    Raises NotArrived: there is none. SourceError: neither the first nor the last of them can be read."""
     over = [period for period in product.period.ended_by(now) if product.source.has_arrived(period, now)]
-    if not over or not _has_rows(product, over[0].start, over[-1]):
+    if not over:
+        raise NotArrived(
+            f"no period of {product.name} has arrived: {why_not_arrived(product, product.period.first, now)}"
+        )
+    if not _has_rows(product, over[0].start, over[-1]):
         raise NotArrived(
             f"the source of {product.name} holds no row of a period that is over at {now:%Y-%m-%d %H:%M}. Its periods begin "
             f"{product.period.start:%Y-%m-%d}: compare that with the days in the source."
@@ -76,7 +80,17 @@ def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
         rows = product.source.read(product.source.main.name, Period(start, last.end))
         return rows.head(1).collect().height > 0
     except SourceError:
+        if not (_can_be_read(product, product.period.first) or _can_be_read(product, last)):
+            raise
         return True  # a row that cannot be read is one, and concerns nobody but who reads its period
+
+
+def _can_be_read(product: ModelProduct, period: Period) -> bool:
+    try:
+        product.source.read(product.source.main.name, period).head(1).collect()
+    except SourceError:
+        return False
+    return True
 
 
 def _moment(moment: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mlops_assets.addresses import reason
@@ -65,15 +65,21 @@ def explain(
     )
 
 
-def broken_lines(path: str, separator: str = ",", concerns: Concerns | None = None, column: str = "") -> str:
+def broken_lines(
+    path: str,
+    separator: str = ",",
+    concerns: Concerns | None = None,
+    column: str = "",
+    declared: Collection[str] = (),
+) -> str:
     """What keeps a CSV from being read as it was meant, "" if nothing does; Polars would fill up, cut off or rename.
 
     The file is read in parts, so that its size does not matter. concerns: which rows with a wrong number of fields matter, by
-    their values of `column`; without it, all of them."""
+    their values of `column`; without it, all of them. declared: names of columns."""
     try:
         with open_bytes(path) as file:
             mark = separator.encode()
-            fields = _header(file, separator).count(mark)
+            fields = _header(file, separator, declared).count(mark)
             # without a quote, fields are counted by their separators: a hundred times as fast as reading them
             if all(
                 b'"' not in part and all(line.count(mark) == fields for line in part.splitlines() if line.strip())
@@ -87,11 +93,11 @@ def broken_lines(path: str, separator: str = ",", concerns: Concerns | None = No
         return f"{path} {fault}."
 
 
-def broken_header(path: str, separator: str = ",") -> str:
+def broken_header(path: str, separator: str = ",", declared: Collection[str] = ()) -> str:
     """Of a CSV, before anybody reads on; "" if its header can be used."""
     try:
         with open_bytes(path, _LONGEST_LINE + 1) as file:
-            _header(file, separator)
+            _header(file, separator, declared)
     except _Fault as fault:
         return f"{path} {fault}."
     return ""
@@ -124,7 +130,7 @@ class _Fault(Exception):
     """What is wrong, to be said behind the name of the file."""
 
 
-def _header(file: IO[bytes], separator: str) -> bytes:
+def _header(file: IO[bytes], separator: str, declared: Collection[str]) -> bytes:
     header = file.readline(_LONGEST_LINE + 1)
     file.seek(0)
     if header.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -137,7 +143,8 @@ def _header(file: IO[bytes], separator: str) -> bytes:
         if len(text) < csv.field_size_limit()
         else text.split(separator)
     )
-    if len(names) == 1 and (other := next((mark for mark in SEPARATORS if mark != separator and mark in text), None)):
+    is_one_column = len(names) == 1 and names[0] not in declared
+    if is_one_column and (other := next((mark for mark in SEPARATORS if mark != separator and mark in text), None)):
         raise _Fault(
             f"is separated by {SEPARATORS[other]}, and {SEPARATORS[separator]} are declared. "
             f"Declare it: Files(…, separator={other!r})"

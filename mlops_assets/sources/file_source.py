@@ -109,7 +109,7 @@ class Files:
         import polars as pl
         from polars.io.plugins import register_io_source
 
-        if _format(path) == "csv" and (broken := broken_header(path, self.separator)):
+        if _format(path) == "csv" and (broken := broken_header(path, self.separator, _names(table))):
             raise SourceError(broken)
         try:
             written = self._scan(path)
@@ -143,7 +143,7 @@ class Files:
     def _broken_lines(self, table: Table, path: str, period: Period | None) -> str:
         """period: of which broken lines matter; None: of every one."""
         if period is None:
-            return broken_lines(path, self.separator)
+            return broken_lines(path, self.separator, declared=_names(table))
 
         def of_period(blocks: Sequence[BrokenBlock]) -> list[BrokenRow]:
             # the row before each block counts, too: a row without a time belongs where the row before it does
@@ -153,7 +153,7 @@ class Files:
             return [row for row, is_meant in zip(rows, matters, strict=True) if is_meant and row.line]
 
         clock = table.column(table.event_timestamp).delivered_as
-        return broken_lines(path, self.separator, of_period, clock)
+        return broken_lines(path, self.separator, of_period, clock, _names(table))
 
     def _scan(self, path: str) -> pl.LazyFrame:
         import polars as pl
@@ -188,6 +188,10 @@ def _refuse_other_schemas(frames: Mapping[str, pl.LazyFrame]) -> None:
         ]
         if differing:
             raise SourceError(f"{path} has other columns than {first}: {'; '.join(differing)}. Deliver them alike.")
+
+
+def _names(table: Table) -> list[str]:
+    return [column.delivered_as for column in table.delivered]
 
 
 def _format(path: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.data.arrived import why_not_arrived
+from mlops_assets.data.arrived import arrived_periods, why_not_arrived
+from mlops_assets.errors import NotArrived, SourceError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Column, Kind, Table
 from mlops_assets.sources.file_source import Files
@@ -49,3 +50,19 @@ def test_once_it_is_due_the_file_that_is_missing_is_named(product: ModelProduct,
     assert without_zones.startswith(
         "the period 2020-01-01 is over and zones was not delivered: zones: no file matches "
     )
+
+
+def test_a_source_of_which_no_file_was_found_is_said_with_the_path(product: ModelProduct, tmp_path: Path):
+    with pytest.raises(
+        NotArrived, match=rf"no period of taxi has arrived: .*no file matches {tmp_path}/2020-01-01.parquet"
+    ):
+        arrived_periods(product, january(9))
+
+
+def test_a_source_that_cannot_be_read_in_any_period_says_why(tmp_path: Path):
+    file = tmp_path / "rides.csv"
+    file.write_text("ride;origin\n1;EWR\n")
+    product = replace(a_product(), source=Files(RIDES, {"rides": str(file)}))
+
+    with pytest.raises(SourceError, match="is separated by semicolons, and commas are declared"):
+        arrived_periods(product, january(9))

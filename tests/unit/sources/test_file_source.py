@@ -303,6 +303,15 @@ def test_in_an_empty_bucket_nothing_lies_beside_the_path(bucket: str):
         files(f"{bucket}/rides/a.csv").read("rides", WEEK)
 
 
+def test_a_file_of_one_column_whose_declared_name_holds_a_separator_is_read(tmp_path: Path):
+    table = Table("moments", (Column("at", Kind.TIMESTAMP, source_name="Zeit; UTC"),), event_timestamp="at")
+    (tmp_path / "a.csv").write_text("Zeit; UTC\n2013-07-02T08:00:00Z\n")
+
+    rows = Files(table, {"moments": f"{tmp_path}/a.csv"}).read("moments", WEEK).collect()
+
+    assert rows["at"].to_list() == [july(2, 8)]
+
+
 def test_a_table_without_path_and_a_format_nobody_knows_are_refused():
     with pytest.raises(DeclarationError, match="no path is declared for table 'rides'"):
         Files(RIDES, {})
