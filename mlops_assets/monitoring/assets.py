@@ -288,8 +288,8 @@ def _backtest(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"polars", "scikitlearn"},
-        description="Drift policies replayed over the recorded periods, and never and always retraining. It changes nothing that "
-        "serves. The shipped policy gives the recorded decisions unless people intervened.",
+        description="Drift policies replayed over the recorded periods, beside plans that never and always retrain. It changes nothing "
+        "that serves. The shipped policy gives the recorded decisions unless people intervened.",
         partitioned=False,
         deps=[dg.AssetDep(key_of(product, name)) for name in (DriftDecision.asset, "features", "labels")],
     )
