@@ -26,23 +26,16 @@ def measure_performance(
     min_blocks: int = 2,
     periods: int = 1,
     test_periods: int = 1,
-    label: str = "label",
-    score_column: str = "score",
-    day: str = "day",
 ) -> PerformanceReading:
     """Score the champion's predictions in a window against the labels that arrived.
 
-    scored: one row per prediction; `label` Float64, null until the label arrives (classes as 0..k-1);
-    `score_column` Float64, for multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
+    scored: one row per prediction; `label` Float64, null until the label arrives (classes as 0..k-1); `score` Float64, for
+    multiclass a List or Array of k probabilities; `day` Date, the block of the bootstrap.
     expected: the champion's score in its test report, over `test_periods`. periods: how many periods `scored` pools.
     min_blocks: least number of days; with fewer, the resampled interval is too narrow or has no width at all.
     """
     natural = spread_percent * math.sqrt(1 / periods + 1 / test_periods)
-    labelled = scored.select(
-        pl.col(label).cast(pl.Float64).fill_nan(None).alias("label"),
-        pl.col(score_column).alias("score"),
-        pl.col(day).alias("day"),
-    ).drop_nulls()
+    labelled = scored.select(pl.col("label").cast(pl.Float64).fill_nan(None), "score", "day").drop_nulls()
 
     def without_value(state: PerformanceState, reason: str) -> PerformanceReading:
         reading = without_score(metric, expected, state, reason, scored, labelled=labelled.height)

@@ -19,7 +19,7 @@ from mlops_assets.state.bundle import Bundle
 from mlops_assets.testing.leakage import probe_leakage
 from mlops_assets.testing.parity import Parity
 from mlops_assets.testing.slices import declared_slices, worst_slices
-from mlops_assets.training.bootstrap import day_codes, draw_days, paired_gain, score_with_interval
+from mlops_assets.training.bootstrap import SEED, day_codes, draw_days, paired_gain, score_with_interval
 from mlops_assets.training.fit import label_codes
 from mlops_assets.training.metrics import Array, score
 
@@ -100,7 +100,7 @@ def _calibration_error(labels: Array, scores: Array, days: pl.Series) -> Scored:
         return sum(abs(item.predicted - item.observed) * item.rows for item in bins) / len(rows)
 
     numbers, codes = np.arange(len(labels)), day_codes(days)
-    samples = draw_days([int(codes.max()) + 1], seed=7)
+    samples = draw_days([int(codes.max()) + 1], SEED)
     resampled = [error(np.repeat(numbers, counts[codes].astype(int))) for (counts,) in samples]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Scored("calibration_error", error(numbers), float(low), float(high))

@@ -19,7 +19,7 @@ from mlops_assets.products.task import Task
 from mlops_assets.records.testing import LatencyReading, StagingReport
 from mlops_assets.state.bundle import Bundle
 from mlops_assets.testing.latency import Verdict, in_words, read_round, verdict_on
-from mlops_assets.testing.staged_server import REQUEST_SECONDS, SERVE, Patience, StagedServer, launched
+from mlops_assets.testing.staged_server import REQUEST_SECONDS, Patience, StagedServer, launched
 
 SINGLE_REQUESTS = 200
 WARM_UP_REQUESTS = 20
@@ -38,8 +38,6 @@ def stage(
     features: pl.DataFrame,
     champion: Bundle | None = None,
     *,
-    command: Sequence[str] = SERVE,
-    patience: Patience = Patience(),  # noqa: B008 (frozen)
     pause_seconds: float = PAUSE_SECONDS,
 ) -> StagingReport:
     """Start the API on a free port, send every row of `requests`, compare the answers with the offline scores, stop it.
@@ -54,8 +52,9 @@ def stage(
     offline = bundle.predict(features).astype(np.float64)
     rows = [request_row(row) for row in requests.iter_rows(named=True)]
     route = f"/v1/models/{product.name}/predict"
+    patience = Patience()
     with ExitStack() as stack:
-        server = stack.enter_context(launched(product, bundle, "the staging server", command))
+        server = stack.enter_context(launched(product, bundle, "the staging server"))
         witness = _launch_champion(stack, product, champion)
         client = stack.enter_context(httpx.Client(timeout=REQUEST_SECONDS))
         start_seconds = server.wait_until_ready(patience)

@@ -11,6 +11,7 @@ from mlops_assets.products.task import METRICS, Task
 from mlops_assets.training.metrics import Array, Groups, mean_score, parts, weighed, with_unseen
 
 RESAMPLES = 200
+SEED = 7  # of the resampling, so that the same rows have the same interval
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,12 @@ def score_with_interval(
     *,
     groups: Groups | None = None,
     confidence: float = 0.95,
-    seed: int = 7,
 ) -> Score:
     """`mean_score` with a percentile interval from resampling whole days (Efron & Tibshirani 1993, ch. 8: block resampling).
 
     days: (n,) the day of each row."""
     value = mean_score(metric, task, labels, scores, groups)
-    resampled = scores_of_samples(metric, task, labels, scores, days, seed, groups=groups)
+    resampled = scores_of_samples(metric, task, labels, scores, days, groups=groups)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
     return Score(metric, value, low, high, len(labels))
 
@@ -54,7 +54,6 @@ def paired_gain(
     *,
     confidence: float,
     groups: Groups | None = None,
-    seed: int = 7,
     few_days: bool = False,
 ) -> Score:
     """How much better `new` scores than `old` on the same rows, with its interval; positive is better.
@@ -63,9 +62,7 @@ def paired_gain(
     lower 95 % bound lies above the true value in 10 % of the cases."""
     values = [mean_score(metric, task, labels, scores, groups) for scores in (new, old)]
     value = METRICS[metric].gain(*values)
-    better, worse = (
-        scores_of_samples(metric, task, labels, scores, days, seed, groups=groups) for scores in (new, old)
-    )
+    better, worse = (scores_of_samples(metric, task, labels, scores, days, groups=groups) for scores in (new, old))
     resampled = METRICS[metric].sign * (better - worse)
     low, high = _interval(resampled[~np.isnan(resampled)], value, confidence)
     if few_days:
@@ -80,7 +77,7 @@ def scores_of_samples(
     labels: Array,
     scores: Array,
     days: pl.Series,
-    seed: int = 7,
+    seed: int = SEED,
     resamples: int = RESAMPLES,
     *,
     groups: Groups | None = None,

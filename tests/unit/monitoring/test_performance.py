@@ -139,12 +139,6 @@ def test_multiclass_scores_are_lists_of_class_probabilities(kind):
     assert reading.loss_percent == pytest.approx(0)
 
 
-def test_other_column_names_are_taken_as_given():
-    scored = predictions([100.0] * 50, [110.0] * 50).rename({"label": "minutes", "score": "guess", "day": "on"})
-
-    assert read(scored, label="minutes", score_column="guess", day="on").value == 10
-
-
 def test_a_reading_survives_being_stored_as_json():
     reading = read(predictions([100.0] * 50, list(np.linspace(90, 120, 50))))
 

@@ -150,7 +150,7 @@ def test_a_seed_of_ones_own_is_kept():
     assert trained.fitted.estimator.get_params()["random_state"] == 8
 
 
-def test_the_typical_row_holds_medians_and_the_code_of_the_most_frequent_category() -> None:
+def test_the_baseline_row_holds_medians_and_the_code_of_the_most_frequent_category() -> None:
     inputs = (
         Input("distance", FeatureKind.NUMERIC),
         Input("origin", FeatureKind.CATEGORICAL, "", ("EWR", "JFK")),
