@@ -145,14 +145,14 @@ def explaining(rounds: int) -> tuple[float, float]:
     def score(rows: Any) -> Any:
         return session.run(["scores"], {"inputs": rows})[0][:, 1]
 
-    typical = np.median(matrix, axis=0)
+    baseline = np.median(matrix, axis=0)
     once, explained = [], []
     for number in range(rounds * 20):
         row = matrix[number : number + 1]
         started = time.thread_time()
         score(row)
         middle = time.thread_time()
-        contributions(score, row, typical)
+        contributions(score, row, baseline)
         once.append((middle - started) * 1e6)
         explained.append((time.thread_time() - middle) * 1e6)
     return statistics.median(once), statistics.median(explained)

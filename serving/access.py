@@ -1,4 +1,4 @@
-"""Who may ask for what. Keys have roles, and each route declares the role that it needs."""
+"""Access: keys have roles, and each route declares the role that it needs."""
 
 import hashlib
 import hmac
@@ -15,13 +15,14 @@ from mlops_assets.errors import DeclarationError
 from serving.errors import Forbidden, Unauthenticated
 
 SHORTEST_KEY = 16
+_NO_KEY_SENT = "this route needs a key. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
 PERSON = re.compile(r"[\w.@+-]{1,100}")
-NEEDS = "needs"  # in a route's `opt`: a Role, ANY_KEY or NO_KEY. A route that declares none answers nobody
+NEEDS = "needs"  # in a route's `opt`: a Role, ANY_KEY or NO_KEY. A route that declares none refuses every request
 ANY_KEY, NO_KEY = "any key", "no key"
 
 
 class Role(StrEnum):
-    """PREDICT asks for predictions and information, LABEL reports labels, APPROVE lets versions go live, ADMIN may do everything."""
+    """PREDICT reads predictions and information, LABEL reports labels, APPROVE approves versions, ADMIN may do everything."""
 
     PREDICT = "predict"
     LABEL = "label"
@@ -46,8 +47,8 @@ class Keys:
         """Takes as long for a wrong key as for a right one, because every digest is compared, in constant time."""
         digest = hashlib.sha256(key).digest()
         matching: frozenset[Role] = frozenset()
-        for known_digest, roles in self.roles.items():
-            if hmac.compare_digest(known_digest, digest):
+        for digest_of_key, roles in self.roles.items():
+            if hmac.compare_digest(digest_of_key, digest):
                 matching = roles
         return matching
 
@@ -90,7 +91,7 @@ def keys_from(environment: Mapping[str, str]) -> Keys:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. name: the digest of their key, empty if they sent none. person: whose key it is, if it may approve."""
+    """The sender of a request. name: the digest of the key, empty if none was sent. person: the owner of a key that may approve."""
 
     roles: frozenset[Role]
     name: str = ""
@@ -98,11 +99,11 @@ class Caller:
 
 
 EVERYBODY = Caller(frozenset(Role))  # on a server that needs no keys
-NOBODY = Caller(frozenset())  # no key was sent to a route that needs none
+NOBODY = Caller(frozenset())  # sent no key, to a route that needs none
 
 
 class Access:
-    """Finds out who sent a request."""
+    """Identifies the sender of a request."""
 
     def __init__(self, keys: Keys, *, is_open: bool) -> None:
         self._keys = keys
@@ -122,8 +123,8 @@ class Access:
         if not needs_key:
             return NOBODY
         if not key:
-            raise Unauthenticated("this needs a key. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
-        raise Unauthenticated("the key is not known. Ask who runs this server for one.")
+            raise Unauthenticated(_NO_KEY_SENT)
+        raise Unauthenticated("the key is unknown. Ask the operator of this server for one.")
 
 
 def permit(caller: Caller, handler: BaseRouteHandler, method: str) -> None:
@@ -136,11 +137,11 @@ def permit(caller: Caller, handler: BaseRouteHandler, method: str) -> None:
     if needed == NO_KEY:
         return
     if not caller.roles:
-        raise Unauthenticated("this needs a key. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
+        raise Unauthenticated(_NO_KEY_SENT)
     if needed == ANY_KEY:
         return
     if not isinstance(needed, Role):
-        raise Forbidden("this route does not say which role it needs, so nobody may ask it. Report this to its owner.")
+        raise Forbidden("this route declares no role, so nobody may use it. Report this to its owner.")
     if needed not in caller.roles and Role.ADMIN not in caller.roles:
         raise Forbidden(
             f"this needs a key with the role {needed!s}, and this one has {', '.join(sorted(caller.roles))}. "

@@ -1,4 +1,4 @@
-"""Whether a request is let in: who sends it, how fast, to which route, and whether its whole body has arrived.
+"""Admission of requests: who sends them, how fast, to which route, and whether the whole body has arrived.
 
 The first half runs before routing: host, origin, key, rate. The second half runs after it, as middleware, because the matched
 route says which role it needs. A body is read here, whole and within its limits, before the request counts as in flight, so
@@ -87,7 +87,7 @@ class Admission:
         if hosts != 1 and (hosts or scope["http_version"] == "1.1"):
             raise MalformedRequest(f"the request has {hosts or 'no'} Host headers. Send it with one.")
         if "\0" in scope["path"]:
-            raise MalformedRequest("the path holds a zero byte, which no path here has.")
+            raise MalformedRequest("the path contains a zero byte, which no path of this server does.")
         if hosts and not is_probe:
             self._origins.check_host(host.decode("latin-1"))
         if origin and scope["method"] not in BODYLESS:
@@ -189,14 +189,14 @@ class _Body:
 
 
 def _replayed(message: Message, receive: Receive) -> Receive:
-    """Gives the body that was already read, and then what the server says next: that the client went away."""
-    is_given = False
+    """Returns the body that was already read, and then the server's next message, which says that the client went away."""
+    has_returned_body = False
 
     async def replay() -> Any:
-        nonlocal is_given
-        if is_given:
+        nonlocal has_returned_body
+        if has_returned_body:
             return await receive()
-        is_given = True
+        has_returned_body = True
         return message
 
     return replay

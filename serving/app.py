@@ -18,7 +18,7 @@ from serving.labels import labels_route
 from serving.metrics import Metrics
 from serving.observation import Observation
 from serving.openapi_page import OpenAPIPage
-from serving.origins import Origins, known_hosts
+from serving.origins import Origins, own_hosts
 from serving.protocols.catalog import problems_of, protocol_routes
 from serving.reports import reports_route
 from serving.services import Services
@@ -35,7 +35,7 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] | None = Non
     is_open = settings.needs_no_key
     admission = Admission(
         Access(settings.keys, is_open=is_open),
-        Origins(known_hosts(settings.hosts, settings.host, needs_no_key=is_open)),
+        Origins(own_hosts(settings.hosts, settings.host, needs_no_key=is_open)),
         services.limits,
         services.load,
         problems,
@@ -68,7 +68,7 @@ def create_app(settings: Settings, products: Sequence[ModelProduct] | None = Non
         logging_config=None,
         state=State({"leave": services.models.leave, "refused": observation.count_refusal}),
     )
-    # around Litestar's own handler, and not as its middleware, because a request that matches no route is observed as well
+    # around Litestar's own handler instead of as its middleware, so that requests without a matching route are observed too
     admission.app, admission.open_paths = app.asgi_handler, open_paths(app)
     observation.app, app.asgi_handler = admission, observation
     return app

@@ -16,13 +16,13 @@ from serving.errors import Forbidden
 from serving.problems import PROBLEM_JSON, Problem
 from serving.services import Services
 
-OWN_KEY, SAID = "by a key of their own", "said by who holds the approval key"
+OWN_KEY, SAID = "by a key of their own", "said by the holder of the approval key"
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """verdict: approved or rejected. note: why. by: who answers; where requests need keys it is the name of the key, and may be
-    left out."""
+    """verdict: approved or rejected. note: why. by: the person who answers; may be left out where requests need keys, as the key
+    has that person's name."""
 
     verdict: Verdict
     note: Text
@@ -31,8 +31,8 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 def approvals_route(services: Services, *, is_open: bool) -> HTTPRouteHandler:
     """Where requests need keys, the caller has the role approve (`access.py`), and the answer is signed with the name of their key.
-    Where they need none (is_open), only somebody who sends the approval key may answer. They could give any name, so the record
-    says that the name is only what they said.
+    Where they need none (is_open), only callers that send the approval key may answer. They could give any name, so the record
+    says that the name was not verified.
 
     The answer is only stored: acceptance and deployment verify it and judge the gates again."""
 
@@ -65,12 +65,12 @@ def approvals_route(services: Services, *, is_open: bool) -> HTTPRouteHandler:
     return answer
 
 
-def _person(caller: Caller, said: str) -> str:
-    """Raises Forbidden: the key has no name, or another one than the body says."""
+def _person(caller: Caller, name: str) -> str:
+    """Raises Forbidden: the key has no name, or another one than the body."""
     if not caller.person:
         raise Forbidden(
             "this key has no name, and an answer is signed with one. Give it in MLOPS_APPROVE_KEYS as name:key."
         )
-    if said not in ("", caller.person):
-        raise Forbidden(f"this is the key of {caller.person}, and the body says {said[:100]!r}. Leave 'by' out.")
+    if name not in ("", caller.person):
+        raise Forbidden(f"this is the key of {caller.person}, but the body says {name[:100]!r}. Leave 'by' out.")
     return caller.person

@@ -1,7 +1,7 @@
 """Micro-batching: requests that arrive in one iteration of the event loop are scored as one batch.
 
-There is no timer: a request that is alone is answered in the same iteration. The queue is bounded by rows, and a batch by the
-time for which the event loop may be held up. A request of many rows is scored in a thread, in a batch of its own.
+There is no timer: a single request is answered in the same iteration. The number of waiting rows is bounded, and so is the
+size of a batch, as it blocks the event loop. A request with many rows is scored in a thread, in a batch of its own.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Generic, Protocol, TypeVar
 
 from serving.errors import Overloaded
 
-INLINE_ROWS = 64  # a request of more rows is scored in a thread, so that the event loop stays free
-BATCH_ROWS = 256  # rows of several requests that are scored on the loop before it turns to others
-THREADS = 2  # more would only share the interpreter
+INLINE_ROWS = 64  # a request with more rows is scored in a thread, so that the event loop stays free
+BATCH_ROWS = 256  # rows of several requests that are scored at once on the event loop
+THREADS = 2  # more would only compete for the interpreter
 MOST_WAITING_ROWS = 50_000
 
 

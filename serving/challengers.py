@@ -1,7 +1,7 @@
 """The challenger of each product: the newest version that was never deployed, open and warm beside the champion.
 
 Nobody sees the answers of a shadow, so its version only has to be registered: its bundle is in the state and newer than every
-deployed one. A canary answers people, so its version must have been accepted as well.
+deployed one. A canary answers requests, so its version must have been accepted as well.
 """
 
 import logging
@@ -30,7 +30,7 @@ class Challengers:
         *,
         poll_seconds: float,
     ) -> None:
-        self._followed = [state for state in states if state.product.serving.shadow or state.product.serving.canary]
+        self._watched = [state for state in states if state.product.serving.shadow or state.product.serving.canary]
         self._warm_up = warm_up
         self._poll_seconds = poll_seconds
         self._models: dict[str, ServedModel] = {}
@@ -39,7 +39,7 @@ class Challengers:
         self._thread = threading.Thread(target=self._keep_polling, name="challengers", daemon=True)
 
     def start(self) -> None:
-        if self._followed:
+        if self._watched:
             self._thread.start()
 
     def stop(self) -> None:
@@ -51,7 +51,7 @@ class Challengers:
         return self._models.get(product)
 
     def poll(self) -> None:
-        for state in self._followed:
+        for state in self._watched:
             product = state.product
             try:
                 manifest = _newest(state)
@@ -95,6 +95,6 @@ def _newest(state: ProductState) -> Manifest | None:
 def _is_accepted(state: ProductState, manifest: Manifest) -> bool:
     try:
         record = state.records.load(AcceptanceRecord, manifest.partition)
-    except DataError:  # it is not judged yet, or the record cannot be read
+    except DataError:  # it was not judged yet, or the record cannot be read
         return False
     return record.accepted and record.version == manifest.version

@@ -100,8 +100,8 @@ class Connection(HttpToolsProtocol):
     # the server's side
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this when bytes are no HTTP, or when one of the callbacks above refused them."""
-        self._refuse(self._error or MalformedRequest("this is no HTTP/1.1 as RFC 9112 defines it."))
+        """uvicorn calls this when bytes are not HTTP, or when one of the callbacks above refused them."""
+        self._refuse(self._error or MalformedRequest("this is not an HTTP/1.1 request as RFC 9112 defines it."))
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
         if self._is_in_head:
             self._refuse(SlowHeaders(f"the headers did not arrive within {self.header_seconds:g} seconds."))
         elif not self._is_busy:
-            self.transport.close()  # it sent empty lines and then nothing
+            self.transport.close()  # the client sent empty lines and then nothing
 
     def _end_when_read(self, left: int) -> None:
         """End the connection once the client has read the rest of its answer, or has stopped reading."""
@@ -215,4 +215,4 @@ class _Parser:
 
 
 def _too_large() -> HeadersTooLarge:
-    return HeadersTooLarge(f"the headers have more than {MOST_HEADER_BYTES:,} bytes. Send less of them.")
+    return HeadersTooLarge(f"the headers have more than {MOST_HEADER_BYTES:,} bytes. Send fewer or shorter ones.")

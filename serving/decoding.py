@@ -1,4 +1,4 @@
-"""Reads a request body into typed rows, or names everything that is wrong with it: row, field, fault and remedy."""
+"""Decodes a request body into typed rows, or lists everything that is wrong with it: row, field, fault and remedy."""
 
 import json
 import math
@@ -41,19 +41,20 @@ class BodyDecoder:
         try:
             request = self._typed.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # the typed pass stops at the first fault and does not know the product's words
+            # the typed pass stops at the first fault, and its message does not use the product's terms
             raise self._refusal(body) from None
         self._refuse_faults_beyond_types(request)
         self._observe(time.perf_counter() - started)
         return request
 
     def _refuse_faults_beyond_types(self, request: RequestStruct) -> None:
-        given = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
-        if len(given) > 1 and len(given) != len(set(given)):
-            twice = next(name for name in given if given.count(name) > 1)
-            raise _invalid(
-                [Fault(None, PREDICTION_ID, f"{twice!r} is given to several rows. Labels could not be joined to them.")]
+        ids = [row.prediction_id for row in request.rows if row.prediction_id is not msgspec.UNSET]
+        if len(ids) > 1 and len(ids) != len(set(ids)):
+            duplicate = next(name for name in ids if ids.count(name) > 1)
+            problem = (
+                f"{duplicate!r} is the id of several rows, so labels could not be joined to them. Give each its own."
             )
+            raise _invalid([Fault(None, PREDICTION_ID, problem)])
         faults = [
             Fault(number, name, f"the year {getattr(row, name).year} lies outside the calendar of 2 to 9998.")
             for name in self._moments
@@ -67,7 +68,7 @@ class BodyDecoder:
         content = _lenient(body)
         names = ("rows",)
         if not isinstance(content, dict):
-            return MalformedBody('the body is no JSON object. Send {"rows": [{...}, ...]}.')
+            return MalformedBody('the body is not a JSON object. Send {"rows": [{...}, ...]}.')
         faults = [Fault(None, name, _no_field(name, names), names) for name in content if name not in names]
         rows = content.get("rows")
         if not isinstance(rows, list) or not rows:
@@ -84,13 +85,13 @@ class BodyDecoder:
                 break
         if not faults:
             return MalformedBody(
-                "the body is no JSON as RFC 8259 defines it. Check its encoding (UTF-8) and its numbers."
+                "the body is not JSON as RFC 8259 defines it. Check its encoding (UTF-8) and its numbers."
             )
         return _invalid(faults[:MOST_FAULTS])
 
     def _row_faults(self, number: int, row: object) -> Iterator[Fault]:
         if not isinstance(row, dict):
-            yield Fault(number, None, f"{_shown(row)} is no object with the fields of {self._schema.product.name}.")
+            yield Fault(number, None, f"{_shown(row)} is not an object with the fields of {self._schema.product.name}.")
             return
         names = tuple(field.name for field in self._schema.fields)
         for name in row:
@@ -106,7 +107,8 @@ class BodyDecoder:
 
 def _fault(number: int, field: Field, value: object) -> Fault | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return Fault(number, field.name, f"{field.name} is {value}, which is no JSON number. Give {field.expectation}.")
+        problem = f"{field.name} is {value}, which is not a JSON number. Give {field.expectation}."
+        return Fault(number, field.name, problem)
     try:
         msgspec.convert(value, field.type)
     except msgspec.ValidationError:
@@ -114,7 +116,7 @@ def _fault(number: int, field: Field, value: object) -> Fault | None:
     else:
         return None
     if field.choices and isinstance(value, str):
-        problem = f"{field.name}: no {_shown(value)}. {choices(value, field.choices)}"
+        problem = f"{field.name} cannot be {_shown(value)}. {choices(value, field.choices)}"
     elif field.kind is Kind.TIMESTAMP and _is_naive(value):
         problem = f"{field.name}: {_shown(value)} has no time zone. Write it with one, as in 2013-07-04T11:15:00Z."
     else:
@@ -130,7 +132,7 @@ def _is_naive(value: object) -> bool:
 
 
 def _no_field(name: str, names: tuple[str, ...]) -> str:
-    return f"no field {name[:100]!r}. {choices(name[:100], names)}"
+    return f"there is no field {name[:100]!r}. {choices(name[:100], names)}"
 
 
 def _shown(value: object) -> str:
@@ -146,7 +148,7 @@ def _invalid(faults: list[Fault]) -> InvalidRows:
 
 
 def _lenient(body: bytes) -> Any:
-    """Reads NaN and Infinity as well, so that the field that holds them can be named."""
+    """Also reads NaN and Infinity, so that the field with such a value can be named."""
     if not body:
         raise MalformedBody('the body is empty. Send {"rows": [{...}, ...]}.')
     try:
@@ -155,31 +157,29 @@ def _lenient(body: bytes) -> Any:
         return content
     except UnicodeEncodeError:
         raise MalformedBody(
-            "the body holds one half of a character (a lone surrogate, as in \\ud83d). Send both, or none."
+            "the body contains half a character (a lone surrogate, as in \\ud83d). Send both halves or neither."
         ) from None
     except json.JSONDecodeError as error:
-        raise MalformedBody(f"the body is no JSON: {error}.") from None
+        raise MalformedBody(f"the body is not JSON: {error}.") from None
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8: {error}.") from None
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or deeply nested lists
-        raise MalformedBody(f"the body is JSON beyond any use: {error}.") from None
+        raise MalformedBody(f"the body is JSON that cannot be read: {error}.") from None
 
 
 def refuse_other_encodings(headers: Mapping[str, str]) -> None:
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedBody(
-            f"the body is said to be {kind[:100]!r}. Send JSON with 'Content-Type: application/json'."
-        )
+        raise UnsupportedBody(f"the content type is {kind[:100]!r}. Send JSON with 'Content-Type: application/json'.")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedBody(f"the body is encoded with {encoding[:100]!r}. Send it as it is.")
+        raise UnsupportedBody(f"the body is encoded with {encoding[:100]!r}. Send it without an encoding.")
 
 
 def strict_body(decode: Callable[[bytes, Mapping[str, str]], Any]) -> type[AbstractDTO[Any]]:
-    """Lets `decode` read the body of a route from its bytes and headers. The type that the handler is annotated with is only
-    documented: Litestar's own decoding turns texts into numbers and stops at the first fault."""
+    """Decodes the body of a route with `decode`, from its bytes and headers. The annotated type of the handler is only
+    documentation: Litestar's own decoding turns strings into numbers and stops at the first fault."""
 
     class StrictBody(AbstractDTO[Any]):
         @classmethod

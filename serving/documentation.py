@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of routes whose bodies this API decodes itself."""
+"""The OpenAPI documentation of routes whose bodies this API decodes itself."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from serving.access import NEEDS
 from serving.decoding import RawBody
 
 REFUSALS = {
-    400: "no JSON, or not what the route takes",
-    401: "no key, or an unknown one",
-    403: "a key without the role",
-    404: "no such product or version",
+    400: "the body is not JSON, or not what the route takes",
+    401: "the key is missing or unknown",
+    403: "the key does not have the role",
+    404: "the product or version does not exist",
     408: "the body did not arrive in time",
-    409: "the version cannot explain its answers",
-    413: "too many rows, or bytes",
-    415: "not JSON, or compressed",
-    422: "rows that do not fit",
-    429: "above the rate",
+    409: "the version cannot explain its predictions",
+    413: "too many rows or bytes",
+    415: "the body is not JSON, or it is compressed",
+    422: "rows do not fit the declaration",
+    429: "the rate limit is exceeded",
     500: "the model or the API failed",
-    503: "no champion, or too many requests in flight",
+    503: "no champion is deployed, or too many requests are in flight",
 }
 
 
 def refusals(container: Any, media_type: str = "application/json") -> dict[int, ResponseSpec]:
-    """The errors that a route may answer. container: the type of their bodies."""
+    """The errors that a route may return. container: the type of their bodies."""
     return {
         status: ResponseSpec(container, description=text, media_type=media_type, generate_examples=False)
         for status, text in REFUSALS.items()
@@ -44,7 +44,7 @@ def refusing(handlers: Sequence[HTTPRouteHandler], responses: Mapping[int, Respo
 
 def body_type(container: Any) -> Any:
     """An annotation for `data` that is documented as JSON of this type."""
-    generic: Any = JSONBody  # it is subscripted at run time, with a type that is made from the product
+    generic: Any = JSONBody  # it is subscripted at run time, with a type that is built from the product
     return generic[container]
 
 

@@ -1,4 +1,4 @@
-"""Why the API does not answer a request. `problems.py` says how each of these errors is answered over HTTP."""
+"""The reasons for which the API refuses a request. `problems.py` translates each error to HTTP."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Refused(PlatformError):
-    """The request asks for something that this API does not answer."""
+    """The API does not answer this request."""
 
     def __init__(self, detail: str, faults: tuple[Fault, ...] = ()) -> None:
         self.faults = faults
@@ -23,15 +23,15 @@ class Refused(PlatformError):
 
 
 class MalformedRequest(Refused):
-    """The bytes are no HTTP/1.1 request as RFC 9112 defines it."""
+    """The bytes are not an HTTP/1.1 request as RFC 9112 defines it."""
 
 
 class MalformedBody(Refused):
-    """The body is no JSON object with rows."""
+    """The body is not a JSON object with rows."""
 
 
 class Unauthenticated(Refused):
-    """The request carries no key, or an unknown one."""
+    """The key of the request is missing or unknown."""
 
 
 class Forbidden(Refused):
@@ -39,7 +39,7 @@ class Forbidden(Refused):
 
 
 class CrossSite(Refused):
-    """A page of another site sent the request, in a form for which browsers do not ask first."""
+    """A page of another site sent the request, of a kind that browsers send without a preflight request."""
 
 
 class UnknownHost(Refused):
@@ -71,7 +71,7 @@ class InvalidRows(Refused):
 
 
 class NotExplainable(Refused):
-    """The version was made without a typical row to compare with."""
+    """The version has no baseline row to compare with."""
 
 
 class HeadersTooLarge(Refused):
@@ -87,11 +87,11 @@ class TooManyRequests(Refused):
 
 
 class Overloaded(Refused):
-    """As many requests or rows wait for an answer as this worker may hold."""
+    """This worker has as many requests or rows waiting as it may hold."""
 
 
 class NotServing(PlatformError):
-    """A champion is deployed, but it is not open (yet)."""
+    """A champion is deployed, but it is not open."""
 
 
 class OnlineStoreDown(PlatformError):

@@ -1,4 +1,4 @@
-"""What the API reports of itself: models, versions, freshness, health."""
+"""The API's information about itself: models, versions, freshness, health."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ class InputInformation(msgspec.Struct):
 
 
 class ViewInformation(msgspec.Struct):
-    """A view of the online store. newest_event: None before the first value, or if the store cannot be read."""
+    """A batch view in the online store. newest_event: None before the first value, or if the store cannot be read."""
 
     name: str
     key: tuple[str, ...]
@@ -30,7 +30,7 @@ class ViewInformation(msgspec.Struct):
 class LogInformation(msgspec.Struct):
     """Whether answers reach the prediction log of this machine, and its rows the state.
 
-    unsealed_rows: rows of this worker that only this machine has. seal_error: why they could not be sealed the last time."""
+    unsealed_rows: rows of this worker that are only on this machine. seal_error: why the last attempt to seal failed."""
 
     is_writing: bool
     written_rows: int
@@ -83,7 +83,7 @@ class VersionList(msgspec.Struct):
 
 
 class ModelInformation(msgspec.Struct):
-    """One product as it is served. last_swap_error: why the newest deployment does not answer."""
+    """One product as it is served. last_swap_error: why the newest deployment does not serve."""
 
     product: str
     description: str
@@ -127,11 +127,12 @@ class Liveness(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """products: the state of each product; one that is 'loading' or 'failed' holds readiness back, 'no champion' does not.
+    """products: the state of each product. With one that is 'loading' or 'failed' the server is not ready; 'no champion' is
+    fine.
 
     broken: products whose files cannot be used, with the reason. They are not served, and hold readiness back for no other.
-    swap_errors: why the newest deployment of a product cannot be taken up; the former version serves, if it can be opened.
-    ledger_error: why the last poll could not read the deployment ledger; models go on serving."""
+    swap_errors: why the newest deployment of a product cannot serve; the former version serves, if it can be opened.
+    ledger_error: why the last poll could not read the deployment ledger; models continue to serve."""
 
     status: str
     products: dict[str, str]

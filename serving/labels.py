@@ -26,7 +26,7 @@ MOST_LABELS = 10_000
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Taken(msgspec.Struct):
+class Stored(msgspec.Struct):
     """labels: how many were stored."""
 
     product: str
@@ -58,7 +58,7 @@ class ValueLabels(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def labels_route(services: Services, name: str) -> HTTPRouteHandler:
-    """Labels are taken whether or not their predictions are known here: another worker or server may have them."""
+    """Labels are accepted even if this server has no such prediction: another worker or server may have it."""
     product = services.products[name]
     body = ValueLabels if product.task is Task.REGRESSION else ClassLabels
     decoder = msgspec.json.Decoder(body)
@@ -67,7 +67,7 @@ def labels_route(services: Services, name: str) -> HTTPRouteHandler:
         refuse_other_encodings(headers)
         return _decode(decoder, content)
 
-    async def labels(data: list[Any]) -> Response[Taken]:
+    async def labels(data: list[Any]) -> Response[Stored]:
         classes = _classes(product, services.models)
         received = services.clock.now()
         rows = [_row(classes, item, number, received) for number, item in enumerate(data)]
@@ -78,9 +78,9 @@ def labels_route(services: Services, name: str) -> HTTPRouteHandler:
                 f"none of the labels could be written ({error}). Send them again once the disk has room."
             ) from error
         services.metrics.labels.labels(name).inc(len(rows))
-        return Response(Taken(name, len(rows)), status_code=200)
+        return Response(Stored(name, len(rows)), status_code=200)
 
-    labels.__annotations__["data"] = body_type(body)  # documented so; `decode` returns the list in it
+    labels.__annotations__["data"] = body_type(body)  # for the documentation; `decode` returns the list in it
     return post(
         f"/v1/models/{name}/labels",
         name=f"labels_{name}",
@@ -104,21 +104,21 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:
             raise TooManyRows(f"more than {MOST_LABELS:,} labels in one request. Send them in several.") from None
         raise InvalidRows(f"labels do not fit: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedBody(f"the body is no JSON: {error}.") from None
+        raise MalformedBody(f"the body is not JSON: {error}.") from None
     first: dict[str, int] = {}
-    for number, one in enumerate(reported):
-        if (before := first.setdefault(one.prediction_id, number)) != number:
+    for number, label in enumerate(reported):
+        if (before := first.setdefault(label.prediction_id, number)) != number:
             raise InvalidRows(
-                f"labels {before} and {number} are both of the prediction {one.prediction_id[:100]!r}. Send the one that counts."
+                f"labels {before} and {number} are both for the prediction {label.prediction_id[:100]!r}. Send only the valid one."
             )
     return reported
 
 
 def _classes(product: ModelProduct, models: ModelStore) -> tuple[str, ...]:
-    """The names of the classes, from the model that serves or from the task; empty if neither knows them."""
+    """The names of the classes, from the champion or from the task; empty if neither has names."""
     model = models.state(product.name).model
-    named = model.bundle.manifest.classes if model is not None else ()
-    return named or (("false", "true") if product.task is Task.BINARY else ())
+    names = model.bundle.manifest.classes if model is not None else ()
+    return names or (("false", "true") if product.task is Task.BINARY else ())
 
 
 def _row(classes: tuple[str, ...], reported: Any, number: int, received: datetime) -> ReportedLabel:
@@ -126,5 +126,5 @@ def _row(classes: tuple[str, ...], reported: Any, number: int, received: datetim
         return ReportedLabel(reported.prediction_id, None, reported.label, reported.observed_at, received)
     label = str(reported.label).lower() if isinstance(reported.label, bool) else reported.label
     if classes and label not in classes:
-        raise InvalidRows(f"label {number}: no class {label[:100]!r}. Known: {', '.join(classes)}.")
+        raise InvalidRows(f"label {number}: there is no class {label[:100]!r}. Known: {', '.join(classes)}.")
     return ReportedLabel(reported.prediction_id, label, None, reported.observed_at, received)

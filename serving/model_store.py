@@ -1,4 +1,4 @@
-"""Which model answers. A new champion is opened and warmed up in the background, and takes over in one step."""
+"""The models that serve. A new champion is opened and warmed up in the background, and takes over in one step."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ from serving.settings import PinnedBundle
 
 FORMER_KEPT = 8  # earlier versions that stay open
 FORMER_TRIED = 8  # earlier deployments, where the champion cannot be opened
-RETRY_POLLS = 10  # a bundle that cannot be opened is tried again every so many polls
+RETRY_POLLS = 10  # polls after which a bundle that cannot be opened is tried again
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ class ServedModel:
 class ModelState:
     """The state of one product. name: serving, no champion, loading or failed.
 
-    swap_error: why the newest deployment does not serve. The one before it does, if it can be opened."""
+    swap_error: why the newest deployment does not serve. The former one serves, if it can be opened."""
 
     name: str
     model: ServedModel | None = None
@@ -46,7 +46,7 @@ class ModelState:
 
 
 class ModelStore:
-    """Follows the deployment ledger, or serves one pinned bundle. A request keeps the model that it began with."""
+    """Follows the deployment ledger, or serves one pinned bundle. A request keeps the model that it started with."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class ModelStore:
         if state.name == "no champion":
             raise NoChampion(product)
         if state.swap_error is not None:
-            raise NotServing(f"the champion of {product} cannot be taken up: {state.swap_error}")
+            raise NotServing(f"the champion of {product} cannot be opened: {state.swap_error}")
         raise NotServing(f"{product} is being loaded. Try again in a moment; /health/ready shows when.")
 
     async def version(self, product: str, version: int) -> ServedModel:
@@ -116,8 +116,8 @@ class ModelStore:
             raise NotServing(f"the deployment ledger cannot be read: {error}") from error
         deployments = [deployment for deployment in history if deployment.version == version]
         if not deployments:
-            known = ", ".join(str(number) for number in sorted({deployment.version for deployment in history}))
-            raise UnknownVersion(f"version {version} of {name} was never deployed here. Known: {known or 'none'}.")
+            deployed = ", ".join(str(number) for number in sorted({deployment.version for deployment in history}))
+            raise UnknownVersion(f"version {version} of {name} was never deployed here. Known: {deployed or 'none'}.")
         try:
             return self._open(self._followed[name], deployments[-1])
         except Exception as error:  # (ONNX Runtime errors share no public base)
@@ -147,7 +147,7 @@ class ModelStore:
         if self._pinned is not None:
             if not self._positions or self._is_time_to_retry():
                 self._positions = {self._pinned.product: 0}
-                self._take_up(self._followed[self._pinned.product], None)
+                self._open_champion(self._followed[self._pinned.product], None)
             return
         is_retry, errors = self._is_time_to_retry(), []
         for state in self._followed.values():
@@ -155,7 +155,7 @@ class ModelStore:
                 self._follow(state, is_retry=is_retry)
             except StoreError as error:
                 errors.append(str(error))
-                break  # the other ledgers lie in the same state
+                break  # the other ledgers are in the same state
             except PlatformError as error:
                 errors.append(str(error))
         self._report(errors)
@@ -169,13 +169,13 @@ class ModelStore:
             raise LedgerBroken(
                 name,
                 position + 1,
-                f"the ledger of {name} holds {position} entries, after {before}. Restore it from a copy of the state.",
+                f"the ledger of {name} has {position} entries, and had {before} before. Restore it from a copy of the state.",
             )
         if position == before and not is_retry:
             return
         self._positions[name] = position
         if history := deployments_of(entries):
-            self._take_up(state, history[-1], standing(history)[:-1])
+            self._open_champion(state, history[-1], standing(history)[:-1])
         else:
             self._states[name] = ModelState("no champion")
 
@@ -192,7 +192,7 @@ class ModelStore:
         return self._polls_until_retry <= 0
 
     def _report(self, errors: Sequence[str]) -> None:
-        """Models go on serving. The model information shows why no new deployment is taken up."""
+        """Models continue to serve. The model information shows why new deployments are not followed."""
         before = self._poll_error
         self._poll_error = f"the deployment ledger cannot be read: {'; '.join(errors)}" if errors else None
         if before is None and self._poll_error is not None:
@@ -200,9 +200,11 @@ class ModelStore:
         elif before is not None and self._poll_error is None:
             _log.warning("the deployment ledger can be read again")
 
-    def _take_up(self, state: ProductState, deployment: Deployment | None, former: Sequence[Deployment] = ()) -> None:
-        """Let this deployment serve. If it cannot be opened, the model that serves stays, or at the start the newest of `former`
-        that can be opened takes its place."""
+    def _open_champion(
+        self, state: ProductState, deployment: Deployment | None, former: Sequence[Deployment] = ()
+    ) -> None:
+        """Let this deployment serve. If it cannot be opened, the current model continues to serve; if there is none, the newest
+        of `former` that can be opened serves."""
         product = state.product
         before = self._states[product.name]
         if before.model is not None and before.model.number == (deployment.number if deployment else 0):
@@ -211,13 +213,13 @@ class ModelStore:
         try:
             opened = self._open(state, deployment)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime errors share no public base, none may end the polling)
-            is_away = isinstance(error, StoreError)  # then the former ones cannot be read either
-            self._polls_until_retry = 1 if is_away else RETRY_POLLS
+            is_unreachable = isinstance(error, StoreError)  # then the former ones cannot be read either
+            self._polls_until_retry = 1 if is_unreachable else RETRY_POLLS
             text = f"{type(error).__name__}: {error}"
             model = before.model
             if text != before.swap_error:
-                _log.error("%s: the new champion cannot be taken up: %s", product.name, text)
-                model = model or (None if is_away else self._open_newest(state, former))
+                _log.error("%s: the new champion cannot be opened: %s", product.name, text)
+                model = model or (None if is_unreachable else self._open_newest(state, former))
                 if model is not None:
                     _log.error("%s: version %d serves instead", product.name, model.bundle.manifest.version)
             self._states[product.name] = ModelState("serving" if model else "failed", model, text)
@@ -254,9 +256,9 @@ class ModelStore:
 
 def _refuse_another_model(bundle: Bundle, product: ModelProduct, deployment: Deployment | None) -> None:
     manifest = bundle.manifest
-    wanted = deployment.version if deployment else manifest.version
-    if (manifest.product, manifest.version) != (product.name, wanted):
+    expected = deployment.version if deployment else manifest.version
+    if (manifest.product, manifest.version) != (product.name, expected):
         raise BundleError(
-            f"the bundle holds version {manifest.version} of {manifest.product}, not version {wanted} of "
+            f"the bundle has version {manifest.version} of {manifest.product}, not version {expected} of "
             f"{product.name}. Materialise {product.name}/deployment again."
         )

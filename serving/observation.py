@@ -1,4 +1,4 @@
-"""What is observed of every request: its trace, its count and time, and where asked for, one line in the log."""
+"""Observation of every request: its trace, its count and time and, where MLOPS_LOG_REQUESTS is set, a line in the log."""
 
 import logging
 import time
@@ -18,14 +18,14 @@ BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Observation:
-    """The outermost ASGI application. `app`: what answers the requests.
+    """The outermost ASGI application. app: the application that answers the requests.
 
     log_requests: log one line for each request; failures are logged in any case."""
 
     app: ASGIApp
 
     def __init__(self, metrics: Metrics, tracer: Tracer, *, log_requests: bool) -> None:
-        # labels() takes a lock and as long as counting does, so each set of labels is looked up once
+        # labels() takes a lock and costs as much as counting, so each set of labels is looked up once
         self._requests = cache(metrics.requests.labels)
         self._seconds = cache(metrics.request_seconds.labels)
         self._refusals = metrics.refusals
@@ -39,8 +39,8 @@ class Observation:
         started = time.perf_counter()
         method = scope["method"]
         if method == "HEAD":
-            scope = {**scope}  # the layers below change its method to GET, and the server reads its own again
-        status = 500  # what the server answers if no application does
+            scope = {**scope}  # the inner layers change the method to GET, and the server reads its own scope again
+        status = 500  # the server's answer if no application answers
 
         async def send_observed(message: Any) -> None:
             nonlocal status

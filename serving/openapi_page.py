@@ -78,8 +78,8 @@ def _listed(document: Document, schema: Document) -> list[tuple[str, Document]]:
 
 def _resolve(document: Document, schema: Document) -> Document:
     if "$ref" in schema:
-        found: Document = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-        return found
+        target: Document = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+        return target
     return schema
 
 

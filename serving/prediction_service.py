@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """version: of an earlier deployment, None for the one that serves."""
+    """version: that of an earlier deployment; None for the one that serves."""
 
     rows: Sequence[RowStruct]
     request_id: str
@@ -41,7 +41,7 @@ class PredictionRequest(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    """A request on its way to its answer. It keeps the model that served when it came."""
+    """A request that is being answered, by the model that served when it arrived."""
 
     __slots__ = ("answer", "future", "inputs", "loop", "model", "received", "request", "role", "rows", "thread")
 
@@ -95,7 +95,7 @@ class PredictionService:
             metrics.stage_seconds.labels(product.name, stage).observe
             for stage in ("queue", "features", "model", "log", "explain")
         )
-        # read here and not with every batch, because reading the declaration is a part of an answer's time
+        # read once here, because reading the declaration for every batch would add to each answer's time
         serving = product.serving
         self._is_logged, self._waits_for_disk = serving.log_predictions, serving.durability is Durability.STRICT
         self._refuses_unlogged = serving.log_predictions and serving.outage is Outage.REFUSE
@@ -109,7 +109,7 @@ class PredictionService:
     async def submit(
         self, request: PredictionRequest, *, challenger: ServedModel | None = None, role: str = "champion"
     ) -> Answer:
-        """challenger: answers in place of the champion, in this role. An explanation costs 2 x inputs scores a row.
+        """challenger: the model that answers instead of the champion, in this role. Explaining a row costs 2 x inputs scores.
 
         Raises NoChampion, NotServing, UnknownVersion, NotExplainable, TooManyRows, UnusableScore, Overloaded, OnlineStoreDown
         or NotLogged."""
@@ -140,7 +140,7 @@ class PredictionService:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()  # a system call in CPython 3.11, so it is made once
+            self._loop = asyncio.get_running_loop()  # costs a system call in CPython 3.11, so it is called once
         return self._loop
 
     def _answer(self, calls: list[_Call]) -> None:
@@ -151,12 +151,12 @@ class PredictionService:
             for batch in self._score(calls_of_model):
                 try:
                     self._finish(batch)
-                except Exception as error:  # noqa: BLE001 (whatever it is, nobody may wait for ever)
+                except Exception as error:  # noqa: BLE001 (whatever the error is, no caller may wait for ever)
                     _resolve_from_any_thread(batch.calls, error)
 
     def _score(self, calls: list[_Call]) -> Iterator[_Batch]:
-        """All calls as one batch; where that fails, each of them alone, so that a row that cannot be scored fails only its
-        own request."""
+        """All calls as one batch. Where that fails, each call is scored separately, so that a row that cannot be scored fails
+        only its own request."""
         started = time.perf_counter_ns()
         rows = calls[0].rows if len(calls) == 1 else [row for call in calls for row in call.rows]
         try:
@@ -213,7 +213,7 @@ class PredictionService:
             start = end
 
     def _logged_rows(self, batch: _Batch, ids: list[str], scores: list[Any]) -> LoggedRows:
-        """In the order of `log_columns`: its own columns, those of the request, features."""
+        """In the order of `log_columns`: columns of the log, of the request, features."""
         calls, manifest, served_at = batch.calls, batch.calls[0].model.bundle.manifest, self._now()
         ahead = served_at - time.perf_counter_ns() // 1_000
         by_row = calls if len(calls) == len(batch.rows) else [call for call in calls for _ in call.rows]
@@ -276,7 +276,7 @@ def _resolve(calls: Sequence[_Call], error: Exception | None) -> None:
 
 
 def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
-    """Reads fields of a row into a tuple, also a single one, which attrgetter returns as it is."""
+    """Reads fields of a row into a tuple, even a single field, which attrgetter would return without a tuple."""
     if len(names) > 1:
         return attrgetter(*names)
     return lambda row: (getattr(row, names[0]),)
@@ -285,5 +285,5 @@ def _tuple_of(names: list[str]) -> Callable[[RowStruct], tuple[Any, ...]]:
 def _not_logged(product: str, failure: str) -> str:
     return (
         f"the answer could not be written to the prediction log ({failure}), and {product} is declared not to answer "
-        "without. Try again once the disk has room; /health/ready shows it."
+        "without it. Try again once the disk has room; /health/ready shows when."
     )

@@ -1,6 +1,6 @@
-"""How errors are answered: as a problem (RFC 9457) named after the error, or in the words of the protocol that was used.
+"""Errors as HTTP answers: a problem document (RFC 9457) named after the error, or the error format of another protocol.
 
-This is the only place where HTTP status codes are chosen.
+Only this file chooses HTTP status codes.
 """
 
 import logging
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Shaped:
-    """A problem as it is sent. content: what becomes JSON."""
+    """A problem in the format of a protocol. content: the value to encode as JSON."""
 
     content: Any
     status: int
@@ -73,14 +73,14 @@ Shape = Callable[[Problem], Shaped]
 
 
 class Problems:
-    """Answers errors in the shape that the clients of a path know. shapes: by a path, which is for everything below it."""
+    """Answers errors in the format that the clients of a path expect. shapes: by path, for everything below it."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = dict(shapes)
 
     def answer(self, method: str, path: str, error: Exception) -> Shaped:
         shape = next(
-            (shape for place, shape in self._shapes.items() if path == place or path.startswith(f"{place}/")), native
+            (shape for root, shape in self._shapes.items() if path == root or path.startswith(f"{root}/")), native
         )
         problem = problem_of(method, path, error)
         shaped = shape(problem)
@@ -88,7 +88,7 @@ class Problems:
 
     @property
     def handlers(self) -> dict[int | type[Exception], Any]:
-        """What Litestar calls for each error."""
+        """Litestar's exception handlers."""
 
         def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
             shaped = self.answer(request.method, request.url.path, error)
@@ -104,7 +104,7 @@ def native(problem: Problem) -> Shaped:
 
 
 def problem_of(method: str, path: str, error: Exception) -> Problem:
-    """The problem, and a line in the log where the fault lies with this server."""
+    """The problem document; errors of this server are logged as well."""
     if isinstance(error, HTTPException):
         return _refused_by_litestar(method, path, error)
     if not isinstance(error, PlatformError):
@@ -144,8 +144,8 @@ def _refused_by_litestar(method: str, path: str, error: HTTPException) -> Proble
     """Litestar itself refuses unknown paths, wrong methods, bodies above the limit and wrong query parameters."""
     status = HTTPStatus(error.status_code)
     details = {
-        HTTPStatus.NOT_FOUND: f"nothing is at {path}. The models are listed at /v1/models, the routes at /schema.",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{method} is not for {path}. The routes are shown at /schema.",
+        HTTPStatus.NOT_FOUND: f"there is no route {path}. The models are listed at /v1/models, the routes at /schema.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{path} has no {method}. The routes are listed at /schema.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than this route takes. Send it in several requests.",
     }
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
@@ -154,6 +154,6 @@ def _refused_by_litestar(method: str, path: str, error: HTTPException) -> Proble
 
 
 def _parameter_fault(fault: dict[str, Any]) -> str:
-    # Litestar only ever reports the body as missing, because this API decodes bodies itself
+    # this API decodes bodies itself, so the only fault of a body that Litestar reports is that it is missing
     empty_body = 'the body is empty. Send {"rows": [{...}, ...]}.'
     return empty_body if fault.get("key") == "data" else f"{fault.get('key')}: {fault.get('message')}"

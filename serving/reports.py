@@ -1,4 +1,4 @@
-"""`/reports`: pages that may hold data of strangers, each in a sandbox."""
+"""`/reports`: pages that may contain untrusted data, each in a sandbox."""
 
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
@@ -29,7 +29,7 @@ MEDIA_TYPES = {"html": "text/html; charset=utf-8", "md": "text/markdown; charset
 
 
 def reports_route(objects: Objects) -> HTTPRouteHandler:
-    """A report, as it is stored in the state."""
+    """A report from the state, unchanged."""
 
     @get("/reports/{name:path}", include_in_schema=False, opt={NEEDS: Role.ADMIN}, sync_to_thread=True)
     def read_report(name: FromPath[str]) -> Response[bytes]:
@@ -40,7 +40,7 @@ def reports_route(objects: Objects) -> HTTPRouteHandler:
         except StoreError as error:
             raise NotServing(f"the report cannot be read: {error}") from None
         if content is None:
-            raise NotFoundException(f"no report {name.strip('/')}.")
+            raise NotFoundException(f"there is no report {name.strip('/')}.")
         media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
         headers = {"Content-Security-Policy": SANDBOX, "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type=media_type, headers=headers)

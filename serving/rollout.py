@@ -1,7 +1,7 @@
 """Rollout of a challenger beside the champion: canary requests are answered by it, shadow rows are only scored by it.
 
-The entity key alone decides, so an entity stays with its version over requests, processes and restarts. A request with
-several rows is answered whole, by where its first row belongs: no answer mixes versions.
+Only the entity key decides, so an entity keeps its version over requests, processes and restarts. The first row of a request
+decides for all its rows: no answer mixes versions.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from serving.model_store import ServedModel
 from serving.prediction_service import PredictionRequest, PredictionService
 from serving.schemas import Answer, RowStruct
 
-MOST_SHADOWS = 256  # requests that the challenger may be behind; on a busy server it sees fewer
+MOST_SHADOWS = 256  # requests that may wait for the challenger; more are dropped and counted
 _log = logging.getLogger(__name__)
 
 
 class RolloutRouter:
-    """shadow: the service that answers into the shadow log. count_dropped: called with the number of rows on which the
-    challenger failed, or for which it had no time."""
+    """shadow: the service that writes to the shadow log. count_dropped: called with the number of rows on which the challenger
+    failed, or for which it had no time."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RolloutRouter:
         return answer
 
     async def close(self) -> None:
-        """Waits until the challenger has scored what it was given."""
+        """Waits until the challenger has scored its queue."""
         await asyncio.gather(*self._shadows)
         self._service.close()
         self._shadow.close()
@@ -87,7 +87,7 @@ class RolloutRouter:
     async def _score_shadow(self, challenger: ServedModel, request: PredictionRequest) -> None:
         try:
             await self._shadow.submit(request, challenger=challenger, role="shadow")
-        except Exception:  # noqa: BLE001 (no fault of a challenger may reach a request)
+        except Exception:  # noqa: BLE001 (no error of a challenger may fail a request)
             _log.exception("version %d failed as a shadow", challenger.bundle.manifest.version)
             self._count_dropped(len(request.rows))
 

@@ -1,4 +1,4 @@
-"""The routes: what is asked, who answers it, and nothing else."""
+"""The routes of this API: each passes a request on to the service that answers it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,7 +26,7 @@ from serving.scoring import ANSWERS
 from serving.services import Services
 from serving.workers import memory_by_worker
 
-MOST_BYTES = 64 * 2**20  # of a body, on a route that is not a product's own
+MOST_BYTES = 64 * 2**20  # of a body, on a route that several products share
 BYTES_PER_ROW = 2_000
 PROBLEMS = refusals(Problem, PROBLEM_JSON)
 _encode = msgspec.json.Encoder().encode
@@ -43,13 +43,15 @@ def predict_route(services: Services, name: str) -> HTTPRouteHandler:
     async def predict(
         data: RequestStruct,
         request: Request[Any, Any, Any],
-        features: Annotated[bool, QueryParameter(description="answer the features of every row as well")] = False,
-        explain: Annotated[bool, QueryParameter(description="say how much each feature moved every row")] = False,
+        features: Annotated[bool, QueryParameter(description="return the features of every row as well")] = False,
+        explain: Annotated[bool, QueryParameter(description="return each feature's contribution to every row")] = False,
     ) -> Response[Any]:
-        asked = PredictionRequest(data.rows, *_ids(request), with_features=features, with_explanation=explain)
-        return AnswerResponse(await router.submit(asked))
+        prediction_request = PredictionRequest(
+            data.rows, *_ids(request), with_features=features, with_explanation=explain
+        )
+        return AnswerResponse(await router.submit(prediction_request))
 
-    # the types are made from the product, so they cannot be written down above
+    # the types are built from the product, so they cannot be written above
     response: Any = Response
     predict.__annotations__ |= {
         "data": body_type(services.bodies[name].request),
@@ -75,7 +77,7 @@ def predict_route(services: Services, name: str) -> HTTPRouteHandler:
     "/v1/models/{product:str}/versions/{version:int}/predict",
     opt={NEEDS: Role.PREDICT},
     tags=["models"],
-    summary="Predict by a version that was deployed before, whatever serves now",
+    summary="Predict with a version that was deployed earlier",
     description="Body and answer are those of the product's own predict route.",
     status_code=200,
     request_max_body_size=MOST_BYTES,
@@ -85,19 +87,19 @@ async def predict_version(
 ) -> Response[Any]:
     services.product(product)
     rows = services.decoders[product].decode(await request.body(), request.headers).rows
-    asked = PredictionRequest(rows, *_ids(request), version=version)
-    return AnswerResponse(await services.routers[product].submit(asked))
+    prediction_request = PredictionRequest(rows, *_ids(request), version=version)
+    return AnswerResponse(await services.routers[product].submit(prediction_request))
 
 
 def _ids(request: Request[Any, Any, Any]) -> tuple[str, str]:
-    """The id of the request, a new one where the client gives none, and the id of its trace."""
+    """The id of the request, a new one where the client sends none, and the id of its trace."""
     request_id = request.headers.get("x-request-id", "")[:200] or new_id()
     return request_id, trace_id_of(request.headers.get("traceparent", ""))
 
 
 class AnswerResponse(Response[Answer]):
-    """An answer as JSON, sent as it is. Litestar's own response looks for cookies, hooks and media types, which takes a tenth
-    of a request for one row, and an answer has none of them."""
+    """An answer as JSON. Litestar's own response handles cookies, hooks and media types, which answers do not have; that takes
+    a tenth of the time of a request with one row."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer, status_code=200)
@@ -120,7 +122,7 @@ class AnswerResponse(Response[Answer]):
 
 @post("/v1/models/{product:str}/predict", opt={NEEDS: Role.PREDICT}, include_in_schema=False)
 async def predict_unknown(product: FromPath[str], services: NamedDependency[Services]) -> None:
-    """Reached only for products that have no route of their own, because there are none."""
+    """Reached only for unknown products, as every product has its own route."""
     services.product(product)
 
 
@@ -128,7 +130,7 @@ async def predict_unknown(product: FromPath[str], services: NamedDependency[Serv
     "/v1/models",
     opt={NEEDS: Role.PREDICT},
     tags=["models"],
-    summary="Every product and what serves it",
+    summary="All products and the versions that serve",
     sync_to_thread=False,
 )
 def list_models(services: NamedDependency[Services]) -> information.ModelList:
@@ -150,7 +152,7 @@ def list_models(services: NamedDependency[Services]) -> information.ModelList:
     "/v1/models/{product:str}",
     opt={NEEDS: Role.PREDICT},
     tags=["models"],
-    summary="What serves a product",
+    summary="A product and the version that serves",
     sync_to_thread=True,
 )
 def model_information(product: FromPath[str], services: NamedDependency[Services]) -> information.ModelInformation:
@@ -220,7 +222,7 @@ def ready(services: NamedDependency[Services]) -> Response[information.Readiness
     sync_to_thread=True,
 )
 def read_metrics(services: NamedDependency[Services]) -> bytes:
-    services.sampling.sample()  # of this worker, now; those of others are up to a tenth of a second old
+    services.sampling.sample()  # the gauges of this worker; those of others are up to a tenth of a second old
     return services.metrics.exposition()
 
 

@@ -1,4 +1,4 @@
-"""The gauges of this worker: what serves, whether it is ready, what waits; sampled while the server runs."""
+"""The gauges of this worker, sampled while the server runs: serving versions, readiness, queues."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ SAMPLE_SECONDS = 0.1
 
 
 class Sampling:
-    """Gauges are set here, so that a request does not pay for them."""
+    """Sets gauges outside of requests, so that these do not pay for it."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The types of requests and answers, made from the product's declaration."""
+"""The types of requests and answers, built from the product's declaration."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ LARGEST_INTEGER = 2**63 - 1
 LARGEST_FLOAT = 3.4e38  # models take float32: anything larger would become infinity
 
 Value = str | float | bool | datetime | None
-RowStruct = Any  # made per product by `body_schema`: request columns, looked-up features, prediction_id
+RowStruct = Any  # built per product by `body_schema`: request columns, looked-up features, prediction_id
 
 
 class RequestStruct(msgspec.Struct):
@@ -38,7 +38,7 @@ _TYPES: dict[Kind, Any] = {
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a row. An optional field is a looked-up feature, which is used as it is when the request has it."""
+    """One field of a row. An optional field is a looked-up feature; a value in the request replaces the stored one."""
 
     name: str
     kind: Kind
@@ -62,7 +62,7 @@ class Field:
             base = base | UnsetType
         meaning = " ".join(filter(None, [self.description, f"[{self.unit}]" if self.unit else ""]))
         examples = [self.example] if self.example is not None else None
-        # Litestar reads these from here, and shows the range of a nullable field only if it is repeated
+        # Litestar reads these, and shows the range of a nullable field only if it is repeated here
         document: dict[str, Any] = {"description": meaning or None, "examples": examples}
         if self.minimum is not None and self.maximum is not None:
             document["extra"] = {"minimum": self.minimum, "maximum": self.maximum}
@@ -70,7 +70,7 @@ class Field:
 
     @property
     def expectation(self) -> str:
-        """What the field takes, in words, for sentences such as '... is not <expectation>.'"""
+        """A description of valid values, for sentences such as '... is not <expectation>.'"""
         kinds = {
             Kind.STRING: "one of the choices" if self.choices else f"a text of at most {LONGEST_TEXT:,} characters",
             Kind.INTEGER: "a whole number",
@@ -122,8 +122,8 @@ class BodySchema:
 
 
 def body_schema(product: ModelProduct) -> BodySchema:
-    """Raises DeclarationError: a column or feature has the name of a field that every row has."""
-    # a row needs its event timestamp, because features are looked up as of that moment
+    """Raises DeclarationError: a column or feature has the reserved name `prediction_id`."""
+    # a row needs its event timestamp, because features are looked up as of that time
     columns = [
         _of_column(column, is_event=column.name == product.event_timestamp) for column in product.request_columns()
     ]
@@ -137,12 +137,14 @@ def body_schema(product: ModelProduct) -> BodySchema:
     prediction_id = Field(
         PREDICTION_ID,
         Kind.STRING,
-        description="your own id, to report the label by; generated when left out",
+        description="your own id, for reporting the label; generated when left out",
         is_optional=True,
     )
     fields = (*columns, *looked_up)
     if any(field.name == PREDICTION_ID for field in fields):
-        raise DeclarationError(f"{product.name}: {PREDICTION_ID!r} is a field of every request. Rename the column.")
+        raise DeclarationError(
+            f"{product.name}: {PREDICTION_ID!r} is a reserved field of every request. Rename the column."
+        )
     title = "".join(part.capitalize() for part in product.name.split("_"))
     declared = [
         (field.name, field.type, UNSET) if field.is_optional else (field.name, field.type)
@@ -162,7 +164,7 @@ def body_schema(product: ModelProduct) -> BodySchema:
 
 
 class RowWarning(msgspec.Struct, frozen=True):
-    """The row was answered, although the model did not see all of it."""
+    """The row was answered although a value was missing or unknown to the model."""
 
     reason: Literal["unknown category", "missing", "stale", "unavailable"]
     features: tuple[str, ...]
@@ -170,8 +172,8 @@ class RowWarning(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """score = baseline + the sum of contributions. baseline: the score of the typical row. A multiclass score is that of the most
-    likely class."""
+    """score = baseline + the sum of contributions. baseline: the score of the baseline row. A multiclass score is that of the
+    most likely class."""
 
     baseline: float
     contributions: dict[str, float]

@@ -1,4 +1,4 @@
-"""Typed rows to scores, with a warning for whatever was missing on the way; and scores to predictions, by task."""
+"""Typed rows to scores, with warnings for missing and unknown values; and scores to predictions, by task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ from serving.schemas import (
 )
 
 _REASONS = {
-    "missing": "the online store holds nothing for {key}",
-    "stale": "what the online store holds for {key} was not valid at the row's event timestamp",
+    "missing": "the online store has no value for {key}",
+    "stale": "the value of {key} in the online store was not valid at the row's event timestamp",
     "unavailable": "the online store could not be read",
 }
 _NO_WARNINGS: tuple[RowWarning, ...] = ()
@@ -39,7 +39,7 @@ _NO_WARNINGS: tuple[RowWarning, ...] = ()
 
 @dataclass(frozen=True)
 class Scored:
-    """inputs: what the model was given, a tuple per row in the product's order. warnings: by the number of the row.
+    """inputs: the model's inputs, a tuple per row in the product's order. warnings: by the number of the row.
 
     scores: (n,) or, for multiclass, (n, classes)."""
 
@@ -49,7 +49,7 @@ class Scored:
 
 
 class Scorer:
-    """Features and scores of one product's rows. They do not depend on which rows are scored together."""
+    """Features and scores of one product's rows. They do not depend on the other rows of a batch."""
 
     def __init__(self, product: ModelProduct, online: OnlineStore) -> None:
         self._product = product
@@ -65,7 +65,7 @@ class Scorer:
             names = ", ".join(name for view in self._product.lookups for name in view.names)
             raise OnlineStoreDown(
                 f"the online store cannot be read ({error}), and {self._product.name} is declared not to answer "
-                f"without it. Send {names} along, or try again."
+                f"without it. Send {names} in the request, or try again."
             ) from error
         return inputs, {number: tuple(map(_lookup_warning, each)) for number, each in missed.items()}
 
@@ -87,8 +87,8 @@ class Scorer:
         if not np.isfinite(scores.sum(dtype=np.float64)):
             number = int(np.argwhere(~np.isfinite(scores))[0][0])
             raise UnusableScore(
-                f"version {bundle.manifest.version} of {self._product.name} answers row {number} with no number. "
-                "Roll back to an earlier version, or retrain with a recipe that takes missing values."
+                f"version {bundle.manifest.version} of {self._product.name} scores row {number} with NaN or infinity. "
+                "Roll back to an earlier version, or retrain with a recipe that supports missing values."
             )
         return Scored(scores, warnings, inputs)
 
@@ -96,7 +96,7 @@ class Scorer:
 def _unknown_categories(bundle: Bundle, inputs: tuple[Value, ...]) -> Iterator[RowWarning]:
     for name in bundle.unknown_categories(inputs):  # type: ignore[arg-type]
         value: Any = inputs[bundle.input_names.index(name)]
-        message = f"version {bundle.manifest.version} never saw {name} {value!r} when it was trained"
+        message = f"version {bundle.manifest.version} was not trained on {name} {value!r}"
         yield RowWarning("unknown category", (name,), message)
 
 
@@ -106,11 +106,11 @@ def _lookup_warning(missed: Missed) -> RowWarning:
         for name, part in zip(missed.view.key, missed.key, strict=True)
     )
     reason = _REASONS[missed.state].format(key=key_text)
-    message = f"{missed.view.name}: {reason}; null was used for {', '.join(missed.names)}"
+    message = f"{missed.view.name}: {reason}, so null was used for {', '.join(missed.names)}"
     return RowWarning(missed.state, missed.names, message)  # type: ignore[arg-type]
 
 
-# what the log keeps of every row: prediction, label, probabilities
+# the logged columns of every row: prediction, label, probabilities
 LoggedScores = tuple[list[float], Sequence[str | None], Sequence[list[float] | None]]
 
 

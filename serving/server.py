@@ -1,4 +1,4 @@
-"""The processes of the API: one that answers, or several on one port and a parent that watches them."""
+"""The processes of the API: a single one, or several workers on one port with a parent that watches them."""
 
 import errno
 import gc
@@ -28,28 +28,28 @@ from serving.settings import Settings
 from serving.shared_metrics import forget_gauges, remove_folder, reserve_room, shared_folder
 
 GRACE_SECONDS = 10  # for requests in flight when the process is told to end
-PARENT_SECONDS = 0.5  # between two checks whether the parent process lives
+PARENT_SECONDS = 0.5  # between two checks whether the parent process is alive
 UNUSABLE = 2  # exit code when another attempt would fail as well
 RESTART_SECONDS = 1.0  # at least between two starts of a worker
 _log = logging.getLogger(__name__)
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Raises PortTaken. Raises DeclarationError: nobody can listen there."""
+    """Raises PortTaken. Raises DeclarationError: the address cannot be used."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be a host's
+    except (OSError, UnicodeError) as error:  # UnicodeError: the text cannot be a host name
         listener.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise PortTaken(
                 f"{settings.host}:{settings.port} is in use. Set MLOPS_PORT to another port, or to 0 for a free one."
             ) from error
         raise DeclarationError(
-            f"nobody can listen on {settings.host[:100]}:{settings.port} ({error}). Set MLOPS_HOST to an address of this "
-            "machine, such as 127.0.0.1, and MLOPS_PORT to a port that this user may take."
+            f"the API cannot listen on {settings.host[:100]}:{settings.port} ({error}). Set MLOPS_HOST to an address of this "
+            "machine, such as 127.0.0.1, and MLOPS_PORT to a port that this user may use."
         ) from None
     listener.listen(2_048)
     return listener
@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Answer on the listener until SIGTERM or Ctrl-C, in this process or in `settings.workers` processes.
 
-    announce: called when requests are about to be answered. Raises PlatformError: these settings cannot be served."""
+    announce: called when the first process starts to answer. Raises PlatformError: these settings cannot be served."""
     with shared_folder(settings.workers) as metrics:
         if settings.workers == 1:
             _answer(settings, listener, announce)
@@ -71,12 +71,12 @@ def run(
 
 
 def end_with(parent: int, before: Callable[[], None] = lambda: None) -> None:
-    """End in good order once `parent` is gone, which could not end this process itself if it was killed.
+    """End in good order once `parent` has ended; a parent that was killed could not end this process itself.
 
     before: called first."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
-    _log.error("the parent process %d is gone, so this process ends", parent)
+    _log.error("the parent process %d has ended, so this process ends", parent)
     before()
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -112,7 +112,7 @@ def _application(settings: Settings) -> Litestar:
         return create_app(settings)
     except ImproperlyConfiguredException as error:  # another route has the path that Vertex AI names
         raise DeclarationError(
-            f"the routes cannot be made: {error.detail.rstrip('.')}. Look at AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE."
+            f"the routes cannot be built: {error.detail.rstrip('.')}. Check AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE."
         ) from None
 
 
@@ -123,7 +123,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
     end, is_leaving = server.handle_exit, False
 
     def leave(number: int, frame: FrameType | None) -> None:
-        """The first signal: report not ready, and answer on for `drain_seconds`. Then, or at a second signal: end."""
+        """At the first signal, report not ready and continue to answer for `drain_seconds`. Then, or at a second signal, end."""
         nonlocal is_leaving
         app.state.leave()
         if is_leaving or not settings.drain_seconds:
@@ -135,7 +135,7 @@ def _answer(settings: Settings, listener: socket.socket, announce: Callable[[], 
         timer.start()
 
     server.handle_exit = leave  # type: ignore[assignment, method-assign]
-    # a full collection of the 90,000 imported objects, which stay anyway, would delay every request by 30 ms
+    # a full collection of the 90,000 imported objects, which are never freed, would delay requests by 30 ms
     gc.freeze()
     server.run(sockets=[listener])
 

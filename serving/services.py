@@ -1,4 +1,4 @@
-"""Everything that answers requests, made once from the settings, and started and stopped with the server."""
+"""The services that answer requests, built once from the settings, and started and stopped with the server."""
 
 import asyncio
 import logging
@@ -29,16 +29,15 @@ from serving.schemas import BodySchema, body_schema
 from serving.scoring import Scorer
 from serving.settings import Settings
 
-FIRST_POLL_SECONDS = (
-    2.0  # after these it answers that it is loading; until then connections wait in the listener's queue
-)
+# until the first poll has opened the champions, connections wait this long in the listener's queue
+FIRST_POLL_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class Services:
-    """No dataclass, or Litestar would check its fields with every request. Raises DeclarationError: a product cannot be
-    served."""
+    """Not a dataclass, because Litestar would check its fields with every request. Raises DeclarationError: a product cannot
+    be served."""
 
     def __init__(self, settings: Settings, products: Sequence[ModelProduct] | None, metrics: Metrics) -> None:
         workspace = settings.workspace
@@ -48,7 +47,7 @@ class Services:
         self.states = {name: workspace.of(product) for name, product in self.products.items()}
         states = tuple(self.states.values())
         self.objects = workspace.objects
-        self.online = workspace.online  # kept, because it holds one connection per thread
+        self.online = workspace.online  # shared, because it has one connection per thread
         self.clock = WatchedClock(
             workspace.objects,
             settings.poll_seconds if workspace.is_shared else LOOK_SECONDS,
@@ -71,7 +70,7 @@ class Services:
         self.metrics = metrics
         self._queue_rows = settings.queue_rows
         self.routers = {name: self._router(product) for name, product in self.products.items()}
-        # the rate is that of the server, and each worker lets its part through
+        # the declared rate is that of the whole server, so each worker gets its part
         self.limits = replace(settings.limits, rate=settings.limits.rate / settings.workers)
         self.load = Load(self.limits)
         self.sampling = Sampling(metrics, self.models, self.log, self.routers, self.load)
@@ -92,8 +91,8 @@ class Services:
         self._challengers.start()
         logs = (self.log, self._shadow_log, self.labels)
         for log in logs:
-            log.start()  # also seals what a killed process of this machine left behind
-        # of several workers on one port, one that is not ready would answer 503 beside others that are
+            log.start()  # also seals the segments that killed processes of this machine left
+        # among several workers on one port, one that is not ready would answer 503
         await sync_to_thread(self.models.wait_until_polled, FIRST_POLL_SECONDS)
         try:
             async with self.sampling.running():
@@ -101,7 +100,7 @@ class Services:
         finally:
             for router in self.routers.values():
                 await router.close()
-            # at once, because each of them may wait for a bucket that does not answer
+            # all at once, because each of them may wait for a bucket that does not answer
             ends = (self.models.stop, self._challengers.stop, *(log.close for log in logs))
             await asyncio.gather(*map(sync_to_thread, ends))
 
@@ -121,7 +120,7 @@ class Services:
         return RolloutRouter(product, service(self.log), service(self._shadow_log), self._challengers, count_dropped)
 
     def _warm_up(self, product: ModelProduct, bundle: Bundle) -> None:
-        """Answers an example. Looked-up features are given, so that a model can be taken up while the store is away."""
+        """Scores an example. It contains the looked-up features, so that a model can be opened while the store is unreachable."""
         body: BodySchema = self.bodies[product.name]
         looked_up = {name: None for view in product.lookups for name in view.names}
         content = msgspec.json.encode({"rows": [{**looked_up, **body.example_row()}]})
@@ -129,13 +128,13 @@ class Services:
 
 
 def _served(settings: Settings, products: Sequence[ModelProduct] | None) -> Catalog:
-    """The whole catalog, or the one product that the settings name. Raises UnknownProduct."""
-    known = catalog() if products is None else Catalog(tuple(products))
+    """The whole catalog, or the one product that the settings name. Raises UncollectedProduct."""
+    collected = catalog() if products is None else Catalog(tuple(products))
     name = settings.product if settings.pinned is None else settings.pinned.product
     if name is not None:
-        return Catalog((known.named(name),))
-    if not known.products:
-        raise DeclarationError(f"there is no product to serve. {known.search_hint}")
-    for broken in known.broken:
+        return Catalog((collected.named(name),))
+    if not collected.products:
+        raise DeclarationError(f"there is no product to serve. {collected.search_hint}")
+    for broken in collected.broken:
         _log.error("%s is not served: %s", broken.place, broken.sentence)
-    return known
+    return collected

@@ -36,18 +36,18 @@ class Settings:
     """home: MLOPS_HOME, the folder of this machine. state: MLOPS_STATE, a folder or bucket; empty: the home.
     host, port: MLOPS_HOST, MLOPS_PORT (0: a free one). pinned: MLOPS_PRODUCT with MLOPS_BUNDLE.
 
-    approval_key: MLOPS_APPROVAL_KEY, what answers to waiting versions and bundles are signed with; empty: answers by the
-    key in the home, bundles not.
+    approval_key: MLOPS_APPROVAL_KEY, which signs bundles and answers to waiting versions; empty: bundles are not signed, and
+    answers are signed with the key in the home.
     online_store: MLOPS_ONLINE_STORE, a file, redis://… or postgresql://…; empty: SQLite in the home.
     hosts: MLOPS_HOSTS, further names, separated by commas, that this server answers to.
-    product: MLOPS_PRODUCT, the only one to serve. poll_seconds: MLOPS_POLL_SECONDS, between two looks for a
-    new champion in the deployment ledger. platform: the hosted platform that started this container. log_form: MLOPS_LOG, text or json.
-    log_requests: MLOPS_LOG_REQUESTS=1, log a line for every request. queue_rows: MLOPS_QUEUE_ROWS, how many rows of a product
-    may wait in one worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to answer while
-    not ready after SIGTERM, for load balancers to notice. keep_alive_seconds: MLOPS_KEEP_ALIVE_SECONDS, how long a connection
-    may be idle; longer than the load balancer in front keeps it, or that one sends into a connection that is gone.
-    header_seconds: MLOPS_HEADER_SECONDS, how long the head of a request may take. parent: MLOPS_PARENT, id of the
-    process that started this one. This one ends with it, even if it was killed (staging).
+    product: MLOPS_PRODUCT, the only one to serve. poll_seconds: MLOPS_POLL_SECONDS, the time between two polls of the deployment
+    ledger. platform: the hosted platform that started this container. log_form: MLOPS_LOG, text or json.
+    log_requests: MLOPS_LOG_REQUESTS=1, log a line for every request. queue_rows: MLOPS_QUEUE_ROWS, the rows of a product that
+    may wait in one worker. workers: MLOPS_WORKERS, processes on the port. drain_seconds: MLOPS_DRAIN_SECONDS, how long to
+    answer after SIGTERM while not ready, so that load balancers notice. keep_alive_seconds: MLOPS_KEEP_ALIVE_SECONDS, how
+    long a connection may be idle; give more than the load balancer's own limit, or it may use a closed connection.
+    header_seconds: MLOPS_HEADER_SECONDS, how long the head of a request may take. parent: MLOPS_PARENT, the id of the
+    process that started this one; this one ends with it, even if the parent is killed (staging).
     """
 
     home: Path = Path("var/home")
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def needs_no_key(self) -> bool:
-        """On loopback without keys, whoever uses this machine may do everything."""
+        """On loopback without keys, every user of this machine may do everything."""
         return not self.keys and self.platform is None
 
     @property
@@ -123,14 +123,14 @@ class Settings:
 
     @property
     def log_kind(self) -> str:
-        """The kind of log for answers. Those of a pinned bundle are no production traffic, so they lie apart."""
+        """The kind of log for answers. Those of a pinned bundle are not production traffic, so they have their own log."""
         return "predictions" if self.pinned is None else "pinned"
 
 
 def _home(environment: Mapping[str, str]) -> Path:
     home = Path(environment.get("MLOPS_HOME") or Settings.home)
     if home.exists() and not home.is_dir():
-        raise DeclarationError(f"MLOPS_HOME is {home}, which is no folder. Name a folder of this machine.")
+        raise DeclarationError(f"MLOPS_HOME is {home}, which is not a folder. Name a folder of this machine.")
     return home
 
 
@@ -146,7 +146,7 @@ def _state(environment: Mapping[str, str]) -> str:
         except DeclarationError as error:
             raise DeclarationError(f"MLOPS_STATE: {error}") from None
         if isinstance(objects, Folder) and objects.root.exists() and not objects.root.is_dir():
-            raise DeclarationError(f"MLOPS_STATE is {address}, which is no folder. Name a folder or a bucket.")
+            raise DeclarationError(f"MLOPS_STATE is {address}, which is not a folder. Name a folder or a bucket.")
     return address
 
 

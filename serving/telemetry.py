@@ -1,7 +1,7 @@
 """Traces with OpenTelemetry: one server span per request, which continues the caller's trace.
 
 OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) turns them on; all other variables are OpenTelemetry's own,
-and the packages are the extra `telemetry`. Without them a request costs one method call more.
+and the packages are the extra `telemetry`. Without traces a request costs only one extra method call.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -80,7 +80,7 @@ def tracer_from(environment: Mapping[str, str]) -> Tracer:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise DeclarationError(
-            f"{' or '.join(ENDPOINTS)} is set, and {error.name} is not installed. Install mlops-assets[telemetry]."
+            f"{' or '.join(ENDPOINTS)} is set, but {error.name} is not installed. Install mlops-assets[telemetry]."
         ) from None
     name = environment.get("OTEL_SERVICE_NAME") or "mlops-assets"
     provider = TracerProvider(resource=Resource.create({"service.name": name}))

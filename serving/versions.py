@@ -28,15 +28,15 @@ from serving.services import Services
 def list_versions(product: FromPath[str], services: NamedDependency[Services]) -> VersionList:
     state = services.state_of(product)
     try:
-        history, known = state.ledger.history(), state.bundles.manifests()
+        history, manifests = state.ledger.history(), state.bundles.manifests()
     except PlatformError as error:
         raise NotServing(f"the versions cannot be read: {error}") from None
-    return VersionList(product, list(version_entries(known, history)))
+    return VersionList(product, list(version_entries(manifests, history)))
 
 
-def version_entries(known: Sequence[Manifest], history: Sequence[Deployment]) -> Iterator[VersionEntry]:
+def version_entries(manifests: Sequence[Manifest], history: Sequence[Deployment]) -> Iterator[VersionEntry]:
     newest_deployed = max((deployment.version for deployment in history), default=0)
-    for manifest in known:
+    for manifest in manifests:
         served = list(_served(manifest.version, history))
         if history and history[-1].version == manifest.version:
             state = "champion"

@@ -25,7 +25,7 @@ def resident_bytes(process: int) -> int:
 
 
 def _is_tracker(process: str) -> bool:
-    """multiprocessing starts one process that is no worker beside them."""
+    """Whether it is the resource tracker, which multiprocessing starts beside the workers."""
     try:
         return b"resource_tracker" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:

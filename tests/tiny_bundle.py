@@ -100,9 +100,9 @@ def write_tiny_bundle(
     *,
     weight: float = 0.0,
     bias: float = 0.0,
-    typical: tuple[float, ...] = (),
+    baseline_row: tuple[float, ...] = (),
 ) -> Manifest:
-    manifest = msgspec.structs.replace(tiny_manifest(state.product, version), typical=typical)
+    manifest = msgspec.structs.replace(tiny_manifest(state.product, version), baseline_row=baseline_row)
     return state.bundles.write(manifest, tiny_files(state.product, weight=weight, bias=bias))
 
 
@@ -124,11 +124,11 @@ def deploy_tiny(
     *,
     weight: float = 0.0,
     bias: float = 0.0,
-    typical: tuple[float, ...] = (),
+    baseline_row: tuple[float, ...] = (),
 ) -> Deployment:
     """Write the bundle of this version, where it is not there yet, and make it the champion."""
     if version not in state.bundles.versions():
-        write_tiny_bundle(state, version, weight=weight, bias=bias, typical=typical)
+        write_tiny_bundle(state, version, weight=weight, bias=bias, baseline_row=baseline_row)
     return state.ledger.deploy(
         version,
         "2013-04-22",

@@ -194,7 +194,7 @@ def copy(source: str, target: str) -> None:
     """Copy a state from one folder or bucket to another, verified; a copy that was cut short goes on when it is run again."""
     from rich.progress import Progress
 
-    from mlops_assets.state.copying import copy_databases, copy_state, what_stays
+    from mlops_assets.state.copying import copy_databases, copy_state, remaining_parts
     from mlops_assets.state.workspace import Workspace
 
     places = Workspace(source).objects, Workspace(target).objects
@@ -207,7 +207,7 @@ def copy(source: str, target: str) -> None:
         soft_wrap=True,
     )
     if isinstance(places[0], Folder):
-        for sentence in what_stays(places[0].root):
+        for sentence in remaining_parts(places[0].root):
             console.print(sentence, soft_wrap=True)
     if all(isinstance(place, Folder) for place in places):
         databases = copy_databases(*(place.root for place in places if isinstance(place, Folder)))

@@ -17,7 +17,7 @@ def build_features(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[st
     """Entity key, event timestamp and every model input, one row per row of `rows`, ordered by event and entity key.
 
     rows: the product's request columns. tables: every source table for the period and its lookback.
-    Raises DeclarationError: a feature view does not fit the columns there are.
+    Raises DeclarationError: a feature view does not fit the columns.
     """
     validate_features(product)
     return features_of(product, rows, tables)
@@ -34,13 +34,13 @@ def features_of(product: ModelProduct, rows: pl.LazyFrame, tables: Mapping[str, 
 
 
 def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
-    """Returns the features unchanged. Raises FeatureNotFinite: a model would learn from an infinite value or NaN."""
+    """The features, unchanged. Raises FeatureNotFinite: a model would learn from an infinite value or NaN."""
     for item in product.inputs:
         if built[item.name].dtype.is_float() and not built[item.name].is_finite().all():  # a null is allowed
-            broken = built.filter(~pl.col(item.name).is_finite())
-            row = broken.select(*product.entity_key, item.name).row(0, named=True)
+            not_finite = built.filter(~pl.col(item.name).is_finite())
+            row = not_finite.select(*product.entity_key, item.name).row(0, named=True)
             example = ", ".join(f"{name} {value}" for name, value in row.items())
-            raise FeatureNotFinite(f"{product.name}.{item.name}", broken.height, example)
+            raise FeatureNotFinite(f"{product.name}.{item.name}", not_finite.height, example)
     return built
 
 
@@ -50,10 +50,10 @@ def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: d
 
 
 def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
-    """For each key in the view's values the newest one that was known at `now`."""
-    known = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
+    """For each key the newest of the view's values that was known at `now`."""
+    values = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
     return (
-        known.group_by(list(view.key))
+        values.group_by(list(view.key))
         .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())
         .sort(list(view.key))
         .collect()

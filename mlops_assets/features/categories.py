@@ -1,4 +1,4 @@
-"""Categories of a feature that are too many to be learned or watched one by one."""
+"""A warning for features with too many categories to be learned or watched one by one."""
 
 import polars as pl
 
@@ -7,13 +7,13 @@ from mlops_assets.products.product import ModelProduct
 
 
 def many_categories(product: ModelProduct, features: pl.DataFrame) -> str:
-    """Names the features with more than 1,000 categories in these rows, how many each has, and what that means; "" for none."""
+    """A sentence about the features with more than 1,000 categories in these rows, and what that means; "" for none."""
     names = [item.name for item in product.inputs if item.kind is FeatureKind.CATEGORICAL]
     counts = {name: features[name].drop_nulls().n_unique() for name in names}
     many = [f"{name} has {count:,} categories" for name, count in counts.items() if count > MANY_CATEGORIES]
     if not many:
         return ""
     return (
-        f"{', '.join(many)} in {features.height:,} rows. A model keeps every one of them, and drift reads those of less than 0.5 % "
-        "of the rows as one. Group them, or leave the column out where it names a row."
+        f"{', '.join(many)} in {features.height:,} rows. A model stores every one of them, and drift readings combine those with "
+        "less than 0.5 % of the rows. Group them, or leave the column out if it identifies rows."
     )

@@ -1,4 +1,4 @@
-"""Two checks of stored features: the online path gives the same values, and later data does not change them."""
+"""Two checks of stored features: the online path computes the same values, and later data does not change them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -27,10 +27,10 @@ class Difference:
     feature: str
     rows: int
     stored: object
-    found: object
+    recomputed: object
 
     def __str__(self) -> str:
-        return f"{self.feature} differs in {self.rows:,} rows, such as {self.stored!r} stored and {self.found!r} found"
+        return f"{self.feature} differs in {self.rows:,} rows, for example {self.stored!r} stored and {self.recomputed!r} recomputed"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def check_online_path(
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
     sample = rows.sample(min(SAMPLE_ROWS, rows.height), seed=product.seed).sort(product.event_timestamp)
     lookups = [(view, lookup_table(view, tables).collect()) for view in product.lookups]
-    found: list[tuple[Value, ...]] = []
+    inputs: list[tuple[Value, ...]] = []
     before = None
     with closing(OnlineStore(":memory:")) as online:
         path = OnlineFeatures(product, online)
@@ -71,13 +71,13 @@ def check_online_path(
             since = pl.lit(True) if before is None else pl.col(CREATED_TIME) > before
             for view, lookup in lookups:
                 online.write(product.name, view, newest_by(view, lookup.lazy().filter(since), now))
-            found += path.of([as_request(product, row)]).inputs
+            inputs += path.of([as_request(product, row)]).inputs
             before = now
-    values = pl.DataFrame(found, schema=input_schema(product), orient="row")
+    recomputed = pl.DataFrame(inputs, schema=input_schema(product), orient="row")
     expected = sample.select(identity).join(
         stored, on=identity, how="left", maintain_order="left", nulls_equal=True, coalesce=True
     )
-    return FeatureCheck("the online path", sample.height, _differences(product.feature_names, expected, values))
+    return FeatureCheck("the online path", sample.height, _differences(product.feature_names, expected, recomputed))
 
 
 def check_another_future(
@@ -92,50 +92,50 @@ def check_another_future(
     clock = product.event_timestamp
     now = rows[clock].sort()[rows.height // 2]
     declared = tables_by_name(product.source)
-    known = {name: product.request if name == product.source.main.name else declared[name].key for name in tables}
+    at_event = {name: product.request if name == product.source.main.name else declared[name].key for name in tables}
     altered = {
-        name: with_another_future(declared[name], table.collect(), now, known[name], product.seed).lazy()
+        name: with_another_future(declared[name], table.collect(), now, at_event[name], product.seed).lazy()
         for name, table in tables.items()
     }
     past = pl.col(clock) <= now
-    found = features_of(product, rows.lazy().filter(past), altered)
+    recomputed = features_of(product, rows.lazy().filter(past), altered)
     expected = stored.filter(past)
-    names = [name for name in product.feature_names if name in found.columns]
+    names = [name for name in product.feature_names if name in recomputed.columns]
     return FeatureCheck(
-        f"another future after {now:%Y-%m-%d %H:%M}", found.height, _differences(names, expected, found)
+        f"another future after {now:%Y-%m-%d %H:%M}", recomputed.height, _differences(names, expected, recomputed)
     )
 
 
 def with_another_future(
-    table: Table, rows: pl.DataFrame, now: datetime, known: Sequence[str], seed: int
+    table: Table, rows: pl.DataFrame, now: datetime, at_event: Sequence[str], seed: int
 ) -> pl.DataFrame:
-    """known: columns that are known when the event happens; the others are known from the created timestamp on."""
+    """at_event: columns that are known when the event happens; the others are known from the created timestamp on."""
     event, created = pl.col(table.event_timestamp), pl.col(table.created_timestamp)
     clocks = (table.event_timestamp, table.created_timestamp)
     rows = rows.sort(*clocks)
     is_later, is_known_later = rows.select(event > now).to_series(), rows.select(created > now).to_series()
-    outcomes = [name for name in rows.columns if name not in (*known, *clocks)]
-    carried = [name for name in known if name not in clocks]
-    rows = _shuffled(_shuffled(rows, outcomes, is_known_later, seed), carried, is_later, seed)
+    outcomes = [name for name in rows.columns if name not in (*at_event, *clocks)]
+    facts = [name for name in at_event if name not in clocks]
+    rows = _shuffled(_shuffled(rows, outcomes, is_known_later, seed), facts, is_later, seed)
     return rows.filter(~is_later | (pl.int_range(pl.len()) % 2 == 0)).sample(fraction=1, shuffle=True, seed=seed)
 
 
 def _shuffled(rows: pl.DataFrame, names: Sequence[str], where: pl.Series, seed: int) -> pl.DataFrame:
-    """Shuffles each column on its own, among the rows that `where` selects."""
-    chosen = rows.filter(where)
-    order = where.arg_true()
-    other = [
-        rows[name].scatter(order, chosen[name].shuffle(seed + number)).alias(name) for number, name in enumerate(names)
+    """Shuffles each column separately, among the rows that `where` selects."""
+    selected = rows.filter(where)
+    positions = where.arg_true()
+    shuffled = [
+        rows[name].scatter(positions, selected[name].shuffle(seed + number)).alias(name)
+        for number, name in enumerate(names)
     ]
-    return rows.with_columns(other) if other and order.len() else rows
+    return rows.with_columns(shuffled) if shuffled and positions.len() else rows
 
 
-def _differences(names: Sequence[str], expected: pl.DataFrame, found: pl.DataFrame) -> tuple[Difference, ...]:
+def _differences(names: Sequence[str], expected: pl.DataFrame, recomputed: pl.DataFrame) -> tuple[Difference, ...]:
     differences = []
     for name in names:
-        stored, again = expected[name], found[name]
-        differ = unequal(stored, again)
+        differ = unequal(expected[name], recomputed[name])
         if differ.any():
             first = int(differ.arg_true()[0])
-            differences.append(Difference(name, int(differ.sum()), stored[first], again[first]))
+            differences.append(Difference(name, int(differ.sum()), expected[name][first], recomputed[name][first]))
     return tuple(differences)

@@ -1,5 +1,4 @@
-"""Rows at the edges of what a product's source declares, of requests and of the tables that features are looked up from: the
-ends of every column, zero, null, and moments at which calendars turn."""
+"""Edge rows of requests and of the source's tables: the ends of every column's range, zero, null, and turns of the calendar."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,16 +16,17 @@ UNKNOWN_CATEGORY = "never seen in training"
 
 
 def edge_rows(product: ModelProduct, at_least: int = 0) -> list[dict[str, Any]]:
-    """Each edge of each column of the request, the other columns drawn; the event's moment is never null."""
+    """One row for each edge value of each request column, with random edge values in the others; the event timestamp is never
+    null."""
     draw = Random(0)
     values = {column.name: edge_values(column) for column in product.request_columns()}
     if None in values[product.event_timestamp]:
         values[product.event_timestamp].remove(None)
     rows: list[dict[str, Any]] = []
     for name, edges in values.items():
-        rows += [{**{other: draw.choice(found) for other, found in values.items()}, name: value} for value in edges]
+        rows += [{**{other: draw.choice(its) for other, its in values.items()}, name: value} for value in edges]
     while len(rows) < at_least:
-        rows.append({name: draw.choice(found) for name, found in values.items()})
+        rows.append({name: draw.choice(edges) for name, edges in values.items()})
     return rows
 
 
@@ -56,29 +56,29 @@ def edge_values(column: Column) -> list[Any]:
 
 
 def with_edges(table: Table, rows: pl.DataFrame | None, start: datetime) -> pl.DataFrame:
-    """Rows of a source's table, and what its contract permits at the edges: each in one of the rows that are there, since its
-    clocks have to lie among theirs. start: when the first row happened, where there is none."""
+    """Rows of a source's table and copies of them with the edge values that the contract permits; copies have the clocks of real
+    rows. start: the clocks of the first row, where there are no real rows."""
     schema = column_schema(table.columns)
     clocks = (table.event_timestamp, table.created_timestamp)
-    usual: dict[str, Any] = {column.name: next(iter(_permitted(column)), start) for column in table.columns}
-    held = pl.DataFrame([usual], schema=schema) if rows is None or rows.is_empty() else rows
-    held = as_declared(held, table.columns).sort(*clocks, *schema)
+    default: dict[str, Any] = {column.name: next(iter(_permitted(column)), start) for column in table.columns}
+    bases = pl.DataFrame([default], schema=schema) if rows is None or rows.is_empty() else rows
+    bases = as_declared(bases, table.columns).sort(*clocks, *schema)
     changes = [
         (column.name, value) for column in table.columns if column.name not in clocks for value in _permitted(column)
     ]
     edges = [
-        {**held.row(number % held.height, named=True), name: value} for number, (name, value) in enumerate(changes)
+        {**bases.row(number % bases.height, named=True), name: value} for number, (name, value) in enumerate(changes)
     ]
-    if rows is None:  # one an hour, so that what is summed over time has something to sum
+    if rows is None:  # one an hour, so that sums over time have several rows
         edges = [
             {**edge, **{clock: start + timedelta(hours=number) for clock in clocks}}
             for number, edge in enumerate(edges)
         ]
-    return pl.concat([held, pl.DataFrame(edges, schema=schema, orient="row")])
+    return pl.concat([bases, pl.DataFrame(edges, schema=schema, orient="row")])
 
 
 def _permitted(column: Column) -> list[Any]:
-    """Values at the edge of what a column's contract permits."""
+    """Edge values that a column's contract permits."""
     match column.kind:
         case Kind.STRING:
             values: list[Any] = list(column.choices[:MAX_CATEGORIES]) or [UNKNOWN_CATEGORY]
@@ -93,7 +93,7 @@ def _permitted(column: Column) -> list[Any]:
 
 
 def as_declared(rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """These columns, as they are declared now; one that was not there is null."""
+    """These columns with their declared types; a missing one is null."""
     return rows.select(
         pl.col(column.name).cast(DTYPES[column.kind], strict=False)
         if column.name in rows.columns

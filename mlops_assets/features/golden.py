@@ -1,8 +1,8 @@
-"""Golden rows: inputs of the feature definitions with the values they gave, replayed whenever a bundle is opened.
+"""Golden rows: inputs of the feature definitions with the resulting values, replayed whenever a bundle is opened.
 
-A bundle therefore notices every change that alters values (a window, a mapping, a new release of a library) and no other. A
-request view is replayed on request rows, a lookup view on rows of the source's tables: its result is what the online store
-would hold. The rows are stored as Parquet files in one archive.
+So every change that alters values (a window, a mapping, a new library release) is detected, and no other. An on-demand view is
+replayed on request rows, a batch view on rows of the source's tables, which gives the content of the online store. The rows
+are stored as Parquet files in one archive.
 """
 
 import io
@@ -24,7 +24,7 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import tables_by_name
 from mlops_assets.state.dtypes import input_schema
 
-_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold: the same rows have the same bytes
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip file; a fixed date makes equal rows equal bytes
 _CLOCKS = (EVENT_TIME, CREATED_TIME)
 _NUMBER, _RECORDED, _NOW = "|number", "|recorded", "|now"
 
@@ -42,7 +42,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """The part of a lookup view's declaration that its values do not show."""
+    """The part of a batch view's declaration that its values do not show."""
 
     key: tuple[str, ...]
     time_to_live: timedelta | None
@@ -51,8 +51,8 @@ class Lookup(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Golden:
-    """rows: request columns, (n, ...). features: every model input of these rows, (n, inputs). tables: rows of the source,
-    by table. values: what each lookup view made of them, by view. lookups: what each of them declares."""
+    """rows: request columns, (n, ...). features: every model input of these rows, (n, inputs). tables: rows of the source, by
+    table. values: the result of each batch view on these tables, by view. lookups: the declarations of these views."""
 
     rows: pl.DataFrame
     features: pl.DataFrame
@@ -73,25 +73,26 @@ class Golden:
         rows: request columns, (n, ...); features: their model inputs; tables: rows of the source's tables. None: edge rows only.
         Raises DeclarationError: a definition fails on rows that the schema permits."""
         requests = edge_requests(product)
-        read = {
+        source_rows = {
             name: with_edges(table, (tables or {}).get(name), product.period.start)
             for name, table in tables_by_name(product.source).items()
         }
         try:
-            made = _features(product, requests)
-            values = {view.name: _values(product, view, read) for view in product.lookups}
+            computed = _features(product, requests)
+            values = {view.name: _values(product, view, source_rows) for view in product.lookups}
         except Exception as error:  # the definitions are the user's own
             raise DeclarationError(
-                f"{product.name}: the features cannot be computed of rows that the source's declaration permits: {error}. Give them "
-                "a value or null there, or declare the columns more narrowly (nullable, minimum, maximum, choices)."
+                f"{product.name}: the features cannot be computed from rows that the source's declaration permits: {error}. Give "
+                "them a value or null there, or declare the columns more narrowly (nullable, minimum, maximum, choices)."
             ) from error
         if rows is not None and features is not None:
             requests = pl.concat([as_declared(rows, product.request_columns()), requests])
-            made = pl.concat([features.select(pl.col(name).cast(kind) for name, kind in made.schema.items()), made])
-        return cls(requests, made, read, values, {view.name: _declared(view) for view in product.lookups})
+            stored = features.select(pl.col(name).cast(kind) for name, kind in computed.schema.items())
+            computed = pl.concat([stored, computed])
+        return cls(requests, computed, source_rows, values, {view.name: _declared(view) for view in product.lookups})
 
     def first_difference(self, product: ModelProduct) -> Difference | None:
-        """What the definitions of `product` give otherwise than was recorded; None where all is the same."""
+        """The first value that the definitions of `product` compute differently; None where all are equal."""
         try:
             return next(self._differences(product), None)
         except Exception as error:  # noqa: BLE001 (the definitions are the user's own)
@@ -100,7 +101,7 @@ class Golden:
             )
 
     def pack(self) -> bytes:
-        """The same rows give the same bytes."""
+        """The archive; equal rows give equal bytes."""
         frames = {"rows": self.rows, "features": self.features}
         frames |= {f"tables/{name}": frame for name, frame in self.tables.items()}
         frames |= {f"values/{name}": frame for name, frame in self.values.items()}
@@ -117,7 +118,7 @@ class Golden:
 
     @classmethod
     def unpack(cls, content: bytes, title: str) -> "Golden":
-        """title: of the bundle, in errors. Raises BundleError: it cannot be read."""
+        """title: the bundle's name in errors. Raises BundleError: the rows cannot be read."""
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 files = {name: archive.read(name) for name in archive.namelist()}
@@ -147,17 +148,17 @@ class Golden:
 
 
 def _features(product: ModelProduct, rows: pl.DataFrame) -> pl.DataFrame:
-    """The features that request views make of these rows, as the model takes them."""
+    """The features of the on-demand views on these rows, with the types of the model."""
     kinds = input_schema(product)
     names = [name for view in product.features if not view.is_batch for name in view.names]
     return request_features(product, rows.lazy()).select(pl.col(name).cast(kinds[name]) for name in names).collect()
 
 
 def _values(product: ModelProduct, view: FeatureView, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """What a lookup view makes of these tables, in the order of its key and clocks, as the model takes it."""
-    made = lookup_table(view, {name: table.lazy() for name, table in tables.items()})
+    """The result of a batch view on these tables, ordered by its key and clocks, with the types of the model."""
+    table = lookup_table(view, {name: table.lazy() for name, table in tables.items()})
     kinds = input_schema(product)
-    rows = made.select(*view.key, *_CLOCKS, *(pl.col(name).cast(kinds[name]) for name in view.names))
+    rows = table.select(*view.key, *_CLOCKS, *(pl.col(name).cast(kinds[name]) for name in view.names))
     texts = (cs.categorical() | cs.enum()).cast(pl.String)
     return rows.with_columns(texts).sort(*view.key, *_CLOCKS, *view.names).collect()
 
@@ -189,7 +190,7 @@ def _of_columns(recorded: pl.DataFrame, now: pl.DataFrame, identity: pl.DataFram
 
 
 def _of_values(view: FeatureView, recorded: pl.DataFrame, now: pl.DataFrame) -> Iterator[Difference]:
-    """Rows are compared by key and clocks, and by their order where several have the same ones."""
+    """Rows are compared by key and clocks, and by their order where these are equal."""
     identity = [*view.key, *_CLOCKS]
     names = [*identity, _NUMBER]
     before, after = (

@@ -1,4 +1,4 @@
-"""The online path of features: request features are computed from the row, the others are looked up in the online store.
+"""The online path of features: on-demand features are computed from the row, the others are looked up in the online store.
 
 The API scores the result, and the check `online_path_agrees` compares it with the stored rows. Both run this code, so that
 they cannot differ.
@@ -17,25 +17,26 @@ import polars as pl
 from msgspec import UNSET
 
 from mlops_assets.errors import StoreError
-from mlops_assets.features.compiled_rows import RowFunction, Untranslatable, compile_row_features
+from mlops_assets.features.compiled_rows import RowFunction, compile_row_features
 from mlops_assets.features.edge_rows import edge_rows
+from mlops_assets.features.row_values import Untranslatable
 from mlops_assets.features.views import request_features
 from mlops_assets.products.feature_view import FeatureKind, FeatureView
 from mlops_assets.products.policy import Outage
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Kind
 from mlops_assets.state.dtypes import DTYPES, column_schema, input_schema, microseconds
-from mlops_assets.state.online_store import FOUND, Asked, LookedUp, OnlineStore
+from mlops_assets.state.online_store import FOUND, LookedUp, Lookup, OnlineStore
 
 Value = str | float | bool | datetime | None
 UNAVAILABLE = "unavailable"
-TRIED_ROWS = 500  # the translation must give the plan's values on these, whenever a path is created
+TRIED_ROWS = 500  # whenever a path is created, the translation must equal the plan on this many rows
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Missed:
-    """A look-up without a usable value. state: missing, stale or unavailable; names: the features that are null because of it."""
+    """A lookup without a usable value. state: missing, stale or unavailable; names: the features that are null because of it."""
 
     view: FeatureView
     key: tuple[object, ...]
@@ -51,30 +52,30 @@ class OnlineRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _LookUp:
+class _BatchView:
     view: FeatureView
-    features: tuple[tuple[int, str, bool], ...]  # position among the inputs, name, whether it is a text
-    key: tuple[tuple[int | None, str], ...]  # position among the inputs (None: a request column alone), name
+    features: tuple[tuple[int, str, bool], ...]  # position among the inputs, name, whether it is a string
+    key: tuple[tuple[int | None, str], ...]  # position among the inputs (None: only a request column), name
 
 
 class OnlineFeatures:
-    """Computes and looks up the features of one product's rows. A row's features do not depend on the rows it comes with."""
+    """Computes and looks up the features of one product's rows. A row's features do not depend on the other rows."""
 
     def __init__(self, product: ModelProduct, online: OnlineStore) -> None:
         self._product = product
         self._online = online
         self._columns = product.request_columns()
         self._thread = threading.local()
-        held = input_schema(product)
-        self._requested = [
-            pl.col(feature.name).cast(held[feature.name])
+        kinds = input_schema(product)
+        self._on_demand = [
+            pl.col(feature.name).cast(kinds[feature.name])
             for view in product.features
             if not view.is_batch
             for feature in view.features
         ]
         positions = {name: position for position, name in enumerate(product.feature_names)}
-        self._look_ups = [
-            _LookUp(
+        self._batch_views = [
+            _BatchView(
                 view,
                 tuple(
                     (positions[feature.name], feature.name, feature.kind is FeatureKind.CATEGORICAL)
@@ -86,31 +87,33 @@ class OnlineFeatures:
         ]
         self._row_features: RowFunction = self.by_plan
         try:
-            self._row_features = self._proven(compile_row_features(product))
+            self._row_features = self._verified(compile_row_features(product))
         except Untranslatable as reason:
-            _warn_once(f"{product.name}: features of a request run as a plan, which is slower: {reason}")
+            _warn_once(
+                f"{product.name}: the features of requests are computed by a Polars plan, which is slower: {reason}"
+            )
 
     @property
     def is_translated(self) -> bool:
-        """Whether request features are computed by the translated function rather than by the plan."""
+        """Whether on-demand features are computed by the translated function instead of the plan."""
         return self._row_features != self.by_plan
 
     def of(self, rows: Sequence[Any]) -> OnlineRows:
-        """rows: the request's columns as attributes, and with them every looked-up feature; UNSET: look it up.
+        """rows: the request's columns and every looked-up feature as attributes; UNSET: look it up.
 
         Raises StoreError: the online store cannot be read, and the product is declared not to answer without it;
-        otherwise an outage costs features, not answers."""
+        otherwise these features are null."""
         absent: list[int] = []
         inputs = self._row_features(rows, absent)
         return OnlineRows(inputs, self._look_up(rows, inputs, absent) if absent else {})
 
     def by_plan(self, rows: Sequence[Any], absent: list[int]) -> list[tuple[Value, ...]]:
-        """Runs the declared expressions. Each thread makes the plan once, because making it takes three times as long as running it."""
+        """Runs the declared expressions. Each thread builds the plan once, because that takes three times as long as running it."""
         if not hasattr(self._thread, "plan"):
             slot: list[pl.DataFrame] = [pl.DataFrame()]
             schema = column_schema(self._columns)
             plan = request_features(self._product, pl.defer(lambda: slot[0], schema=schema))
-            self._thread.slot, self._thread.plan = slot, plan.with_columns(self._requested)
+            self._thread.slot, self._thread.plan = slot, plan.with_columns(self._on_demand)
         self._thread.slot[0] = self._frame(rows)
         # for a few rows, optimising the plan takes longer than it saves
         featured: pl.DataFrame = self._thread.plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
@@ -119,20 +122,20 @@ class OnlineFeatures:
             for view in self._product.features
             for name in view.names
         ]
-        found = list(zip(*columns, strict=True))
-        absent += [number for number, values in enumerate(found) if any(value is UNSET for value in values)]
-        return found
+        inputs = list(zip(*columns, strict=True))
+        absent += [number for number, values in enumerate(inputs) if any(value is UNSET for value in values)]
+        return inputs
 
-    def _proven(self, translated: RowFunction) -> RowFunction:
-        """Returns the translation if it gives the plan's values on edge rows. Raises Untranslatable otherwise."""
+    def _verified(self, translated: RowFunction) -> RowFunction:
+        """The translation. Raises Untranslatable: it does not equal the plan on edge rows."""
         rows = [as_request(self._product, row) for row in edge_rows(self._product, TRIED_ROWS)]
         try:
-            answers = translated(rows, [])
+            results = translated(rows, [])
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise Untranslatable(f"the translation fails with {error!r}") from error
-        for row, mine, planned in zip(rows, answers, self.by_plan(rows, []), strict=True):
-            if mine != planned or [type(value) for value in mine] != [type(value) for value in planned]:
-                raise Untranslatable(f"for {row} the translation answers {mine}, the plan {planned}")
+        for row, actual, expected in zip(rows, results, self.by_plan(rows, []), strict=True):
+            if actual != expected or [type(value) for value in actual] != [type(value) for value in expected]:
+                raise Untranslatable(f"for {row} the translation gives {actual}, and the plan {expected}")
         return translated
 
     def _frame(self, rows: Sequence[Any]) -> pl.DataFrame:
@@ -141,7 +144,7 @@ class OnlineFeatures:
             values = [getattr(row, column.name) for row in rows]
             if column.kind is Kind.TIMESTAMP:
                 instants = [None if moment is None else microseconds(moment) for moment in values]
-                # rows may have different time zones, a column has one
+                # rows may have different time zones, but a column has only one
                 columns.append(pl.Series(column.name, instants, pl.Int64).cast(DTYPES[column.kind]))
             else:
                 columns.append(pl.Series(column.name, values, DTYPES[column.kind]))
@@ -150,41 +153,42 @@ class OnlineFeatures:
     def _look_up(
         self, rows: Sequence[Any], inputs: list[tuple[Value, ...]], absent: Sequence[int]
     ) -> dict[int, list[Missed]]:
-        """Fills in the values that the online store held at each row's event, in one round trip."""
-        asked: list[Asked] = []
-        owed: list[tuple[int, list[Any], _LookUp, tuple[str, ...]]] = []
+        """Fills in the values that were valid at each row's event, in one round trip to the online store."""
+        lookups: list[Lookup] = []
+        targets: list[tuple[int, list[Any], _BatchView, tuple[str, ...]]] = []
         for number in absent:
             row = rows[number]
             values: list[Any] = list(inputs[number])
             at = getattr(row, self._product.event_timestamp)
-            for look_up in self._look_ups:
-                names = tuple([name for position, name, _ in look_up.features if values[position] is UNSET])
+            for batch_view in self._batch_views:
+                names = tuple([name for position, name, _ in batch_view.features if values[position] is UNSET])
                 if names:
-                    key = [getattr(row, name) if place is None else values[place] for place, name in look_up.key]
-                    asked.append(Asked(look_up.view, key, at))
-                    owed.append((number, values, look_up, names))
+                    key = [getattr(row, name) if place is None else values[place] for place, name in batch_view.key]
+                    lookups.append(Lookup(batch_view.view, key, at))
+                    targets.append((number, values, batch_view, names))
         missed: dict[int, list[Missed]] = {}
-        for (number, values, look_up, names), each, answer in zip(owed, asked, self._read(asked), strict=True):
-            for position, name, is_text in look_up.features:
+        results = self._read(lookups)
+        for (number, values, batch_view, names), lookup, result in zip(targets, lookups, results, strict=True):
+            for position, name, is_string in batch_view.features:
                 if name in names:
-                    value = answer.values.get(name) if answer.state == FOUND else None
-                    values[position] = None if value is None else str(value) if is_text else float(value)
-            if answer.state != FOUND:
-                missed.setdefault(number, []).append(Missed(look_up.view, tuple(each.key), names, answer.state))
+                    value = result.values.get(name) if result.state == FOUND else None
+                    values[position] = None if value is None else str(value) if is_string else float(value)
+            if result.state != FOUND:
+                missed.setdefault(number, []).append(Missed(lookup.view, tuple(lookup.key), names, result.state))
             inputs[number] = tuple(values)
         return missed
 
-    def _read(self, asked: Sequence[Asked]) -> Sequence[LookedUp]:
+    def _read(self, lookups: Sequence[Lookup]) -> Sequence[LookedUp]:
         try:
-            return self._online.read_many(self._product.name, asked)
+            return self._online.read_many(self._product.name, lookups)
         except StoreError:
             if self._product.serving.outage is Outage.REFUSE:
                 raise
-            return [LookedUp({}, UNAVAILABLE)] * len(asked)
+            return [LookedUp({}, UNAVAILABLE)] * len(lookups)
 
 
 def as_request(product: ModelProduct, row: Mapping[str, object]) -> SimpleNamespace:
-    """A row as it would come in a request that leaves out what can be looked up."""
+    """A row like that of a request without looked-up features."""
     return SimpleNamespace(**{**{name: UNSET for view in product.lookups for name in view.names}, **row})
 
 

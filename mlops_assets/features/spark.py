@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 # columns of the union of rows and values, and the fields of a value beside its features
-_SPAN, _MOMENT, _VALUE, _FOUND = "_span", "_moment", "_value", "_found"
+_SPAN, _MOMENT, _VALUE, _NEWEST = "_span", "_moment", "_value", "_newest"
 _EVENT, _CREATED = "_event", "_created"
 
 
@@ -30,14 +30,14 @@ def build_features_on_spark(
 
     rows: Parquet files of the product's main table for the period. tables: those of every source table for the period
     and its lookback. The workers must reach the files. The result passes through the driver, one period at a time.
-    Raises DeclarationError: a feature view does not fit the columns there are.
+    Raises DeclarationError: a feature view does not fit the columns.
     """
     validate_features(product)
     _use_polars_conventions(session)
-    read = {name: _read(session, files) for name, files in tables.items()}
+    source_tables = {name: _read(session, files) for name, files in tables.items()}
     featured = request_features(product, _read(session, rows).select(*product.request))
     for view in product.lookups:
-        featured = _join_point_in_time(featured, lookup_table(view, read), view, product.event_timestamp)
+        featured = _join_point_in_time(featured, lookup_table(view, source_tables), view, product.event_timestamp)
     built = pl.DataFrame(model_inputs(product, featured).toArrow())
     return built.sort(product.event_timestamp, *product.entity_key)
 
@@ -49,16 +49,16 @@ def _use_polars_conventions(session: "SparkSession") -> None:
 
 
 def _read(session: "SparkSession", files: Sequence[Path | str]) -> "DataFrame":
-    # Hadoop's scheme for S3; the cluster has to bring hadoop-aws
+    # Hadoop's scheme for S3; the cluster needs hadoop-aws
     return session.read.parquet(*(str(file).replace("s3://", "s3a://", 1) for file in files))
 
 
 def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureView, event_timestamp: str) -> "DataFrame":
     """Add the view's features to `rows`, bounded by both clocks, as `point_in_time.join_point_in_time` does.
 
-    Rows and values form one table. In it each row takes, of the values created up to its moment, the one with the newest
-    event, by a running maximum per key. The maximum is taken in spans of one time to live, and a value is copied into every
-    span in which it may still be alive. So the rows of a busy key become many small tasks in place of a long one.
+    Rows and values form one table. A running maximum per key gives each row, of the values created up to its time, the one
+    with the newest event. The maximum is taken in spans of one time to live, and a value is copied into every span in which
+    it may be valid. So the rows of a frequent key become many small tasks instead of a long one.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812  (Spark's own convention)
@@ -78,18 +78,18 @@ def _join_point_in_time(rows: "DataFrame", lookup: "DataFrame", view: FeatureVie
             *view.key,
             F.explode(F.sequence(span(created), span(event + lifetime))).alias(_SPAN),
             created.alias(_MOMENT),
-            # compared field by field: the newest event, and of one event the newest report
+            # structs compare field by field: the newest event first, then its newest report
             F.struct(event.alias(_EVENT), created.alias(_CREATED), *view.names).alias(_VALUE),
         )
     )
-    # the frame includes all rows of the same moment: a value that is created at t is known at t
-    known = Window.partitionBy(*view.key, _SPAN).orderBy(_MOMENT).rangeBetween(Window.unboundedPreceding, 0)
+    # the frame includes all rows of the same time: a value that is created at t is known at t
+    up_to_now = Window.partitionBy(*view.key, _SPAN).orderBy(_MOMENT).rangeBetween(Window.unboundedPreceding, 0)
     joined = (
         rows.withColumns({_SPAN: span(moment), _MOMENT: moment})
         .unionByName(values, allowMissingColumns=True)
-        .withColumn(_FOUND, F.max(_VALUE).over(known))
+        .withColumn(_NEWEST, F.max(_VALUE).over(up_to_now))
         .where(F.col(_VALUE).isNull())
     )
-    is_alive = F.col(_MOMENT) - F.col(f"{_FOUND}.{_EVENT}") <= lifetime
-    found = {name: F.when(is_alive, F.col(f"{_FOUND}.{name}")) for name in view.names}
-    return joined.withColumns(found).drop(_SPAN, _MOMENT, _VALUE, _FOUND)
+    is_valid = F.col(_MOMENT) - F.col(f"{_NEWEST}.{_EVENT}") <= lifetime
+    features = {name: F.when(is_valid, F.col(f"{_NEWEST}.{name}")) for name in view.names}
+    return joined.withColumns(features).drop(_SPAN, _MOMENT, _VALUE, _NEWEST)

@@ -10,10 +10,10 @@ from mlops_assets.products.trailing import COUNT
 
 
 def trailing_table(trailing: Trailing, tables: Tables) -> nw.LazyFrame[Any]:
-    """Returns key, both clocks and features. A null adds nothing to a sum, and rows without a key are left out.
+    """Key, both clocks and features. A null adds nothing to a sum, and rows without a key are left out.
 
-    A step's rows are added to a running sum when the step is over and subtracted `window` later. So the work grows with the number
-    of steps; joining steps with steps would make it grow with the square.
+    A step's rows are added to a running sum at the end of the step and subtracted `window` later. So the work grows with the
+    number of steps; joining steps with steps would make it grow with the square.
     """
     key, sums = trailing.key, (COUNT, *trailing.sums)
     entering = (

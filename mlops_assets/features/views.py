@@ -1,4 +1,4 @@
-"""Applies a product's feature views to tables, in the same way on Polars, on Spark and for a request."""
+"""Applies a product's feature views to tables, in the same way on Polars, on Spark and for requests."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,11 +11,11 @@ from mlops_assets.features.trailing import trailing_table
 from mlops_assets.products.feature_view import FeatureKind, FeatureView, Trailing
 from mlops_assets.products.product import ModelProduct
 
-Expressions = dict[str, nw.Expr]  # by the name of the column that they make
+Expressions = dict[str, nw.Expr]  # by the name of their column
 
 
 def request_features(product: ModelProduct, rows: IntoLazyFrameT) -> IntoLazyFrameT:
-    """`rows` (the product's request columns) with the features of its request views."""
+    """`rows` (the product's request columns) with the features of its on-demand views."""
     frame = nw.from_native(rows)
     steps, features = request_expressions(product)
     featured: IntoLazyFrameT = nw.to_native(with_expressions(frame, steps, features).drop(*steps))
@@ -23,7 +23,7 @@ def request_features(product: ModelProduct, rows: IntoLazyFrameT) -> IntoLazyFra
 
 
 def with_expressions(frame: Any, *layers: Expressions) -> Any:
-    """A Narwhals frame with the columns of each layer, which may be made of those of the layers before."""
+    """A Narwhals frame with the columns of each layer; a layer may use the columns of earlier layers."""
     for columns in layers:
         if columns:
             frame = frame.with_columns(*(expression.alias(name) for name, expression in columns.items()))
@@ -31,7 +31,7 @@ def with_expressions(frame: Any, *layers: Expressions) -> Any:
 
 
 def request_expressions(product: ModelProduct) -> tuple[Expressions, Expressions]:
-    """Intermediate steps, made of the request, and the features, which are made of it and of the steps."""
+    """The intermediate steps, which use the request's columns, and the features, which use these and the steps."""
     views = [view for view in product.features if not view.is_batch]
     steps = {name: expression for view in views for name, expression in view.intermediate}
     features = {
@@ -53,7 +53,7 @@ def lookup_table(view: FeatureView, tables: Mapping[str, IntoLazyFrameT]) -> Int
 
 
 def model_inputs(product: ModelProduct, featured: IntoLazyFrameT) -> IntoLazyFrameT:
-    """Entity key, event timestamp and every model input as the model takes it, in the order of the model's columns."""
+    """Entity key, event timestamp and every model input with the model's type, in the order of the model's columns."""
     identity = dict.fromkeys((*product.entity_key, product.event_timestamp))
     inputs = (_typed(item.name, item.kind) for item in product.inputs if item.name not in identity)
     return nw.to_native(nw.from_native(featured).select(*identity, *inputs))

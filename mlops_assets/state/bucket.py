@@ -1,4 +1,4 @@
-"""Objects in a bucket, through one client for each address; what a bucket answers in words that say what to do."""
+"""Objects in a bucket, through one client per address, with errors that say what to do."""
 
 import os
 import re
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _RETRIES, _RETRY_SECONDS = 3, 10
 _LONGEST_TRANSFER = timedelta(hours=1)
-_METADATA_SERVER = "169.254.169.254"  # what the clients of the clouds ask where no variable names credentials
+_METADATA_SERVER = "169.254.169.254"  # the clients of the clouds ask it where no variable names credentials
 _CLIENT_VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Objects below `s3://bucket/folder` and its like; credentials, region and endpoint come from the usual variables."""
+    """Objects below `s3://bucket/folder` or the like; credentials, region and endpoint come from the usual variables."""
 
     url: str
 
@@ -64,11 +64,11 @@ class Bucket:
                     client.put(checked(name), content, mode="create")
                     return True
                 except BaseError as error:
-                    # an answer may be lost after the write; a repeated request then meets what the first one wrote
-                    there = self.get(name)
-                    if there is not None:
-                        return there == content
-                    # S3 also refuses while another write is under way, which may come to nothing
+                    # the response may be lost after the write; a repeated request then finds the content of the first one
+                    existing = self.get(name)
+                    if existing is not None:
+                        return existing == content
+                    # S3 also refuses while another write is under way, and that one may fail
                     conflicts += 1
                     if not isinstance(error, AlreadyExistsError) or conflicts > _RETRIES:
                         raise
@@ -86,7 +86,7 @@ class Bucket:
         with self._client() as client:
             listed = client.list((folder and checked(folder)) or None, offset=after or None).collect()
         names = (str(item["path"]) for item in listed)
-        return sorted(name for name in names if name > after and not is_hidden(name))  # Azure's list skips none
+        return sorted(name for name in names if name > after and not is_hidden(name))  # Azure ignores the offset
 
     def folders(self, folder: str) -> list[str]:
         with self._client() as client:
@@ -99,22 +99,22 @@ class Bucket:
             try:
                 client.delete(checked(name))
             except FileNotFoundError:
-                self.get(name)  # as for `stamp`
+                self.get(name)  # as in `stamp`
 
     def sweep(self) -> None:
-        """A bucket shows no object before it is whole, and drops parts of one by a rule of its own."""
+        """A bucket shows only whole objects, and its lifecycle rules remove incomplete uploads."""
 
     def stamp(self, name: str) -> str | None:
         with self._client() as client:
             try:
                 return str(client.head(checked(name))["e_tag"])
             except FileNotFoundError:
-                self.get(name)  # the answer to `head` does not tell a missing bucket from a missing object
+                self.get(name)  # raises where the bucket is missing; the response to `head` does not tell
                 return None
 
     def refuse_if_unusable(self) -> None:
-        """Raises StoreRefused: the bucket does not exist or takes no credentials of ours. One that does not answer may do so
-        later, which is no refusal."""
+        """Raises StoreRefused: the bucket does not exist or refuses the credentials. A bucket that does not answer may do so
+        later, so it is not refused."""
         try:
             with self._client(_ONE_TRY) as client:
                 next(iter(client.list("ledger")), None)  # the first page of the list
@@ -134,26 +134,26 @@ class Bucket:
             raise self._in_words(error) from None
 
     def _in_words(self, error: Exception) -> StoreError:
-        said = reason(error, lines=1)
-        status = re.search(r"status code: (\d{3})[A-Za-z ]*", said)
+        text = reason(error, lines=1)
+        status = re.search(r"status code: (\d{3})[A-Za-z ]*", text)
         answer = f" ({status[0].removeprefix('status code: ').strip()})" if status else ""
         if _says_that_the_bucket_is_missing(error):
             return StoreRefused(
-                f"{self.url} cannot be used: there is no such bucket{answer}. Make it, or name another one in MLOPS_STATE, then "
+                f"{self.url} cannot be used: the bucket does not exist{answer}. Create it, or name another one in MLOPS_STATE, then "
                 "run it again."
             )
-        if _METADATA_SERVER in said:
+        if _METADATA_SERVER in text:
             return StoreRefused(
-                f"{self.url} cannot be used: there are no credentials in the environment, and none come from the machine itself. Set "
-                f"the {self._variables} variables, then run it again."
+                f"{self.url} cannot be used: neither the environment nor the machine provides credentials. Set the "
+                f"{self._variables} variables, then run it again."
             )
         if status and status[1] in ("401", "403"):
             return StoreRefused(
                 f"{self.url} cannot be used: its cloud refused the credentials{answer}. Check the {self._variables} variables and "
-                "what they permit there, then run it again."
+                "their permissions, then run it again."
             )
         return StoreError(
-            f"{self.url} cannot be used: {said}. The previous content is unchanged. Check the endpoint, the credentials and "
+            f"{self.url} cannot be used: {text}. The previous content is unchanged. Check the endpoint, the credentials and "
             "that the bucket exists, then run it again."
         )
 
@@ -164,7 +164,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Patience:
-    """With a bucket that does not answer or answers with a fault."""
+    """Retries and timeouts for a bucket that does not answer or answers with an error."""
 
     retries: int
     retry_seconds: float
@@ -179,8 +179,8 @@ _ONE_TRY = Patience(retries=0, retry_seconds=0, connect_seconds=2, silent_second
 
 @lru_cache(maxsize=16)
 def _client_of(url: str, variables: frozenset[tuple[str, str]], patience: Patience) -> "Client":
-    """One client for each URL and each set of variables, which it reads when it is made. Sets that were replaced, as those of
-    short-lived credentials are, go in time."""
+    """One client for each URL and each set of variables, which it reads when it is created. Clients of replaced variables, such
+    as short-lived credentials, leave the cache in time."""
     from obstore.store import from_url
 
     return from_url(  # type: ignore[return-value]
@@ -196,5 +196,5 @@ def _client_of(url: str, variables: frozenset[tuple[str, str]], patience: Patien
 
 
 def _says_that_the_bucket_is_missing(error: Exception) -> bool:
-    """A missing bucket would otherwise look like one without objects."""
+    """Without this check a missing bucket would look like an empty one."""
     return any(code in str(error) for code in ("NoSuchBucket", "ContainerNotFound"))

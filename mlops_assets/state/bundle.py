@@ -1,4 +1,4 @@
-"""A bundle that was opened: its files verified, its model loaded, its rows scored.
+"""An open bundle: its files are verified, its model is loaded, and it scores rows.
 
 It needs neither MLflow nor scikit-learn.
 """
@@ -25,7 +25,7 @@ _OUTPUTS = ["scores"]
 
 
 class Bundle:
-    """title: names the bundle in errors. size: bytes of its files."""
+    """title: the bundle's name in errors. size: bytes of its files."""
 
     def __init__(
         self, files: BundleFiles, manifest: Manifest, session: "onnxruntime.InferenceSession", size: int
@@ -38,7 +38,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1, approval_key: str = "") -> "Bundle":
-        """Open a bundle in a folder outside of a state: one that was copied into an image, or that a hosted platform mounts.
+        """Open a bundle in a folder outside of a state: in an image, or in a folder that a hosted platform mounts.
 
         Raises BundleError, as `load` does, or because the manifest is missing or, with a key, not signed with it."""
         return cls.load(_files_in(folder), read_manifest(folder, approval_key), threads)
@@ -53,7 +53,7 @@ class Bundle:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # from the bytes that were checked: a file could be another one by the time ONNX Runtime reads it
+        # loaded from the checked bytes: a file could be replaced before ONNX Runtime reads it
         session = onnxruntime.InferenceSession(contents[MODEL], options, providers=["CPUExecutionProvider"])
         return cls(files, manifest, session, sum(map(len, contents.values())))
 
@@ -62,14 +62,14 @@ class Bundle:
         return self._files.title
 
     def copy_to(self, folder: Path) -> None:
-        """Write its files to a folder, for a program that opens it there. Raises BundleError: one is damaged by now."""
+        """Write its files to a folder, for a program that opens it there. Raises BundleError: a file was damaged since."""
         target = Folder(folder.absolute())
         for name in self.manifest.checksums:
             target.put(name, self.content(name))
         target.put(MANIFEST, encoded(self.manifest))
 
     def content(self, name: str) -> bytes:
-        """A file as it was when the bundle was written. Raises BundleError: it is missing, damaged or none of the bundle."""
+        """A file, unchanged since the bundle was written. Raises BundleError: it is missing, damaged or not in the bundle."""
         return self._files.content(self.manifest, name)
 
     @property
@@ -81,8 +81,8 @@ class Bundle:
         return encode(features, self.manifest.inputs)
 
     def encode_rows(self, rows: Sequence[tuple[float | str | None, ...]]) -> tuple[NDArray[np.float32], list[int]]:
-        """Rows of inputs in the manifest's order, without a data frame; and the numbers of those in which a category
-        is null or unknown."""
+        """The matrix of rows of inputs in the manifest's order, without a data frame; and the numbers of the rows in which a
+        category is null or unknown."""
         unknown_rows: list[int] = []
         flat = self._encode_rows(rows, unknown_rows)
         return np.fromiter(flat, np.float32, len(flat)).reshape(len(rows), len(self.manifest.inputs)), unknown_rows
@@ -95,10 +95,10 @@ class Bundle:
             if item.kind is FeatureKind.CATEGORICAL and value is not None and value not in item.categories
         ]
 
-    def typical(self) -> NDArray[np.float32] | None:
-        """The typical row, (inputs,); None where the version was written without one."""
-        known = self.manifest.typical
-        return np.array([np.nan if value is None else value for value in known], np.float32) if known else None
+    def baseline_row(self) -> NDArray[np.float32] | None:
+        """The row that explanations compare with, (inputs,); None where the version has none."""
+        row = self.manifest.baseline_row
+        return np.array([np.nan if value is None else value for value in row], np.float32) if row else None
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) probability of class 1 (binary) or prediction (regression); (n, classes) for multiclass."""
@@ -116,9 +116,9 @@ class Bundle:
 
 
 def read_manifest(folder: Path, approval_key: str = "") -> Manifest:
-    """The manifest of a bundle in a folder outside of a state. With a key, only a manifest that was signed with it.
+    """The manifest of a bundle in a folder outside of a state; with a key, the manifest must be signed with it.
 
-    Raises BundleError: there is no manifest, it cannot be read, or it is not rightly signed."""
+    Raises BundleError: the manifest is missing, cannot be read, or is not correctly signed."""
     files = _files_in(folder)
     return decoded(files.manifest(approval_key), files.title)
 

@@ -1,4 +1,4 @@
-"""Reads the files of one bundle, and uses none of them before its checksum or signature was verified."""
+"""Reads the files of one bundle, and verifies the checksum or signature of each before it is used."""
 
 import hmac
 from collections.abc import Callable
@@ -11,42 +11,42 @@ from mlops_assets.state.manifest import MANIFEST, SIGNATURE, Manifest, checksum,
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """title: names the bundle in errors. get: returns a file by its name, or None where there is none. cache: keeps verified files."""
+    """title: the bundle's name in errors. get: returns a file by its name, or None. cache: for verified files."""
 
     title: str
     get: Callable[[str], bytes | None]
     cache: FileCache | None = None
 
     def manifest(self, approval_key: str = "") -> bytes:
-        """The manifest as it is stored. With a key, only a manifest that was signed with it.
+        """The stored manifest; with a key, it must be signed with it.
 
-        Raises BundleError: there is no manifest, or it is not rightly signed."""
+        Raises BundleError: the manifest is missing, or not correctly signed."""
         manifest = self.get(MANIFEST)
         if manifest is None:
-            raise BundleError(f"{self.title} holds no bundle: {MANIFEST} is missing. Materialise the model.")
+            raise BundleError(f"{self.title} is not a bundle: {MANIFEST} is missing. Materialise the model.")
         if approval_key and self._find(SIGNATURE, checksum(signature(manifest, approval_key))) is None:
             raise BundleError(self._not_signed())
         return manifest
 
     def content(self, manifest: Manifest, name: str) -> bytes:
-        """A file as it was when the bundle was written. Raises BundleError: it is missing, damaged or none of the bundle."""
+        """A file, unchanged since the bundle was written. Raises BundleError: it is missing, damaged or not in the bundle."""
         sha256 = manifest.checksums.get(name)
         if sha256 is None:
             raise BundleError(f"{self.title} has no file {name!r}. Known: {', '.join(sorted(manifest.checksums))}.")
-        kept = self.cache.get(sha256) if self.cache else None
-        if kept is not None:
-            return kept
+        cached = self.cache.get(sha256) if self.cache else None
+        if cached is not None:
+            return cached
         content = self._find(name, sha256)
         if content is None:
             fault = "missing" if self.get(name) is None else "damaged"
             raise BundleError(f"{self.title}: {name} is {fault}. Materialise the model again.")
         if self.cache:
-            self.cache.keep(sha256, content)
+            self.cache.put(sha256, content)
         return content
 
     def _find(self, name: str, sha256: str) -> bytes | None:
-        for place in (name, second_name(name, sha256)):
-            content = self.get(place)
+        for stored_name in (name, second_name(name, sha256)):
+            content = self.get(stored_name)
             if content is not None and hmac.compare_digest(checksum(content), sha256):
                 return content
         return None
@@ -54,15 +54,15 @@ class BundleFiles:
     def _not_signed(self) -> str:
         if self.get(SIGNATURE) is None:
             return (
-                f"{self.title} is not signed, and MLOPS_APPROVAL_KEY is set, so only signed bundles are opened. If you know where "
-                "it comes from, sign it: mlops sign PRODUCT VERSION."
+                f"{self.title} is not signed, and with MLOPS_APPROVAL_KEY only signed bundles are opened. If you know its origin, "
+                "sign it: mlops sign PRODUCT VERSION."
             )
         return (
-            f"{self.title} was signed with another key than MLOPS_APPROVAL_KEY, or changed since. Find out who wrote it; "
+            f"{self.title} was signed with another key than MLOPS_APPROVAL_KEY, or was changed since. Find out who wrote it, and "
             "materialise the model again."
         )
 
 
 def second_name(name: str, sha256: str) -> str:
-    """Where a file is stored if its own name is taken, by a writer that was killed or that wrote the same version at the same time."""
+    """The name of a file whose own name is taken, by a writer that was killed or that writes the same version at the same time."""
     return f"{name}-{sha256}"

@@ -1,8 +1,8 @@
 """Bundles: every version of a product's model, as immutable objects `bundles/<product>/<version>/<file>`.
 
-The manifest is created last, and a bundle exists once its manifest does. No object that another writer may rely on is
-written over: a writer that meets a file of somebody else, who was killed or is at work on the same version, lays its own
-beside it under a second name. So of several writers one is told that the version is its own, and what it wrote is whole.
+The manifest is created last, and a bundle exists once its manifest does. No object of another writer is overwritten: where a
+file exists already, of a writer that was killed or writes the same version, its content is stored under a second name. So of
+several writers of one version exactly one succeeds, and its bundle is complete.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,8 +32,8 @@ _REQUESTS_AT_ONCE = 16
 class Bundles:
     """The bundles of one product.
 
-    cache: folder of this machine for files that were fetched; None: they are read where they lie. approval_key: with one,
-    bundles are signed when they are written, and only bundles that were signed with it are opened."""
+    cache: folder of this machine for fetched files; None: files are not cached. approval_key: signs bundles when they are
+    written; with a key, only bundles that were signed with it are opened."""
 
     objects: Objects
     product: str
@@ -44,11 +44,11 @@ class Bundles:
     def write(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
         """Returns the manifest with checksums.
 
-        Raises BundleError: there is a bundle of that version already, or a file is none of a bundle."""
+        Raises BundleError: there is a bundle of that version already, or a file does not belong in a bundle."""
         version = manifest.version
         sealed = msgspec.structs.replace(manifest, checksums={name: checksum(files[name]) for name in sorted(files)})
         content = encoded(sealed)
-        self._decoded(content, version)  # what could not be read is not written
+        self._decoded(content, version)  # a manifest that could not be read is not written
         if self.objects.get(self._name(version, MANIFEST)) is not None:
             raise self._taken(version)
         for name, file in files.items():
@@ -60,13 +60,13 @@ class Bundles:
         return sealed
 
     def manifest(self, version: int) -> Manifest:
-        """The manifest of a version; its signature is not verified. Raises BundleError: there is none, or it is of another version."""
+        """The manifest of a version, without its signature being verified. Raises BundleError: it is missing, or of another version."""
         return self._decoded(self._files(version).manifest(), version)
 
     def manifests(self, after: int = 0) -> list[Manifest]:
         """The manifests of all bundles newer than version `after`, newest first; damaged ones are left out."""
         versions = [version for version in reversed(self.versions()) if version > after]
-        # each is a request of its own to a bucket, which answers many at once as fast as one
+        # each needs a request, and a bucket answers many parallel requests as fast as one
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             return [manifest for manifest in threads.map(self._readable, versions) if manifest is not None]
 
@@ -74,20 +74,22 @@ class Bundles:
         """The versions of all complete bundles, in order."""
         ending = f"/{MANIFEST}"
         names = self.objects.names(self._folder)
-        found = (name.removeprefix(f"{self._folder}/").removesuffix(ending) for name in names if name.endswith(ending))
-        return sorted(int(version) for version in found if version.isdecimal())
+        versions = (
+            name.removeprefix(f"{self._folder}/").removesuffix(ending) for name in names if name.endswith(ending)
+        )
+        return sorted(int(version) for version in versions if version.isdecimal())
 
     def open(self, version: int, *, threads: int = 1) -> "Bundle":
         """Check the signature and every checksum, and load the model.
 
-        Raises BundleError: a file is missing, damaged or none of a bundle, or the manifest is not rightly signed."""
+        Raises BundleError: a file is missing, damaged or unknown, or the manifest is not correctly signed."""
         from mlops_assets.state.bundle import Bundle
 
         files = self._files(version)
         return Bundle.load(files, self._decoded(files.manifest(self.approval_key), version), threads)
 
     def read(self, version: int, name: str) -> bytes:
-        """One file of a bundle, checked. Raises BundleError, as `open` does."""
+        """One verified file of a bundle. Raises BundleError, as `open` does."""
         files = self._files(version)
         return files.content(self._decoded(files.manifest(self.approval_key), version), name)
 
@@ -118,11 +120,11 @@ class Bundles:
         content = stored.manifest()
         manifest = self._decoded(content, version)
         for name in manifest.checksums:
-            stored.content(manifest, name)  # what is damaged is not signed
+            stored.content(manifest, name)  # raises where a file is damaged
         self.objects.put(self._name(version, SIGNATURE), signature(content, self.approval_key))
 
     def evidence(self, version: int) -> str:
-        """SHA-256 of the manifest, which holds the checksum of every other file. Raises BundleError: there is none."""
+        """SHA-256 of the manifest, which contains the checksum of every other file. Raises BundleError: there is none."""
         return checksum(self._files(version).manifest())
 
     def size(self, version: int) -> int:
@@ -148,15 +150,15 @@ class Bundles:
         manifest = decoded(content, title)
         if (manifest.product, manifest.version) != (self.product, version):
             raise BundleError(
-                f"the manifest of {title} is of version {manifest.version} of {manifest.product}. Find out who wrote it; "
+                f"the manifest of {title} is that of version {manifest.version} of {manifest.product}. Find out who wrote it, and "
                 "materialise the model again."
             )
         return manifest
 
     def _taken(self, version: int) -> BundleError:
         return BundleError(
-            f"{self._title(version)} exists already, and a bundle is never replaced. The registry gave a version number twice: "
-            "was its store emptied while the state was kept? Restore it, or name another state."
+            f"{self._title(version)} exists already, and bundles are never replaced. The registry issued this version number twice, "
+            "for example because its store was emptied while the state was kept. Restore the store, or name another state."
         )
 
     def _title(self, version: int) -> str:

@@ -1,4 +1,4 @@
-"""What time it is for the platform: the wall clock, or a replay clock, which stands still until it is set again."""
+"""The platform's clock: the wall clock, or a replay clock, which stands still until it is set again."""
 
 import time
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class ReplayClock:
         """Raises StoreError: it was never set."""
         content = self.objects.get(CLOCK)
         if content is None:
-            raise StoreError(f"the replay clock of {self.objects.url} was never set. Begin the replay anew.")
+            raise StoreError(f"the replay clock of {self.objects.url} was never set. Start the replay again.")
         return datetime.fromisoformat(content.decode().strip())
 
     def set(self, now: datetime) -> None:
         self.objects.put(CLOCK, now.isoformat().encode())
 
     def end(self) -> None:
-        """The wall clock holds again."""
+        """Return to the wall clock."""
         self.objects.delete(CLOCK)
 
 
@@ -49,19 +49,19 @@ def clock_of(objects: Objects) -> Clock:
 
 
 class WatchedClock:
-    """`clock_of`, for a caller that asks thousands of times a second: the state is looked at every `look_seconds`.
+    """`clock_of`, for callers that read it thousands of times a second: the state is read every `look_seconds`.
 
-    in_background: by a thread, so that nobody waits for a bucket; meanwhile what was seen last holds."""
+    in_background: it is read by a thread, so that no caller waits for a bucket; meanwhile the last value is valid."""
 
     def __init__(self, objects: Objects, look_seconds: float = LOOK_SECONDS, *, in_background: bool = False) -> None:
         self._objects = objects
         self._look_seconds = look_seconds
         self._in_background = in_background
-        self._looking = Lock()
+        self._reading = Lock()
         self._replayed: datetime | None = None
-        self._look_again = 0.0
+        self._next_read = 0.0
         if in_background:
-            self._watched()  # what it sees is known before the first caller asks
+            self._watched()  # so that the first caller is likely to get a value that was read
 
     def now(self) -> datetime:
         return self._watched() or SystemClock().now()
@@ -71,24 +71,24 @@ class WatchedClock:
         replayed = self._watched()
         if replayed is None:
             return time.time_ns() // 1_000
-        from mlops_assets.state.dtypes import microseconds  # with Polars, which definitions load without
+        from mlops_assets.state.dtypes import microseconds  # imports Polars, which the definitions do without
 
         return microseconds(replayed)
 
     def _watched(self) -> datetime | None:
-        if time.monotonic() > self._look_again and self._looking.acquire(blocking=False):
-            self._look_again = time.monotonic() + self._look_seconds
+        if time.monotonic() > self._next_read and self._reading.acquire(blocking=False):
+            self._next_read = time.monotonic() + self._look_seconds
             if self._in_background:
-                Thread(target=self._look, name="clock", daemon=True).start()
+                Thread(target=self._read, name="clock", daemon=True).start()
             else:
-                self._look()
+                self._read()
         return self._replayed
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         try:
             content = self._objects.get(CLOCK)
             self._replayed = datetime.fromisoformat(content.decode().strip()) if content else None
         except StoreError:
-            pass  # while the state cannot be reached, the last known clock stays in use
+            pass  # while the state cannot be reached, the last value stays in use
         finally:
-            self._looking.release()
+            self._reading.release()

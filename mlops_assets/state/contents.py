@@ -1,7 +1,7 @@
-"""What a table holds, in a few numbers: its data version, its schema, and statistics per column.
+"""The contents of a table in a few numbers: data version, schema, and statistics per column.
 
-The version is a hash of the values, not of the file: equal rows have equal versions, whichever engine, writer or release
-of a library wrote them, and however they were cut into batches.
+The version is a hash of the values, not of the file: equal rows have equal versions, whichever engine, writer or library
+release wrote them, and however they were split into batches.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _ROWS_PER_BATCH = 250_000
 
 
 class ColumnStatistics(msgspec.Struct, frozen=True):
-    """minimum, maximum: as text, in the column's own notation. mean: of numbers."""
+    """minimum, maximum: as text, in the column's own notation. mean: only for numbers."""
 
     name: str
     kind: str
@@ -42,7 +42,7 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def contents_of(rows: pl.DataFrame | pl.LazyFrame) -> Contents:
-    """Read once, batch by batch where it is lazy, so that memory stays flat."""
+    """Lazy rows are read once, batch by batch, so that memory use stays constant."""
     batches: Iterable[pl.DataFrame]
     if isinstance(rows, pl.DataFrame):
         schema, batches = rows.schema, (rows,)
@@ -51,7 +51,7 @@ def contents_of(rows: pl.DataFrame | pl.LazyFrame) -> Contents:
         batches = rows.collect_batches(chunk_size=_ROWS_PER_BATCH, maintain_order=True)
     columns = {name: _Column(kind) for name, kind in schema.items()}
     height = 0
-    # no rows at all may come as one empty batch or as none
+    # rows of an empty table may arrive as one empty batch or as none
     for batch in chain([pl.DataFrame(schema=schema)], batches):
         height += batch.height
         for name, column in columns.items():
@@ -64,7 +64,7 @@ def contents_of(rows: pl.DataFrame | pl.LazyFrame) -> Contents:
 
 
 class _Values:
-    """Hash of a series of values. Nulls, lengths and bytes go to hashes of their own, so batches leave no trace."""
+    """Hash of a series of values. Nulls, lengths and bytes have separate hashes, so the result does not depend on batches."""
 
     def __init__(self) -> None:
         self._parts: dict[str, _Hash] = {}
@@ -92,8 +92,8 @@ class _Values:
                 self._field(field.name).take(series.struct.field(field.name))
         elif not isinstance(kind, pl.Null):
             numbers = series.to_physical()
-            held = numbers.fill_null(False if numbers.dtype == pl.Boolean else 0)
-            self._part("values").update(np.ascontiguousarray(held.to_numpy()).tobytes())
+            filled = numbers.fill_null(False if numbers.dtype == pl.Boolean else 0)
+            self._part("values").update(np.ascontiguousarray(filled.to_numpy()).tobytes())
 
     def digest(self) -> str:
         parts = [f"{name}={part.hexdigest()}" for name, part in sorted(self._parts.items())]
@@ -122,9 +122,8 @@ class _Column:
         if self.kind.is_numeric():
             self._sum += float(series.cast(pl.Float64).sum())
         if self._is_ordered:
-            found = [*self._ends, series.min(), series.max()]
-            held = pl.Series(found, dtype=self.kind).drop_nulls()
-            self._ends = [held.min(), held.max()] if held.len() else []
+            ends = pl.Series([*self._ends, series.min(), series.max()], dtype=self.kind).drop_nulls()
+            self._ends = [ends.min(), ends.max()] if ends.len() else []
 
     def statistics(self, name: str) -> ColumnStatistics:
         least, most = (str(end) for end in self._ends) if self._ends else (None, None)

@@ -1,6 +1,5 @@
 """Copies a state from one folder or bucket to another, and verifies what it copied."""
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from mlops_assets.state.objects import Objects
 from mlops_assets.state.spool import SUFFIX
 
 LEDGER = "ledger"
-# the ledger comes last: what it names is there by then
+# the ledger is last, so that everything it names has been copied before
 FOLDERS = ("tables", "records", "bundles", "reports", "predictions", "shadow", "pinned", "labels", LEDGER)
 SQLITE_FILES = ("online.sqlite",)
 WORKERS = 8
@@ -22,93 +21,93 @@ WORKERS = 8
 
 @dataclass(frozen=True)
 class Copied:
-    """objects: how many objects the source holds. written: how many of them were missing or different in the target. bytes: their size."""
+    """objects: number of objects in the source. written: those that were missing or different in the target. bytes: their size."""
 
     objects: int
     written: int
     bytes: int
 
 
-def copy_state(source: Objects, target: Objects, told: Callable[[int, int], None] = lambda _done, _all: None) -> Copied:
+def copy_state(
+    source: Objects, target: Objects, report: Callable[[int, int], None] = lambda _done, _all: None
+) -> Copied:
     """Copy every object of the state. Objects that are already the same in the target are skipped, so a copy can be resumed.
 
-    The source may be in use meanwhile, and a copy that was cut short is a whole state of an earlier moment.
-    told: called with the number of objects that are done and of all objects.
+    The source may be in use meanwhile, and an interrupted copy is a complete state of an earlier time.
+    report: called with the number of copied objects and of all objects.
 
-    Raises DeclarationError: both are one place, the source holds no state, or
-    the target has a history of its own. StoreError: an object could not be read or written, or is not in the target as it
-    was written."""
+    Raises DeclarationError: source and target are the same, the source has no state, or the target has another history.
+    StoreError: an object could not be read or written, or the target does not return it unchanged."""
     if source.url.rstrip("/") == target.url.rstrip("/"):
         raise DeclarationError(f"{source.url} cannot be copied onto itself. Name another target.")
-    # what the source may still write is read in this order, so that all that is named is there when it is looked for
+    # the source may be written to meanwhile; read in this order, everything that the ledger names is found afterwards
     newest = {name: source.get(name) for name in source.names(LEDGER) if not _is_entry(name)}
     entries = [name for name in source.names(LEDGER) if _is_entry(name)]
     others = [name for folder in FOLDERS if folder != LEDGER for name in source.names(folder)]
     if not entries and not others:
-        raise DeclarationError(f"{source.url} holds no state to copy. Name the folder or bucket of one that has run.")
+        raise DeclarationError(f"{source.url} has no state to copy. Name the folder or bucket of an installation.")
     _refuse_another_history(source, target, entries)
     clock = [CLOCK] if source.stamp(CLOCK) else []
-    there = {CLOCK, *(name for folder in FOLDERS for name in target.names(folder))}
+    existing = {CLOCK, *(name for folder in FOLDERS for name in target.names(folder))}
     sizes: list[int | None] = []
     count = len(clock) + len(others) + len(entries) + len(newest)
 
     def copy(name: str) -> int | None:
         content = newest[name] if name in newest else source.get(name)
-        return _write(target, name, content, is_there=name in there)
+        return _write(target, name, content, exists=name in existing)
 
-    # entries of the ledger are copied one by one, so that there is never a gap, and the copy of the newest entry comes last
+    # entries of the ledger are copied one by one, so that there is never a gap, and the copy of the newest entry is last
     for names, workers in ((clock + others, WORKERS), (entries + list(newest), 1)):
         with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
             for size in pool.map(copy, names):
                 sizes.append(size)
-                told(len(sizes), count)
+                report(len(sizes), count)
     written = [size for size in sizes if size is not None]
     return Copied(len(sizes), len(written), sum(written))
 
 
 def _is_entry(name: str) -> bool:
-    """Beside the entries of each product lies a copy of the newest, ledger/<product>.json, which is replaced."""
+    """Not the copy of the newest entry, ledger/<product>.json, which is replaced."""
     return name.count("/") == 2
 
 
 def _refuse_another_history(source: Objects, target: Objects, entries: Sequence[str]) -> None:
-    """Entries never change, so a target that holds an earlier copy has the same ones."""
+    """Entries never change, so a target with an earlier copy has the same ones."""
     for name in filter(_is_entry, target.names(LEDGER)):
         if name not in entries or source.get(name) != target.get(name):
             raise DeclarationError(
-                f"{target.url} has a history of its own ({name}), which is not that of {source.url}. Name an empty target."
+                f"{target.url} has another history ({name}) than {source.url}. Name an empty target."
             )
 
 
-def _write(target: Objects, name: str, content: bytes | None, *, is_there: bool) -> int | None:
-    """Bytes that were written, None where the target has the same already. content: None if retention removed it meanwhile."""
-    if content is None or (is_there and target.get(name) == content):
+def _write(target: Objects, name: str, content: bytes | None, *, exists: bool) -> int | None:
+    """Bytes that were written, None where the target has the same content. content: None if retention removed it meanwhile."""
+    if content is None or (exists and target.get(name) == content):
         return None
     target.put(name, content)
-    back = target.get(name)
-    if back is None or hashlib.sha256(back).digest() != hashlib.sha256(content).digest():
+    if target.get(name) != content:
         raise StoreError(f"{target.address(name)} is not what was written to it. Check the target, then copy again.")
     return len(content)
 
 
-def what_stays(home: Path) -> list[str]:
-    """Sentences that say what a copy of this state does not contain, and what to do about it."""
-    said = []
+def remaining_parts(home: Path) -> list[str]:
+    """Sentences that say which parts of this state a copy does not contain, and what to do about it."""
+    sentences = []
     if segments := len(list((home / "spool").rglob(f"*{SUFFIX}"))):
-        said.append(
-            f"{segments} files in {home / 'spool'} hold newest answers or labels that are not sealed yet. Stop the API there, which "
+        sentences.append(
+            f"{segments} files in {home / 'spool'} contain answers or labels that are not sealed yet. Stop the API there, which "
             "seals them, then copy again."
         )
     if (home / "approval.key").exists():
-        said.append(
-            f"The approval key, {home / 'approval.key'}, is never copied. So that approvals stay valid, take it yourself to the same "
-            "place in another folder; for a bucket set MLOPS_APPROVAL_KEY to what it holds."
+        sentences.append(
+            f"The approval key, {home / 'approval.key'}, is never copied. For approvals to stay valid, copy it yourself to the same "
+            "place in another folder; for a bucket, set MLOPS_APPROVAL_KEY to its content."
         )
-    return said
+    return sentences
 
 
 def copy_databases(source: Path, target: Path) -> list[str]:
-    """Copy a consistent snapshot of the embedded online store; returns the names of the files that were copied."""
+    """Copy a consistent snapshot of the embedded online store; returns the names of the copied files."""
     copied = []
     for name in SQLITE_FILES:
         if (source / name).exists():

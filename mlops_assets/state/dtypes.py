@@ -1,4 +1,4 @@
-"""How declared kinds of columns and of model inputs are held: their Polars types, and timestamps as whole microseconds."""
+"""The Polars types of declared columns and model inputs, and timestamps as whole microseconds."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

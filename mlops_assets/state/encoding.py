@@ -1,4 +1,4 @@
-"""Feature rows as the float32 matrix that a model takes: a data frame at once, or rows without a data frame."""
+"""Encoding of features as the float32 matrix of a model: from a data frame, or from rows without a data frame."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.state.manifest import Input
 
-UNKNOWN = -1.0  # code of a category that the training window never held, and of null
+UNKNOWN = -1.0  # code of null and of categories that did not occur in the training window
 
 
 def encode(features: pl.DataFrame, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
-    """Encodes categories as codes (-1 for null and unknown ones) and numbers as float32 (NaN for null); (n, inputs)."""
+    """Categories as codes (-1 for null and unknown ones) and numbers as float32 (NaN for null); (n, inputs)."""
     return np.ascontiguousarray(features.select(_encoded(item) for item in inputs).to_numpy(), dtype=np.float32)
 
 
 def row_encoder(inputs: tuple[Input, ...]) -> Callable[[Sequence[Any], list[int]], list[float]]:
-    """A function (rows, unknown_rows) -> flat matrix, which appends the numbers of rows with a null or unknown category.
+    """A function (rows, unknown_rows) -> flat matrix. It appends the numbers of rows with a null or unknown category to
+    `unknown_rows`.
 
-    It is `encode` for rows, written out for these inputs: a loop over them costs five times as much."""
+    It is `encode` for rows, as code that is generated for these inputs: a loop over them takes five times as long."""
     names = [f"a{position}" for position in range(len(inputs))]
     codes = {
         name: {category: float(code) for code, category in enumerate(item.categories)}.get
@@ -42,7 +43,7 @@ def row_encoder(inputs: tuple[Input, ...]) -> Callable[[Sequence[Any], list[int]
     ]
     namespace: dict[str, Any] = {f"code_{name}": code for name, code in codes.items()}
     namespace |= {"UNKNOWN": UNKNOWN, "NAN": float("nan")}
-    exec("\n".join(source), namespace)  # made of positions only: no name or category of the manifest is in it
+    exec("\n".join(source), namespace)  # the code contains only positions, no name or category of the manifest
     return namespace["encode_rows"]  # type: ignore[no-any-return]
 
 

@@ -1,10 +1,10 @@
-"""Event log: rows that arrive one after the other, on the disk of this machine first, then sealed among the objects.
+"""Event log: appended rows are written to the disk of this machine first, and then sealed as objects.
 
-`append` only takes rows into memory. A thread makes lines of them and has those on disk within `flush_seconds`, or at once
-where somebody waits for it (`on_disk`): whatever comes while one write is being synced goes with the next (group commit).
-What cannot be written and nobody waits for stays in memory up to `MAX_BUFFERED_BYTES`, is tried again, and shows in
-`health`; beyond that it is dropped and counted. Segments that are full or old are sealed. While the objects cannot be
-reached, they wait on the disk of this machine, and `health` says so.
+`append` only buffers rows in memory. A thread encodes them and writes them to disk within `flush_seconds`, or at once where a
+caller waits for it (`on_disk`): rows that arrive while one write is synced go into the next (group commit). Rows that cannot
+be written, and for which no caller waits, stay in memory up to `MAX_BUFFERED_BYTES` and are tried again; `health` shows them.
+Above that limit rows are dropped and counted. Full or old segments are sealed. While the objects cannot be reached, segments
+stay on the disk of this machine, and `health` says so.
 """
 
 import logging
@@ -28,22 +28,22 @@ FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 MAX_BUFFERED_BYTES = 64 * 2**20
 SEGMENT_ROWS, SEGMENT_BYTES = 50_000, 64 * 2**20  # whichever is reached first
-# on this machine segments are read beside objects; machines that share a bucket see its objects only
+# this machine also reads segments that are not sealed; other machines of a shared bucket see only its objects
 SECONDS_IN_A_FOLDER, SECONDS_IN_A_BUCKET = 600.0, 60.0
-CHUNK_ROWS = 128  # are made into lines at once: whoever answers waits so long for the interpreter
-YIELD_SECONDS = 0.000_1  # a shorter sleep has the interpreter back before anybody else wakes up
-FIRST_ROW_BYTES = 1_000  # what a row takes as a line, until one was written
+CHUNK_ROWS = 128  # encoded at once; meanwhile no other thread can run
+YIELD_SECONDS = 0.000_1  # with a shorter sleep this thread takes the GIL again before another one wakes up
+FIRST_ROW_BYTES = 1_000  # the assumed size of an encoded row until one was written
 
-OnDisk = Callable[[str | None], None]  # given why not, or None
+OnDisk = Callable[[str | None], None]  # called with None, or with the reason why the rows are not on disk
 Appended = TypeVar("Appended")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LogHealth:
-    """is_writing turns false with the first failed write and true with the next one that succeeds.
+    """is_writing: false from the first failed write to the next successful one.
 
-    unsealed_rows: of this process, on this machine only. seal_error: why they could not be sealed the last time."""
+    unsealed_rows: rows of this process that are only on this machine. seal_error: why the last attempt to seal failed."""
 
     is_writing: bool
     written_rows: int
@@ -67,8 +67,8 @@ class _Batch(NamedTuple):
 
 @dataclass
 class _Write:
-    """Encoded lines of one product that wait to be written. on_disk: the callbacks of those who wait, whose lines are dropped
-    after a failure."""
+    """Encoded lines of one product that wait to be written. on_disk: the callbacks of waiting callers; with them, the lines are
+    dropped after a failure."""
 
     product: str
     columns: Columns
@@ -78,10 +78,10 @@ class _Write:
 
 
 class EventLog(Generic[Appended]):
-    """Thread-safe. Every process writes files and objects of its own names, so any number share a spool and the objects.
+    """Thread-safe. The names of files and objects contain the process, so any number of processes may share them.
 
-    kind: the folder of the objects. clock: the column by whose day (UTC) rows are sealed and read. by_row: the rows of what
-    was appended for a product, each in the order of the columns; called by the writing thread."""
+    kind: the folder of the objects. clock: the column by whose day (UTC) rows are sealed and read. by_row: converts what was
+    appended for a product to rows in the order of the columns; called by the writing thread."""
 
     def __init__(
         self,
@@ -100,10 +100,10 @@ class EventLog(Generic[Appended]):
         self._by_row = by_row
         self._max_buffered_bytes = max_buffered_bytes
         self._segment_rows = segment_rows
-        of_place = SECONDS_IN_A_FOLDER if isinstance(objects, Folder) else SECONDS_IN_A_BUCKET
-        self._segment_seconds = of_place if segment_seconds is None else segment_seconds
+        default_seconds = SECONDS_IN_A_FOLDER if isinstance(objects, Folder) else SECONDS_IN_A_BUCKET
+        self._segment_seconds = default_seconds if segment_seconds is None else segment_seconds
         self._flush_seconds = flush_seconds
-        self._memory = threading.Lock()  # guards what waits and the counters; never held while writing
+        self._memory = threading.Lock()  # guards the buffers and the counters; never held while writing
         self._disk = threading.Lock()  # guards the segments; held while writing
         self._waiting: list[_Batch] = []
         self._failed: list[_Write] = []
@@ -133,7 +133,7 @@ class EventLog(Generic[Appended]):
             )
 
     def start(self) -> None:
-        """Done by the first append, too. Before that it seals what killed processes of this machine left behind."""
+        """Start the threads, which also seal segments that killed processes of this machine left; `append` starts them too."""
         with self._memory:
             if self._is_started or self._is_closed:
                 return
@@ -144,8 +144,8 @@ class EventLog(Generic[Appended]):
     def append(self, product: str, columns: Columns, rows: Appended, count: int, on_disk: OnDisk | None = None) -> None:
         """Buffer `count` rows in memory; never waits for the disk.
 
-        on_disk: called once, by the writing thread, as soon as they are there, or with the reason why they are not and
-        never will be."""
+        on_disk: called once, by the writing thread: with None as soon as they are on disk, or with the reason why they never
+        will be."""
         with self._memory:
             size = count * self._row_bytes.get(product, FIRST_ROW_BYTES)
             refusal = None
@@ -165,7 +165,7 @@ class EventLog(Generic[Appended]):
                 on_disk(refusal)
 
     def flush(self) -> None:
-        """Write all buffered rows to disk now; `health` says why where that fails."""
+        """Write all buffered rows to disk now; `health` shows a failure."""
         answers: list[tuple[OnDisk, str | None]] = []
         with self._disk:
             with self._memory:
@@ -179,10 +179,10 @@ class EventLog(Generic[Appended]):
                 refusal = None
                 try:
                     self._write(write)
-                except Exception as failure:  # noqa: BLE001 (whatever it is, who waits for the disk has to hear of it)
+                except Exception as failure:  # noqa: BLE001 (any error has to reach the callers that wait)
                     refusal = error = f"{self._spool / write.product}: {failure}"
-                    # who waited is refused, and the rows must not turn up later as if they had been answered. The write is
-                    # kept without them: while all are refused, nothing else would find that writes succeed again
+                    # callers that wait are refused, so their rows must not be written later. The write stays without rows:
+                    # while every request is refused, only this write shows when writes succeed again
                     failed.append(_Write(write.product, write.columns) if write.on_disk else write)
                 answers += [(on_disk, refusal) for on_disk in write.on_disk]
             with self._memory:
@@ -195,7 +195,7 @@ class EventLog(Generic[Appended]):
             on_disk(refusal)
 
     def close(self) -> None:
-        """Flush and seal. What cannot be sealed now is sealed by the next process of this machine."""
+        """Flush and seal. The next process of this machine seals what could not be sealed now."""
         with self._memory:
             self._is_closed = True
         self._wake.set()
@@ -208,19 +208,19 @@ class EventLog(Generic[Appended]):
             self._sealer.close()
 
     def read(self, product: str, start: datetime | None, end: datetime | None) -> list[pl.DataFrame]:
-        """Rows of [start, end) by segment: sealed ones, and what running or killed processes of this machine have written.
+        """Rows of [start, end) by segment: sealed ones, and those that running or killed processes of this machine have written.
 
         Raises DataError: a file or an object is damaged. Raises StoreError: they cannot be read."""
         self.flush()
-        # segments first: one that is sealed before it can be read is found below, as an object
+        # segments first: a segment that is sealed in the meantime is read below, as an object
         try:
-            read = ((path.stem, read_segment(path)) for path in segments_in(self._spool / product))
-            segments = {name: rows for name, rows in read if rows is not None}
+            unsealed = ((path.stem, read_segment(path)) for path in segments_in(self._spool / product))
+            segments = {name: rows for name, rows in unsealed if rows is not None}
         except OSError as error:
             raise StoreError(
                 f"{self._spool / product} cannot be read: {error}. Grant access to it, or move it away."
             ) from error
-        frames = read_sealed(self._objects, f"{self._kind}/{product}", start, end, but=segments)
+        frames = read_sealed(self._objects, f"{self._kind}/{product}", start, end, excluded=segments)
         frames += segments.values()
         moment = pl.col(self._clock)
         limits = [*([moment >= start] if start else []), *([moment < end] if end else [])]
@@ -238,7 +238,7 @@ class EventLog(Generic[Appended]):
                         self._sealer.add(self._segments.pop(product))
 
     def _as_writes(self, batches: list[_Batch], answers: list[tuple[OnDisk, str | None]]) -> Iterator[_Write]:
-        """For each product one write with the rows that somebody waits for, and one with the others."""
+        """For each product one write with the rows for which callers wait, and one with the others."""
         groups: dict[tuple[str, int, bool], list[_Batch]] = {}
         for batch in batches:
             groups.setdefault((batch.product, id(batch.columns), batch.on_disk is None), []).append(batch)
@@ -246,16 +246,16 @@ class EventLog(Generic[Appended]):
             yield from self._as_write(group, answers)
 
     def _as_write(self, group: list[_Batch], answers: list[tuple[OnDisk, str | None]]) -> Iterator[_Write]:
-        """One write of several batches. A batch that cannot be JSON is refused alone."""
+        """One write of several batches, without a batch that cannot be encoded as JSON, which is refused."""
         try:
             lines = self._lines(group)
-        except Exception as failure:  # noqa: BLE001 (whatever it is, the thread must live)
+        except Exception as failure:  # noqa: BLE001 (no error may end the thread)
             if len(group) > 1:
                 for batch in group:
                     yield from self._as_write([batch], answers)
                 return
             (batch,) = group
-            refusal = f"rows of {batch.product} cannot be written down: {failure}"
+            refusal = f"rows of {batch.product} cannot be encoded: {failure}"
             if batch.on_disk is None:
                 with self._memory:
                     self._drop(batch.row_count, refusal)
@@ -284,7 +284,7 @@ class EventLog(Generic[Appended]):
         try:
             segment.append(write.lines, write.rows)
         except Exception:
-            # go on in a new file: what this one ends with is not known
+            # continue in a new file, because the end of this one is unknown
             self._sealer.add(self._segments.pop(write.product))
             raise
         with self._memory:

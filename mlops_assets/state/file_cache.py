@@ -1,7 +1,7 @@
-"""Files of a bucket kept on this machine by their SHA-256, so that each is fetched once.
+"""A cache of a bucket's files on this machine, by their SHA-256, so that each is fetched once.
 
-A kept file is believed only after its checksum was compared, so several processes may share the folder and none has to
-trust it. Where the folder cannot be used, everything is fetched each time.
+The checksum of a cached file is compared before it is used, so several processes may share the folder without trusting it.
+Where the folder cannot be used, files are fetched each time.
 """
 
 import logging
@@ -17,19 +17,19 @@ from mlops_assets.state.manifest import checksum
 from mlops_assets.state.objects import Folder
 
 MOST_BYTES = 2_000_000_000
-_HALF_SECONDS = 3_600  # a file that is older than this and still half was left by a killed process
+_HALF_SECONDS = 3_600  # an incomplete file that is older than this was left by a killed process
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FileCache:
-    """most_bytes: what the folder holds at most; files that were not used for longest go first."""
+    """most_bytes: the limit of the folder; the least recently used files are removed first."""
 
     folder: Path
     most_bytes: int = MOST_BYTES
 
     def get(self, sha256: str) -> bytes | None:
-        """None where it is not kept, or was damaged and is thrown away."""
+        """None where it is not cached; a damaged file is removed."""
         path = self.folder / sha256
         try:
             content = path.read_bytes()
@@ -41,17 +41,17 @@ class FileCache:
         _mark_as_used(path)
         return content
 
-    def keep(self, sha256: str, content: bytes) -> None:
+    def put(self, sha256: str, content: bytes) -> None:
         if len(content) > self.most_bytes:
             return
         try:
             Folder(self.folder).put(sha256, content)
             _mark_as_used(self.folder / sha256)
-            self._drop_oldest()
+            self._remove_oldest()
         except (StoreError, OSError) as error:
             _log.warning("the cache of bundles cannot be used, so they are fetched each time: %s", error)
 
-    def _drop_oldest(self) -> None:
+    def _remove_oldest(self) -> None:
         files = sorted(_files(self.folder))
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -62,17 +62,17 @@ class FileCache:
 
 
 def _files(folder: Path) -> Iterator[tuple[int, int, str]]:
-    """(nanoseconds of its last use, bytes, path) of each, and of each half that a killed process left."""
+    """(nanoseconds of its last use, bytes, path) of each file, and of each incomplete one that a killed process left."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):  # another process dropped it
-                found = entry.stat()
-                if not entry.name.startswith(".") or found.st_mtime < time.time() - _HALF_SECONDS:
-                    yield found.st_mtime_ns, found.st_size, entry.path
+            with suppress(FileNotFoundError):  # another process removed it
+                status = entry.stat()
+                if not entry.name.startswith(".") or status.st_mtime < time.time() - _HALF_SECONDS:
+                    yield status.st_mtime_ns, status.st_size, entry.path
 
 
 def _mark_as_used(path: Path) -> None:
-    """The system's own time of a write is some milliseconds coarse, and would tell no order."""
+    """The file system's own timestamps have a resolution of some milliseconds, too coarse for an order."""
     now = time.time_ns()
     with suppress(OSError):
         os.utime(path, ns=(now, now))

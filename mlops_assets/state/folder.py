@@ -1,4 +1,4 @@
-"""Objects in a folder: files that are synced to disk and moved into place, so that a reader sees all of one or none."""
+"""Objects in a folder: files that are synced to disk and moved into place, so that readers see only complete ones."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from mlops_assets.errors import StoreError
 from mlops_assets.state.object_names import checked
 
-_ATTEMPTS = 100  # to make a folder that others remove, each time in the same moment
+_ATTEMPTS = 100  # to create a folder that other processes remove at the same time
 _HALF = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part")  # as `_half_of` names it
 _HALF_SECONDS = 86_400.0
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -22,7 +22,7 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @dataclass(frozen=True)
 class Folder:
-    """Objects as files below one folder, which is made with the first of them."""
+    """Objects as files below one folder, which is created with the first of them."""
 
     root: Path
 
@@ -90,11 +90,11 @@ class Folder:
             return sorted(name for name in inside if any(_names_below(path, name)))
 
     def delete(self, name: str) -> None:
-        """Folders that it leaves empty go as well, as a bucket has none: there would be one more with every day."""
+        """Folders that become empty are removed as well; otherwise every day would leave one."""
         path = self.path(name)
         with as_store_error(path, "deleted"), suppress(*_ABSENT):
             path.unlink()
-            with suppress(OSError):  # until one that holds something
+            with suppress(OSError):  # ends at the first folder that is not empty
                 for folder in path.parents:
                     if folder == self.root:
                         break
@@ -104,27 +104,27 @@ class Folder:
         with as_store_error(self.root, "swept"):
             for folder, _, names in os.walk(self.root):
                 for half in (Path(folder, name) for name in names if _HALF.fullmatch(name)):
-                    with suppress(FileNotFoundError):  # its writer has just ended, or another process swept it
+                    with suppress(FileNotFoundError):  # its writer has just finished, or another process removed it
                         if half.stat().st_mtime < time.time() - _HALF_SECONDS:
                             half.unlink()
 
     def stamp(self, name: str) -> str | None:
         with as_store_error(self.path(name), "read"):
             try:
-                found = self.path(name).stat()
+                status = self.path(name).stat()
             except _ABSENT:
                 return None
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(status.st_mode):
                 return None
-            # two files of one size, written within one tick of the clock, differ in their number
-            return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+            # two files of equal size, written within one clock tick, differ in their inode
+            return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 
     def _folder(self, folder: str) -> Path:
         return self.path(folder) if folder else self.root
 
 
 def _names_below(root: Path, folder: str, after: str = "") -> Iterator[str]:
-    """In no order. Folders that hold only names up to `after` are not opened."""
+    """In no order. Folders whose names are all up to `after` are not opened."""
     try:
         entries = os.scandir(root / folder)
     except _ABSENT:
@@ -153,33 +153,33 @@ def _half_of(path: Path) -> Iterator[Path]:
 
 
 def _touch(half: Path) -> None:
-    """Create the file, so that nobody removes its folder as empty; somebody may be doing so at this very moment."""
+    """Create the file, so that no process removes its folder as empty; one may be doing so right now."""
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            _make(half.parent)
+            _create_folder(half.parent)
             half.touch()
             return
-        # it exists: for `mkdir`, and not a moment later for whoever looked what it is
+        # FileExistsError: the folder existed for `mkdir`, and was removed before `mkdir` checked its type
         except (FileNotFoundError, FileExistsError):
             if not attempts_left:
                 raise
 
 
-def _make(folder: Path) -> None:
-    """Make the folder, so that it survives a machine that is switched off."""
+def _create_folder(folder: Path) -> None:
+    """Create the folder, so that it survives a power failure."""
     if not folder.is_dir():
-        _make(folder.parent)
+        _create_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync(folder.parent)
 
 
 def _sync_folder_of(path: Path) -> None:
-    with suppress(FileNotFoundError):  # what was written was deleted, and its folder with it
+    with suppress(FileNotFoundError):  # the object was deleted already, and its folder with it
         _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
-    """The content of a file, or the names in a folder, survive a machine that is switched off."""
+    """Let the content of a file, or the names in a folder, survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -189,7 +189,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def as_store_error(path: Path, verb: str) -> Iterator[None]:
-    """What the system says of the path, as a StoreError. verb: what could not be done to it, as in "written"."""
+    """Turn the system's errors about the path into StoreErrors. verb: what could not be done, as in "written"."""
     try:
         yield
     except OSError as error:

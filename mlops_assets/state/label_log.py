@@ -1,9 +1,9 @@
 """Label log: outcomes that clients reported to the API, append-only, by the id of the prediction they belong to.
 
-A label that was taken is on disk: `append` returns after the sync. A label that is reported again for the same prediction
-corrects the one before: the one that arrived last counts. Arrivals are numbered by a clock that never goes back: the
-microseconds since 1970, or one more than the newest number of this machine where the wall clock shows less. So labels of one
-machine are in the order in which they arrived, and those of several in the order of their wall clocks.
+`append` returns once the labels are synced to disk. A later label for the same prediction corrects the earlier one. Arrivals
+are numbered by a clock that never goes back: the microseconds since 1970, or one more than the newest number of this machine
+where the wall clock shows less. So labels of one machine are in the order of arrival, and those of several machines in the
+order of their wall clocks.
 """
 
 import fcntl
@@ -32,14 +32,14 @@ COLUMNS = {
     "received_at": "timestamp",
     "arrival": "integer",
 }
-ARRIVALS = "arrivals"  # the file that holds the newest number of a product on this machine
+ARRIVALS = "arrivals"  # the file with the newest number of a product on this machine
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedLabel:
     """One outcome. label: the class as text ("true" and "false" where classes have no names), None for regression.
 
-    value: the number, None for classes. observed_at: when it was true, by the client's word."""
+    value: the number, None for classes. observed_at: when it was true, according to the client."""
 
     prediction_id: str
     label: str | None
@@ -68,15 +68,15 @@ class LabelLog:
         return self._log.health
 
     def start(self) -> None:
-        """Done by the first append, too. Before that it seals what killed processes of this machine left behind."""
+        """As `EventLog.start`."""
         self._log.start()
 
     def close(self) -> None:
-        """Seal."""
+        """Seal the labels."""
         self._log.close()
 
     def append(self, product: str, labels: Sequence[ReportedLabel]) -> None:
-        """On disk when this returns. Raises StoreError: none of them was kept."""
+        """Write the labels to disk and wait for it. Raises StoreError: none of them was written."""
         if not labels:
             return
         outcome: SimpleQueue[str | None] = SimpleQueue()
@@ -85,9 +85,9 @@ class LabelLog:
             raise StoreError(refusal)
 
     def read(self, product: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-        """One row per prediction, as it was reported last in [start, end), in the order in which they came.
+        """The last label of each prediction in [start, end), in the order of arrival.
 
-        is_corrected: it was reported before with another value. Raises DataError: a file is damaged. Raises StoreError."""
+        is_corrected: an earlier label had another value. Raises DataError: a file is damaged. Raises StoreError."""
         frames = self._log.read(product, start, end)
         every = pl.concat([empty_rows(COLUMNS), *frames]).sort("arrival", maintain_order=True)
         reported = pl.struct("label", "value")
@@ -96,7 +96,7 @@ class LabelLog:
         )
 
     def _numbered(self, product: str, labels: Sequence[ReportedLabel]) -> list[tuple[object, ...]]:
-        """Numbered when they are written: of two requests the one that was answered first has the lower numbers."""
+        """Numbers are assigned when rows are written, so the request that is answered first has the lower numbers."""
         first = _take_arrivals(self._spool / product, len(labels), self._wall_clock())
         return [_row(label, arrival) for arrival, label in enumerate(labels, first)]
 
@@ -107,7 +107,7 @@ def _row(label: ReportedLabel, arrival: int) -> tuple[object, ...]:
 
 
 def _take_arrivals(folder: Path, count: int, now: int) -> int:
-    """The first of `count` numbers that nobody on this machine has, above all before; on disk before it is used.
+    """The first of `count` new numbers of this machine, above all earlier ones; they are on disk before they are used.
 
     now: microseconds since 1970. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Deployment ledger: what served from when, why and by whom; numbered entries that are created once and never changed.
+"""Deployment ledger: which version served since when, why and by whom; numbered entries that are created once and never change.
 
-The newest entry that deployed or rolled back names the champion. Each entry holds its own hash and the hash of the one before,
-and a copy of the newest lies beside them, so whoever reads them all sees the first that was changed, removed or put in another's
-place. Reading checks this as well: a champion that cannot be relied on is an error.
+The newest entry that deployed or rolled back names the champion. Each entry contains its own hash and the hash of the previous
+one, and a copy of the newest is stored beside them, so a reader of all entries detects the first that was changed, removed or
+replaced. Every read checks this: a champion that cannot be trusted is an error.
 """
 
 import re
@@ -35,23 +35,23 @@ __all__ = ["Deployment", "Entry", "Kind", "Ledger", "ReworkFlag", "deployments_o
 
 FOLDER = "ledger"
 SCHEMA_VERSION = 1
-COPY = 0  # in place of a number: the copy of the newest entry
-_READERS = 16  # a bucket answers a request in some 20 ms, and many at once
+COPY = 0  # stands for the copy of the newest entry, which has no number of its own
+_READERS = 16  # a bucket answers a request in about 20 ms, and many at once
 _NAME = re.compile(r"[0-9]{6}\.json")
 
 
 class Ledger:
-    """Of one product. Entries that were read are kept, so that reading again asks only for newer ones.
+    """The ledger of one product. Entries are cached, so that each read requests only newer ones.
 
     Every method raises StoreError: the state cannot be reached. LedgerBroken: an entry was changed or removed."""
 
     def __init__(self, objects: Objects, product: str) -> None:
         self._objects, self._product = objects, product
-        # with the content of the newest; one value, so that threads which read at the same time need not wait for each other
-        self._known: tuple[list[Entry], bytes] = [], b""
+        # entries and the content of the newest; a single value, so that threads can read it without a lock
+        self._cached: tuple[list[Entry], bytes] = [], b""
 
     def entries(self) -> list[Entry]:
-        """All entries, oldest first. A decision that rests on several facts has to take them all from one call."""
+        """All entries, oldest first. A decision that is based on several facts has to take them all from one call."""
         return self._read()[0]
 
     def position(self) -> int:
@@ -83,9 +83,9 @@ class Ledger:
         return open_flag_of(self.entries())
 
     def verify(self) -> int:
-        """Read every entry afresh; returns how many there are.
+        """Read every entry again; returns how many there are.
 
-        Raises LedgerBroken: names the first that was changed or removed, or does not follow the one before."""
+        Raises LedgerBroken, with the first entry that was changed or removed, or does not follow the previous one."""
         return Ledger(self._objects, self._product).position()
 
     def deploy(
@@ -169,30 +169,30 @@ class Ledger:
 
     def _read(self) -> tuple[list[Entry], bytes]:
         """Every entry, and the content of the newest."""
-        known, newest = self._known
-        entries = list(known)
+        cached, newest = self._cached
+        entries = list(cached)
         if entries and self._objects.get(self._name(len(entries))) != newest:
-            entries, newest = [], b""  # the folder was removed, and perhaps made anew
-        # before the entries are listed, so that it is not newer than they are
+            entries, newest = [], b""  # the folder was removed, and perhaps created again
+        # read before the entries are listed, so that it is not newer than they are
         copy = None if entries else self._read_copy()
         for content in self._contents(len(entries), copy.number if copy else 0):
             entries.append(self._checked(len(entries) + 1, content, newest))
             newest = content or b""
         if copy is not None and entries[copy.number - 1] != copy:
             raise self._broken(copy.number, "is not the one that was written there first")
-        self._known = entries, newest
+        self._cached = entries, newest
         return list(entries), newest
 
     def _contents(self, last: int, newest: int) -> list[bytes | None]:
-        """Of the entries behind number `last`, at least up to `newest`; None, at the end, for the first that is missing."""
+        """The contents of the entries after number `last`, at least up to `newest`; ends with None where one is missing."""
         folder = f"{FOLDER}/{self._product}"
         listed = self._objects.names(folder, after=self._name(last) if last else "")
-        there = {int(name[-11:-5]) for name in listed if _NAME.fullmatch(name.removeprefix(f"{folder}/"))}
+        numbers = {int(name[-11:-5]) for name in listed if _NAME.fullmatch(name.removeprefix(f"{folder}/"))}
         names: list[str] = []
-        for number in range(last + 1, max(there | {newest}) + 1):
+        for number in range(last + 1, max(numbers | {newest}) + 1):
             names.append(self._name(number))
-            # a folder may list an entry without one that was written while it was being listed
-            if number not in there and self._objects.get(names[-1]) is None:
+            # the list of a folder may lack an entry that was written meanwhile, and still have a later one
+            if number not in numbers and self._objects.get(names[-1]) is None:
                 break
         if len(names) < 2:
             return [self._objects.get(name) for name in names]
@@ -206,11 +206,11 @@ class Ledger:
         if (entry.number, entry.product) != (number, self._product):
             raise self._broken(number, f"was replaced by entry {entry.number} of {entry.product}")
         if entry.previous != _hash(before):
-            raise self._broken(number, "does not follow the entry before it: one of the two was replaced")
+            raise self._broken(number, "does not follow the previous entry: one of the two was replaced")
         return entry
 
     def _read_copy(self) -> Entry | None:
-        """The newest entry, from its copy, which may be one behind. Where entries at the end were removed, it tells."""
+        """The newest entry, from its copy, which may be one behind. It shows whether entries at the end were removed."""
         content = self._objects.get(self._copy)
         return None if content is None else self._unsealed(COPY, content)
 
@@ -224,7 +224,7 @@ class Ledger:
                     self._product,
                     number,
                     f"{self._place(number)} was written by a newer release, whose entries have schema version "
-                    f"{seal.schema_version}; this one reads up to {SCHEMA_VERSION}. Install that release here as well.",
+                    f"{seal.schema_version}; this one reads up to {SCHEMA_VERSION}. Install the newer release here as well.",
                 )
             return msgspec.json.decode(content, type=Entry)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -232,7 +232,7 @@ class Ledger:
 
     def _broken(self, number: int, what: str) -> LedgerBroken:
         remedy = (
-            "Remove it: the next entry makes a new one" if number == COPY else "Put it back from a copy of the state"
+            "Remove it: the next entry creates a new one" if number == COPY else "Restore it from a copy of the state"
         )
         return LedgerBroken(
             self._product,
@@ -241,9 +241,9 @@ class Ledger:
         )
 
     def _place(self, number: int) -> str:
-        named = "the copy of the newest entry" if number == COPY else f"entry {number}"
+        name = "the copy of the newest entry" if number == COPY else f"entry {number}"
         address = self._objects.address(self._copy if number == COPY else self._name(number))
-        return f"{named} of the ledger of {self._product} ({address})"
+        return f"{name} of the ledger of {self._product} ({address})"
 
     def _name(self, number: int) -> str:
         return f"{FOLDER}/{self._product}/{number:06d}.json"
@@ -254,7 +254,7 @@ class Ledger:
 
 
 class _Seal(msgspec.Struct):
-    """What entries of every schema version hold."""
+    """The fields that entries of every schema version have."""
 
     schema_version: int
     sha256: str
@@ -269,5 +269,5 @@ def _encoded(entry: Entry) -> bytes:
 
 
 def _hash(content: bytes) -> str:
-    """Empty for no content, which is what comes before the first entry."""
+    """Empty for no content, as before the first entry."""
     return sha256(content).hexdigest() if content else ""

@@ -1,4 +1,4 @@
-"""Entries of the ledger and what follows from them: deployments, what stands after rollbacks, flags for rework. No storage."""
+"""Entries of the ledger and what follows from them: deployments, those in effect after rollbacks, flags for rework."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +16,11 @@ class Kind(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What happened to `version`. number: its place, from 1 without a gap. run_id: the Dagster run, empty outside one.
+    """What happened to `version`. number: from 1, without gaps. run_id: the Dagster run, empty outside of one.
 
-    evidence: content hashes of what the decision rests on. previous: SHA-256 of the bytes of the entry before, empty in the
-    first. writer: differs between all entries that are ever tried, as `Objects.create` needs it. sha256: of the bytes of this
-    entry without this hash."""
+    evidence: content hashes of what the decision is based on. previous: SHA-256 of the bytes of the previous entry, empty in
+    the first. writer: random, so that two attempts never have equal content, which `Objects.create` requires. sha256: of the
+    bytes of this entry without this hash."""
 
     schema_version: int
     number: int
@@ -55,7 +55,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class ReworkFlag:
-    """`version` was sent back to development at `flagged_at`; None in `cleared_at` while that stands."""
+    """`version` was sent back to development at `flagged_at`; `cleared_at` is None while the flag is open."""
 
     version: int
     flagged_at: datetime
@@ -69,27 +69,27 @@ def deployments_of(entries: Iterable[Entry]) -> list[Deployment]:
 
 
 def flags_of(entries: Iterable[Entry]) -> list[ReworkFlag]:
-    """Every flag for rework, oldest first. Only the last one may stand: while it does, another one adds nothing."""
+    """Every flag for rework, oldest first. Only the last one may be open; while it is, another one changes nothing."""
     flags: list[ReworkFlag] = []
     for entry in entries:
-        stands = bool(flags) and flags[-1].cleared_at is None
-        if entry.kind is Kind.FLAGGED and not stands:
+        is_open = bool(flags) and flags[-1].cleared_at is None
+        if entry.kind is Kind.FLAGGED and not is_open:
             flags.append(ReworkFlag(entry.version, entry.at, entry.reason, None))
-        elif entry.kind is Kind.CLEARED and stands:
+        elif entry.kind is Kind.CLEARED and is_open:
             flags[-1] = replace(flags[-1], cleared_at=entry.at)
     return flags
 
 
 def terms(history: Sequence[Deployment]) -> list[tuple[Deployment, datetime | None]]:
-    """Every deployment with the moment at which the next one took its place; None for the one that serves."""
+    """Every deployment with the time at which the next one replaced it; None for the one that serves."""
     ends: list[datetime | None] = [following.deployed_at for following in history[1:]]
-    return list(zip(history, [*ends, None], strict=False))  # without a deployment there is one end and nothing to end
+    return list(zip(history, [*ends, None], strict=False))  # not strict: without deployments there is still one end
 
 
 def standing(history: Sequence[Deployment]) -> list[Deployment]:
-    """The deployments that were never taken back, oldest first: the last one serves, the ones before are what to go back to.
+    """The deployments that no rollback undid, oldest first: the last one serves, and a rollback returns to one of the others.
 
-    A rollback takes back what served since the version it went back to, so going back twice goes further back."""
+    A rollback undoes every deployment since the version that it returns to, so a second rollback goes further back."""
     stack: list[Deployment] = []
     for item in history:
         versions = [earlier.version for earlier in stack]

@@ -1,4 +1,4 @@
-"""A bundle's manifest: what the model is, what it was made from, and the SHA-256 of each of the bundle's files.
+"""A bundle's manifest: what the model is, what it was built from, and the SHA-256 of each of the bundle's files.
 
 manifest.json    the manifest
 manifest.sig     HMAC of the manifest, where MLOPS_APPROVAL_KEY was set
@@ -11,7 +11,7 @@ golden.zip       inputs of the feature definitions with the values they gave; re
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -23,7 +23,7 @@ from mlops_assets.state.calibration import Calibration
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MODEL, REFERENCE, ESTIMATOR, GOLDEN = "model.onnx", "reference.json", "estimator.skops", "golden.zip"
-FILES = frozenset({MODEL, REFERENCE, ESTIMATOR, GOLDEN})  # what a manifest has checksums of
+FILES = frozenset({MODEL, REFERENCE, ESTIMATOR, GOLDEN})  # a manifest contains the checksums of these
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,17 +36,18 @@ class Input(msgspec.Struct, frozen=True):
     categories: tuple[str, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """What a bundle is and what it was made from.
+class Manifest(msgspec.Struct, frozen=True, rename={"baseline_row": "typical"}):
+    """What a bundle is and what it was built from.
 
-    metrics: of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
+    metrics: those of the test window. spread_percent: natural week-to-week spread of the primary metric, in percent of its
     value. classes: names of the classes in code order, empty for regression. search: whether the hyperparameters are
-    those of the version before. input_versions: content hash of every partition it was trained on. packages, lock:
-    versions it depends on to the bit, and a hash of all that were installed. typical: a row of the model's matrix as it
-    usually is, (inputs,), NaN for null; what explanations compare with, empty where the version has none. calibration: of
-    the probabilities that the model gives, fitted on later rows than the estimator. shift_since: first period of the shift whose
-    later half it was tested on, "" where it was tested on the whole test window. fitted_until: its newest row to fit,
-    tested_from: the oldest one to test; None in bundles of before these were recorded.
+    those of the previous version. input_versions: content hash of every partition it was trained on. packages, lock:
+    package versions that determine the result to the bit, and a hash of all installed packages. baseline_row: the row of the
+    model's matrix that explanations compare with, (inputs,), None for null, empty where the version has none; its name in the
+    file is that of the first release. calibration: of the model's probabilities, fitted on later rows than the estimator.
+    shift_since: first period of the shift on whose later half it was tested, "" where it was tested on the whole test window.
+    fitted_until: its newest training row, tested_from: its oldest test row; None in bundles that were written before these
+    were recorded.
     """
 
     product: str
@@ -75,7 +76,7 @@ class Manifest(msgspec.Struct, frozen=True):
     packages: dict[str, str] = {}
     lock: str = ""
     checksums: dict[str, str] = {}
-    typical: tuple[float | None, ...] = ()
+    baseline_row: tuple[float | None, ...] = ()
     calibration: Calibration | None = None
     shift_since: str = ""
     fitted_until: datetime | None = None
@@ -87,7 +88,7 @@ def encoded(manifest: Manifest) -> bytes:
 
 
 def decoded(content: bytes, title: str) -> Manifest:
-    """`title` names the bundle in errors. Raises BundleError: this is no manifest, or it names what is no file of a bundle."""
+    """title: the bundle's name in errors. Raises BundleError: this is not a manifest, or it names a file that is not a bundle's."""
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -95,7 +96,7 @@ def decoded(content: bytes, title: str) -> Manifest:
     _check_names(manifest.checksums, title)
     if wrong := [name for name, checksum in manifest.checksums.items() if not _SHA256.fullmatch(checksum)]:
         raise BundleError(
-            f"{title}: the checksum of {', '.join(wrong)} is no SHA-256. Find out who wrote it; materialise the model again."
+            f"{title}: the checksum of {', '.join(wrong)} is not a SHA-256. Find out who wrote it, and materialise the model again."
         )
     return manifest
 
@@ -106,19 +107,16 @@ def checksum(content: bytes) -> str:
 
 
 def signature(manifest: bytes, approval_key: str) -> bytes:
-    """HMAC-SHA256 of the manifest as it is stored, as hex."""
+    """HMAC-SHA256 of the stored manifest, as hex."""
     return hmac.new(approval_key.encode(), b"Manifest\n" + manifest, hashlib.sha256).hexdigest().encode()
 
 
-def _check_names(names: Iterable[str], title: str) -> None:
-    """Raises BundleError: the model is not among them, or one is none of a bundle's files (such as ../ or an address)."""
-    given = {*names}
-    if foreign := sorted(given - FILES):
+def _check_names(names: Collection[str], title: str) -> None:
+    """Raises BundleError: the model is missing, or a name is not that of a bundle's file (such as ../ or an address)."""
+    if foreign := sorted({*names} - FILES):
         raise BundleError(
-            f"{title} names {', '.join(map(repr, foreign))}, which is no file of a bundle. Known: {', '.join(sorted(FILES))}. "
-            "Find out who wrote it; materialise the model again."
+            f"{title} names {', '.join(map(repr, foreign))}, which is not a file of a bundle. Known: {', '.join(sorted(FILES))}. "
+            "Find out who wrote it, and materialise the model again."
         )
-    if MODEL not in given:
-        raise BundleError(
-            f"{title} has no checksum of {MODEL}, so nobody can say whose it is. Materialise the model again."
-        )
+    if MODEL not in names:
+        raise BundleError(f"{title} has no checksum of {MODEL}, so it cannot be verified. Materialise the model again.")

@@ -1,6 +1,6 @@
-"""MLflow: runs are found by tag, versions by number; the only file that imports mlflow besides the tracking resource.
+"""MLflow: runs are found by tag, versions by number. Only this file and the tracking resource import mlflow.
 
-What MLflow says of itself may repeat its address, with the password in it; so no error of it leaves this file as it is.
+MLflow's errors may contain its address with the password, so none of them leaves this file unchanged.
 """
 
 import os
@@ -31,9 +31,9 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """Registry and look-ups over `MlflowClient`, with no global state.
+    """Registry and queries over `MlflowClient`, without global state.
 
-    Every method raises StoreError: MLflow cannot be reached, or does not work."""
+    Every method raises StoreError: MLflow cannot be reached, or fails."""
 
     tracking_uri: str
     artifacts: str = ""
@@ -46,19 +46,19 @@ class ModelRegistry:
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def experiment_id(self, name: str) -> str:
-        """Id of the MLflow experiment, made on first use with its artifacts at `artifacts`; "": where the server keeps them."""
-        found = self._asked(lambda client: client.get_experiment_by_name(name))
-        if found is not None:
-            return str(found.experiment_id)
+        """Id of the MLflow experiment, created on first use with its artifacts at `artifacts`; "": at the server's own place."""
+        experiment = self._call(lambda client: client.get_experiment_by_name(name))
+        if experiment is not None:
+            return str(experiment.experiment_id)
         place = f"{self.artifacts}/{name.replace('/', '_')}" if self.artifacts else None
-        return str(self._asked(lambda client: client.create_experiment(name, artifact_location=place)))
+        return str(self._call(lambda client: client.create_experiment(name, artifact_location=place)))
 
     def register(self, product: str, run_id: str, tags: Mapping[str, str]) -> int:
         """A new version of the product's registered model, whose bundle is the run's artifact `bundle`."""
-        if self._known(lambda client: client.get_registered_model(product)) is None:
-            self._asked(lambda client: client.create_registered_model(product))
-        artifacts = self._asked(lambda client: client.get_run(run_id)).info.artifact_uri
-        version = self._asked(
+        if self._find(lambda client: client.get_registered_model(product)) is None:
+            self._call(lambda client: client.create_registered_model(product))
+        artifacts = self._call(lambda client: client.get_run(run_id)).info.artifact_uri
+        version = self._call(
             lambda client: client.create_model_version(
                 product, source=f"{artifacts}/bundle", run_id=run_id, tags=dict(tags)
             )
@@ -66,29 +66,29 @@ class ModelRegistry:
         return int(version.version)
 
     def set_alias(self, product: str, alias: str, version: int) -> None:
-        self._asked(lambda client: client.set_registered_model_alias(product, alias, str(version)))
+        self._call(lambda client: client.set_registered_model_alias(product, alias, str(version)))
 
     def mirror_alias(self, product: str, alias: str, version: int) -> bool:
-        """As `set_alias`; False where the registry does not know the version, which then serves without its alias."""
-        if self._known(lambda client: client.get_model_version(product, str(version))) is None:
+        """As `set_alias`; False where the registry does not have the version, which then serves without its alias."""
+        if self._find(lambda client: client.get_model_version(product, str(version))) is None:
             return False
         self.set_alias(product, alias, version)
         return True
 
     def version_with(self, product: str, alias: str) -> int | None:
-        """The version an alias points at, None when nobody has it."""
-        found = self._known(lambda client: client.get_model_version_by_alias(product, alias))
-        return None if found is None else int(found.version)
+        """The version that has the alias, None where no version has it."""
+        version = self._find(lambda client: client.get_model_version_by_alias(product, alias))
+        return None if version is None else int(version.version)
 
     def tag_version(self, product: str, version: int, key: str, value: str) -> None:
-        self._asked(lambda client: client.set_model_version_tag(product, str(version), key, value))
+        self._call(lambda client: client.set_model_version_tag(product, str(version), key, value))
 
     def untag_version(self, product: str, version: int, key: str) -> None:
-        self._asked(lambda client: client.delete_model_version_tag(product, str(version), key))
+        self._call(lambda client: client.delete_model_version_tag(product, str(version), key))
 
     def run_facts(self, run_id: str) -> RunFacts:
-        """Parameters and tags of a run. Raises DataError: MLflow knows no such run."""
-        run = self._known(lambda client: client.get_run(run_id))
+        """Parameters, tags and metrics of a run. Raises DataError: MLflow has no such run."""
+        run = self._find(lambda client: client.get_run(run_id))
         if run is None:
             raise DataError(
                 f"MLflow at {shown(self.tracking_uri)} has no run {run_id!r}. Copy the run's id from its page in the UI."
@@ -96,25 +96,33 @@ class ModelRegistry:
         return RunFacts(dict(run.data.params), dict(run.data.tags), dict(run.data.metrics))
 
     def run_url(self, ui_url: str, run_id: str) -> str:
-        """Where the MLflow UI shows this run."""
-        run = self._asked(lambda client: client.get_run(run_id))
+        """The page of this run in the MLflow UI."""
+        run = self._call(lambda client: client.get_run(run_id))
         return f"{ui_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
 
     def version_url(self, ui_url: str, product: str, version: int) -> str:
         return f"{ui_url}/#/models/{product}/versions/{version}"
 
-    def _known(self, ask: "Callable[[MlflowClient], Answer]") -> Answer | None:
-        """None where MLflow says that there is no such thing."""
-        return self._asked(lambda client: _or_none(client, ask))
+    def _find(self, call: "Callable[[MlflowClient], Answer]") -> Answer | None:
+        """The result of the call; None where MLflow says that the object does not exist."""
+        from mlflow.exceptions import MlflowException
 
-    def _asked(self, ask: "Callable[[MlflowClient], Answer]") -> Answer:
         with reachable(self.tracking_uri):
-            return ask(self.client)
+            try:
+                return call(self.client)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def _call(self, call: "Callable[[MlflowClient], Answer]") -> Answer:
+        with reachable(self.tracking_uri):
+            return call(self.client)
 
 
 @contextmanager
 def reachable(tracking_uri: str) -> Iterator[None]:
-    """Within the block, errors of MLflow and of the library by which it speaks to databases become StoreErrors."""
+    """Within the block, errors of MLflow and of SQLAlchemy, which it uses for databases, become StoreErrors."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -127,20 +135,9 @@ def reachable(tracking_uri: str) -> Iterator[None]:
         ) from None
 
 
-def _or_none(client: "MlflowClient", ask: "Callable[[MlflowClient], Answer]") -> Answer | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return ask(client)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-
-
 @cache
 def git_commit() -> str:
-    """Commit of the code that runs, "+" behind it when the work tree differs; "unknown" outside a checkout."""
+    """Commit of the running code, followed by "+" where the work tree differs; "unknown" outside of a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

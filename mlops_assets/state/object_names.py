@@ -1,10 +1,10 @@
-"""Names of objects: relative paths with slashes, none of which leaves its place or hides in it."""
+"""Names of objects: relative paths with slashes that stay within their folder and are not hidden."""
 
 from mlops_assets.errors import DeclarationError
 
 
 def checked(name: str) -> str:
-    """Raises DeclarationError: the name would leave the folder, or hide in it."""
+    """The name itself. Raises DeclarationError: it would leave the folder, or be hidden."""
     if not is_name(name):
         raise DeclarationError(f"{name!r} cannot be the name of an object. Use words between slashes, as in a/b.json.")
     return name
@@ -15,5 +15,5 @@ def is_name(text: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """As an object that is being written to a folder, which may have been copied to a bucket with the others."""
+    """Objects that are being written to a folder are hidden; a copy of the folder may contain them."""
     return any(part.startswith(".") for part in name.split("/"))

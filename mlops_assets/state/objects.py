@@ -1,7 +1,7 @@
-"""Objects: named bytes in a folder or a bucket, behind the same few calls.
+"""Objects: named bytes in a folder or a bucket, with the same few methods.
 
 An object is replaced whole or created once: a reader sees the old bytes or the new ones, and a process that is killed leaves
-the old ones. What a call has written is on disk, or acknowledged by the bucket, when it returns.
+the old ones. When a method returns, its write is on disk or acknowledged by the bucket.
 """
 
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ from mlops_assets.state.object_names import is_name
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
 BUCKET_SCHEMES = ("s3", "gs", "az")
-_ALMOST_URLS = tuple(f"{scheme}:" for scheme in ("file", *BUCKET_SCHEMES))  # s3:/bucket is no folder of that name
+_ALMOST_URLS = tuple(f"{scheme}:" for scheme in ("file", *BUCKET_SCHEMES))  # s3:/bucket is a typing error, not a folder
 
 
 class Objects(Protocol):
@@ -32,55 +32,55 @@ class Objects(Protocol):
         ...
 
     def open(self, name: str) -> BinaryIO | None:
-        """The object as it is now, for whoever reads parts of it: it stays so, whatever replaces it. None where there is none."""
+        """A snapshot of the object for reading parts of it; later replacements do not change it. None where there is none."""
         ...
 
     def put(self, name: str, content: bytes) -> None:
-        """Write the object, in place of one of that name."""
+        """Write the object, or replace it."""
         ...
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write the object unless there is one of that name; of several writers at once exactly one is told True.
+        """Write the object unless it exists; of several simultaneous writers exactly one gets True.
 
-        The content has to differ between writers, so that a writer whose answer was lost can tell its own from another's."""
+        The content must differ between writers, so that a writer whose response was lost can recognise its own."""
         ...
 
     def names(self, folder: str, after: str = "") -> list[str]:
-        """Names of every object below the folder ("": of all), in order; those behind `after` only."""
+        """Sorted names of every object below the folder ("": of all), only those after `after`."""
         ...
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly in this one that hold objects, in order."""
+        """Sorted names of the folders directly in this one that contain objects."""
         ...
 
     def delete(self, name: str) -> None:
-        """Where there is no such object, nothing happens."""
+        """Delete the object; nothing happens where there is none."""
         ...
 
     def sweep(self) -> None:
-        """Remove what killed writers left half written, once nobody has written to it for a day."""
+        """Remove incomplete files that killed writers left, once they are a day old."""
         ...
 
     def stamp(self, name: str) -> str | None:
-        """Differs once the object was replaced; None where there is none."""
+        """A text that changes whenever the object is replaced; None where there is none."""
         ...
 
     def replacing(self, name: str) -> AbstractContextManager[Path]:
-        """A path of this machine to write to. When the block ends well, the file becomes the object."""
+        """A local path to write to. If the block ends without an error, the file becomes the object."""
         ...
 
     def address(self, name: str) -> str:
-        """What other programs, such as Polars and Spark, call the object."""
+        """The object's address for other programs, such as Polars and Spark."""
         ...
 
 
 def objects_at(url: str | Path) -> Objects:
-    """The folder or bucket at a path or URL. Raises DeclarationError: it is neither, or holds a key, which would be shown."""
+    """The folder or bucket at a path or URL. Raises DeclarationError: it is neither, or contains a key, which would be shown."""
     text = str(url)
     scheme, separator, rest = text.partition("://")
     if holds_login(text) or shown(text).endswith(HIDDEN):
         raise DeclarationError(
-            f"the address {shown(text)} holds a key or a password. Leave it out: credentials are read from the AWS_, GOOGLE_ "
+            f"the address {shown(text)} contains a key or a password. Leave it out: credentials are read from the AWS_, GOOGLE_ "
             "and AZURE_ variables."
         )
     if scheme == "file" and rest.startswith("/"):
@@ -89,7 +89,7 @@ def objects_at(url: str | Path) -> Objects:
         return Bucket(text.rstrip("/"))
     if separator or not text or text.startswith(_ALMOST_URLS):
         raise DeclarationError(
-            f"{shown(text)!r} names no place for objects. Give a path, file:///folder, s3://bucket/folder, gs://bucket/folder or "
-            "az://container/folder."
+            f"{shown(text)!r} is not the address of a folder or bucket. Give a path, file:///folder, s3://bucket/folder, "
+            "gs://bucket/folder or az://container/folder."
         )
     return Folder(Path(text).absolute())

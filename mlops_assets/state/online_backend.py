@@ -1,11 +1,11 @@
-"""What a program that holds online values has to offer: SQLite, Redis and Postgres do."""
+"""The interface of the online store's backends: SQLite, Redis and Postgres."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
-class Held(NamedTuple):
-    """What is kept of a key: both clocks in microseconds since 1970, and the values as JSON."""
+class StoredValue(NamedTuple):
+    """The newest value of a key: both clocks in microseconds since 1970, and the features as JSON."""
 
     event: int
     created: int
@@ -13,14 +13,14 @@ class Held(NamedTuple):
 
 
 class Backend(Protocol):
-    """Raises StoreError: it cannot be reached."""
+    """Every method raises StoreError: the backend cannot be reached."""
 
-    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
-        """Keep what is newer by (event, created) than what is held; returns how many rows changed."""
+    def upsert(self, product: str, view: str, rows: Mapping[str, StoredValue]) -> int:
+        """Store the rows that are newer by (event, created) than the stored ones; returns how many rows changed."""
         ...
 
-    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
-        """What is held of each (view, key), in one round trip."""
+    def fetch(self, product: str, keys: Sequence[tuple[str, str]]) -> list[StoredValue | None]:
+        """The value of each (view, key), in one round trip."""
         ...
 
     def newest(self, product: str, view: str) -> int | None:

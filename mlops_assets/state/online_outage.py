@@ -1,4 +1,4 @@
-"""What readers of the online store do while it does not answer: they are told at once, and only a thread waits for it."""
+"""Outages of the online store: readers get an error at once, and only one thread waits for the store."""
 
 import logging
 import threading
@@ -7,16 +7,16 @@ from typing import TypeVar
 
 from mlops_assets.errors import StoreError
 
-READ_SECONDS = 1.0  # a read that takes longer counts as an outage; a request waits that long once, not every time
-PAUSE_SECONDS = 0.25  # between two looks at whether the store answers again
+READ_SECONDS = 1.0  # a read that takes longer counts as an outage, so only the first request waits that long
+PAUSE_SECONDS = 0.25  # between two probes of a store that does not answer
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Circuit breaker: the first read that fails opens it, and the first `probe` that succeeds closes it.
+    """Circuit breaker: the first failed read opens it, and the first successful `probe` closes it.
 
-    probe: a read of nothing; raises StoreError while reads fail."""
+    probe: a minimal read; raises StoreError while reads fail."""
 
     def __init__(self, probe: Callable[[], object]) -> None:
         self._probe = probe
@@ -25,12 +25,12 @@ class Breaker:
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ask(self, question: Callable[[], Answer]) -> Answer:
-        """Raises StoreError: the store does not answer, or did not a moment ago."""
+    def call(self, read: Callable[[], Answer]) -> Answer:
+        """Raises StoreError: the store does not answer, or did not answer the last probe."""
         if (failure := self._failure) is not None:
             raise StoreError(failure)
         try:
-            return question()
+            return read()
         except StoreError as error:
             self._open(str(error))
             raise
@@ -46,11 +46,11 @@ class Breaker:
             if self._failure is not None:
                 return
             self._failure = failure
-            _log.warning("%s It is asked again every %g s.", failure, PAUSE_SECONDS)
-            self._thread = threading.Thread(target=self._wait_for_it, name="online-store", daemon=True)
+            _log.warning("%s It is tried again every %g s.", failure, PAUSE_SECONDS)
+            self._thread = threading.Thread(target=self._wait_for_store, name="online-store", daemon=True)
             self._thread.start()
 
-    def _wait_for_it(self) -> None:
+    def _wait_for_store(self) -> None:
         while not self._is_closed.wait(PAUSE_SECONDS):
             try:
                 self._probe()

@@ -1,4 +1,4 @@
-"""Online store on Postgres: one table, and as many connections as there are reads and writes at a time."""
+"""Online store on Postgres: one table, and one connection for each simultaneous read or write."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlops_assets.addresses import reason, shown
 from mlops_assets.errors import StoreError
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 from mlops_assets.state.online_outage import READ_SECONDS
 
 if TYPE_CHECKING:
@@ -19,50 +19,50 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-CONNECT_SECONDS = 2  # the least that libpq takes
+CONNECT_SECONDS = 2  # libpq's minimum
 WRITE_SECONDS = 60.0
-WATCH_SECONDS = 0.1  # between two looks at how long the reads have been waiting
+WATCH_SECONDS = 0.1  # between two checks for reads that take too long
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS mlops_online_value (product text, view text, key text, event bigint NOT NULL,"
     " created bigint NOT NULL, content bytea NOT NULL, PRIMARY KEY (product, view, key))"
 )
 _UPSERT = (
-    "INSERT INTO mlops_online_value AS held SELECT %s, %s, * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bytea[])"
+    "INSERT INTO mlops_online_value AS stored SELECT %s, %s, * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bytea[])"
     " ON CONFLICT (product, view, key) DO UPDATE SET event = excluded.event, created = excluded.created,"
-    " content = excluded.content WHERE (excluded.event, excluded.created) > (held.event, held.created)"
+    " content = excluded.content WHERE (excluded.event, excluded.created) > (stored.event, stored.created)"
 )
 _FETCH = (
-    "SELECT asked.number, event, created, content FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY"
-    " AS asked(view, key, number) JOIN mlops_online_value AS held ON held.product = %s"
-    " AND held.view = asked.view AND held.key = asked.key"
+    "SELECT requested.number, event, created, content FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY"
+    " AS requested(view, key, number) JOIN mlops_online_value AS stored ON stored.product = %s"
+    " AND stored.view = requested.view AND stored.key = requested.key"
 )
 _NEWEST = "SELECT max(event) FROM mlops_online_value WHERE product = %s AND view = %s"
 
 
 class PostgresBackend:
-    """The table is made by the first write: who only reads needs no right to make it."""
+    """The first write creates the table, so a process that only reads needs no right to create it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._idle: deque[psycopg.Connection] = deque()
         self._watch = _Watch()
 
-    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
-        columns = zip(*((key, *held) for key, held in rows.items()), strict=True)
+    def upsert(self, product: str, view: str, rows: Mapping[str, StoredValue]) -> int:
+        columns = zip(*((key, *value) for key, value in rows.items()), strict=True)
         arguments = [product, view, *map(list, columns)]
 
         def write(connection: "psycopg.Connection") -> int:
             connection.execute(_TABLE)
             return connection.execute(_UPSERT, arguments).rowcount
 
-        return self._asked(write, WRITE_SECONDS)
+        return self._call(write, WRITE_SECONDS)
 
-    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
-        arguments = [[view for view, _ in wanted], [key for _, key in wanted], product]
-        found: list[Held | None] = [None] * len(wanted)
+    def fetch(self, product: str, keys: Sequence[tuple[str, str]]) -> list[StoredValue | None]:
+        arguments = [[view for view, _ in keys], [key for _, key in keys], product]
+        values: list[StoredValue | None] = [None] * len(keys)
         for number, event, created, content in self._rows(_FETCH, arguments):
-            found[number - 1] = Held(event, created, bytes(content))
-        return found
+            values[number - 1] = StoredValue(event, created, bytes(content))
+        return values
 
     def newest(self, product: str, view: str) -> int | None:
         rows = self._rows(_NEWEST, [product, view])
@@ -82,42 +82,42 @@ class PostgresBackend:
             except psycopg.errors.UndefinedTable:
                 return []  # nothing was written yet
 
-        return self._asked(read, READ_SECONDS)
+        return self._call(read, READ_SECONDS)
 
-    def _asked(self, ask: "Callable[[psycopg.Connection], Answer]", seconds: float) -> Answer:
-        """Connections that the server closed (a restart) are opened anew, once."""
+    def _call(self, query: "Callable[[psycopg.Connection], Answer]", seconds: float) -> Answer:
+        """Runs the query, again on a new connection where the server closed the idle one (after a restart)."""
         import psycopg
 
         try:
-            with suppress(_ServerLeft):
-                if (kept := self._kept()) is not None:
-                    return self._used(kept, ask, seconds)
+            with suppress(_ConnectionClosed):
+                if (idle := self._idle_connection()) is not None:
+                    return self._run(idle, query, seconds)
             fresh = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
-            return self._used(fresh, ask, seconds)
-        except (psycopg.Error, _ServerLeft) as error:
+            return self._run(fresh, query, seconds)
+        except (psycopg.Error, _ConnectionClosed) as error:
             raise StoreError(
                 f"the online store on Postgres at {shown(self._url)} cannot be used: {reason(error, self._url)}. Check "
                 "that it is up."
             ) from None
 
-    def _kept(self) -> "psycopg.Connection | None":
+    def _idle_connection(self) -> "psycopg.Connection | None":
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def _used(
-        self, connection: "psycopg.Connection", ask: "Callable[[psycopg.Connection], Answer]", seconds: float
+    def _run(
+        self, connection: "psycopg.Connection", query: "Callable[[psycopg.Connection], Answer]", seconds: float
     ) -> Answer:
-        """Raises _ServerLeft: the server closed the connection, and with it probably all that are kept."""
+        """Raises _ConnectionClosed: the server closed the connection, and probably all idle ones as well."""
         import psycopg
 
-        is_well = False
+        is_reusable = False
         started = time.monotonic()
         try:
             with self._watch.within(seconds, connection):
-                answer = ask(connection)
-            is_well = True
+                answer = query(connection)
+            is_reusable = True
             return answer
         except psycopg.OperationalError as error:
             if time.monotonic() - started >= seconds:
@@ -125,22 +125,22 @@ class PostgresBackend:
             if not connection.broken:
                 raise
             self.close()
-            raise _ServerLeft(str(error)) from None
+            raise _ConnectionClosed(str(error)) from None
         finally:
-            if is_well:
+            if is_reusable:
                 self._idle.append(connection)
             else:
                 connection.close()
 
 
-class _ServerLeft(Exception):
+class _ConnectionClosed(Exception):
     """The server closed the connection."""
 
 
 class _Watch:
-    """Cuts connections whose server does not answer in time: libpq itself would wait for ever.
+    """Closes connections whose server does not answer in time; libpq itself would wait for ever.
 
-    One thread for all of them, which ends when nobody has been waiting for a while."""
+    One thread watches all of them, and ends when no query has run for a while."""
 
     def __init__(self) -> None:
         self._until: dict[psycopg.Connection, float] = {}
@@ -152,7 +152,7 @@ class _Watch:
         with self._lock:
             self._until[connection] = time.monotonic() + seconds
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="online-store-watch", daemon=True)
+                self._thread = threading.Thread(target=self._keep_watching, name="online-store-watch", daemon=True)
                 self._thread.start()
         try:
             yield
@@ -160,24 +160,25 @@ class _Watch:
             with self._lock:
                 self._until.pop(connection, None)
 
-    def _look(self) -> None:
-        last_seen = time.monotonic()
+    def _keep_watching(self) -> None:
+        last_query = time.monotonic()
         while True:
             time.sleep(WATCH_SECONDS)
             now = time.monotonic()
             with self._lock:
                 for connection in [each for each, until in self._until.items() if until < now]:
                     del self._until[connection]
-                    _cut(connection)
+                    _shut_down(connection)
                 if self._until:
-                    last_seen = now
-                elif now - last_seen > READ_SECONDS:
+                    last_query = now
+                elif now - last_query > READ_SECONDS:
                     self._thread = None
                     return
 
 
-def _cut(connection: "psycopg.Connection") -> None:
-    """Whoever waits on it is told that the server is gone. The number stays the connection's own: this is a copy."""
+def _shut_down(connection: "psycopg.Connection") -> None:
+    """The waiting query fails as if the server had closed the connection. A copy of the file descriptor is used, because the
+    connection closes its own."""
     import psycopg
 
     with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:

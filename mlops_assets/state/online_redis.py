@@ -8,24 +8,24 @@ from typing import Any
 
 from mlops_assets.addresses import reason, shown
 from mlops_assets.errors import DeclarationError, StoreError
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 from mlops_assets.state.online_outage import READ_SECONDS
 
 _CLOCKS = struct.Struct(">qq")  # event, created; the content follows
 _BATCH = 1_000
-# microseconds since 1970 stay below 2**53, so Lua's numbers hold them exactly
+# microseconds since 1970 stay below 2**53, so Lua's numbers represent them exactly
 _UPSERT = """
 local changed = 0
 local newest = tonumber(redis.call('GET', KEYS[2]) or '-9e15')
 for i = 1, #ARGV, 4 do
   local event, created = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local held = redis.call('HGET', KEYS[1], ARGV[i])
-  local take = true
-  if held then
-    local held_event, held_created = struct.unpack('>l>l', held)
-    take = event > held_event or (event == held_event and created > held_created)
+  local stored = redis.call('HGET', KEYS[1], ARGV[i])
+  local is_newer = true
+  if stored then
+    local stored_event, stored_created = struct.unpack('>l>l', stored)
+    is_newer = event > stored_event or (event == stored_event and created > stored_created)
   end
-  if take then
+  if is_newer then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3])
     changed = changed + 1
     if event > newest then newest = event; redis.call('SET', KEYS[2], ARGV[i + 1]) end
@@ -58,33 +58,38 @@ class RedisBackend:
             ) from None
         self._upsert = self._client.register_script(_UPSERT)
 
-    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
+    def upsert(self, product: str, view: str, rows: Mapping[str, StoredValue]) -> int:
         changed, items = 0, iter(rows.items())
         with self._reachable():
             while batch := list(islice(items, _BATCH)):
                 arguments = [
                     part
-                    for key, held in batch
-                    for part in (key, held.event, held.created, _CLOCKS.pack(held.event, held.created) + held.content)
+                    for key, value in batch
+                    for part in (
+                        key,
+                        value.event,
+                        value.created,
+                        _CLOCKS.pack(value.event, value.created) + value.content,
+                    )
                 ]
                 changed += int(self._upsert(keys=_keys(product, view), args=arguments))
         return changed
 
-    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
+    def fetch(self, product: str, keys: Sequence[tuple[str, str]]) -> list[StoredValue | None]:
         by_view: dict[str, list[int]] = {}
-        for number, (view, _) in enumerate(wanted):
+        for number, (view, _) in enumerate(keys):
             by_view.setdefault(view, []).append(number)
         with self._reachable(), self._client.pipeline(transaction=False) as pipeline:
             for view, numbers in by_view.items():
-                pipeline.hmget(_keys(product, view)[0], [wanted[number][1] for number in numbers])
+                pipeline.hmget(_keys(product, view)[0], [keys[number][1] for number in numbers])
             answers = pipeline.execute()
-        found: list[Held | None] = [None] * len(wanted)
+        values: list[StoredValue | None] = [None] * len(keys)
         for numbers, answer in zip(by_view.values(), answers, strict=True):
-            for number, held in zip(numbers, answer, strict=True):
-                if held is not None:
-                    event, created = _CLOCKS.unpack_from(held)
-                    found[number] = Held(event, created, held[_CLOCKS.size :])
-        return found
+            for number, packed in zip(numbers, answer, strict=True):
+                if packed is not None:
+                    event, created = _CLOCKS.unpack_from(packed)
+                    values[number] = StoredValue(event, created, packed[_CLOCKS.size :])
+        return values
 
     def newest(self, product: str, view: str) -> int | None:
         with self._reachable():
@@ -108,5 +113,5 @@ class RedisBackend:
 
 
 def _keys(product: str, view: str) -> list[str]:
-    """Of the values, and of the newest event. The braces put both on one node of a cluster."""
+    """The keys of the values and of the newest event. The braces put both on the same node of a cluster."""
     return [f"mlops:{{{product}:{view}}}", f"mlops:{{{product}:{view}}}:newest"]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlops_assets.errors import StoreError
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 from mlops_assets.state.sqlite_files import ATTEMPTS, PAUSE_SECONDS, FileChanged, Reader, cannot_write, open_to_read
 
 TIMEOUT_SECONDS = 10.0
-MEMORY = Path(":memory:")  # of the one connection that writes it, so it reads as well
+MEMORY = Path(":memory:")  # belongs to one connection, which therefore writes and reads
 Answer = TypeVar("Answer")
 
 _TABLE = (
@@ -27,7 +27,7 @@ _UPSERT = (
     " WHERE (excluded.event, excluded.created) > (online_value.event, online_value.created)"
 )
 _FETCH = "SELECT ?, event, created, content FROM online_value WHERE product = ? AND view = ? AND key = ?"
-_KEYS_AT_ONCE = 64  # one statement costs half of as many, and sees one moment
+_KEYS_AT_ONCE = 64  # one statement takes half the time of 64 and reads a consistent state
 _NEWEST = "SELECT max(event) FROM online_value WHERE product = ? AND view = ?"
 
 
@@ -39,35 +39,35 @@ def _fetch(keys: int) -> str:
 class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
-        # those that nobody uses now: threads come and go, and the next one takes them over
+        # idle connections, for the next thread that needs one
         self._readers: deque[Reader] = deque()
         self._writers: deque[sqlite3.Connection] = deque()
 
-    def upsert(self, product: str, view: str, rows: Mapping[str, Held]) -> int:
+    def upsert(self, product: str, view: str, rows: Mapping[str, StoredValue]) -> int:
         with self._writing() as connection, connection:
             before = connection.total_changes
-            connection.executemany(_UPSERT, [(product, view, key, *held) for key, held in rows.items()])
+            connection.executemany(_UPSERT, [(product, view, key, *value) for key, value in rows.items()])
             return connection.total_changes - before
 
-    def fetch(self, product: str, wanted: Sequence[tuple[str, str]]) -> list[Held | None]:
-        def ask(connection: sqlite3.Connection) -> list[Held | None]:
-            found: list[Held | None] = [None] * len(wanted)
-            for start in range(0, len(wanted), _KEYS_AT_ONCE):
-                some = wanted[start : start + _KEYS_AT_ONCE]
-                asked = [part for number, place in enumerate(some, start) for part in (number, product, *place)]
-                for number, event, created, content in connection.execute(_fetch(len(some)), asked):
-                    found[number] = Held(event, created, content)
-            return found
+    def fetch(self, product: str, keys: Sequence[tuple[str, str]]) -> list[StoredValue | None]:
+        def query(connection: sqlite3.Connection) -> list[StoredValue | None]:
+            values: list[StoredValue | None] = [None] * len(keys)
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                batch = keys[start : start + _KEYS_AT_ONCE]
+                arguments = [part for number, key in enumerate(batch, start) for part in (number, product, *key)]
+                for number, event, created, content in connection.execute(_fetch(len(batch)), arguments):
+                    values[number] = StoredValue(event, created, content)
+            return values
 
-        held = self._read(ask)
-        return [None] * len(wanted) if held is None else held
+        values = self._read(query)
+        return [None] * len(keys) if values is None else values
 
     def newest(self, product: str, view: str) -> int | None:
-        def ask(connection: sqlite3.Connection) -> int | None:
-            found: int | None = connection.execute(_NEWEST, (product, view)).fetchone()[0]
-            return found
+        def query(connection: sqlite3.Connection) -> int | None:
+            event: int | None = connection.execute(_NEWEST, (product, view)).fetchone()[0]
+            return event
 
-        return self._read(ask)
+        return self._read(query)
 
     def close(self) -> None:
         with suppress(IndexError):
@@ -77,27 +77,27 @@ class SqliteBackend:
             while True:
                 self._writers.pop().close()
 
-    def _read(self, ask: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
-        """None before anything was written."""
+    def _read(self, query: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
+        """None before the first write."""
         if self._path == MEMORY:
             with self._writing() as connection:
-                return ask(connection)
+                return query(connection)
         with self._errors():
             for _ in range(ATTEMPTS):
                 try:
-                    return self._look(ask)
+                    return self._attempt(query)
                 except FileChanged as error:
                     newest = error
                     time.sleep(PAUSE_SECONDS)
             raise newest
 
-    def _look(self, ask: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
+    def _attempt(self, query: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
         """Raises FileChanged, other sqlite3.Error, OSError."""
         reader = self._reader()
         if reader is None:
             return None
         try:
-            answer = ask(reader.connection)
+            answer = query(reader.connection)
         except BaseException as error:
             is_current = reader.is_current
             reader.connection.close()
@@ -106,12 +106,12 @@ class SqliteBackend:
             raise
         if not reader.is_current:
             reader.connection.close()
-            raise FileChanged("somebody wrote while it was read")
+            raise FileChanged("the file was written to while it was read")
         self._readers.append(reader)
         return answer
 
     def _reader(self) -> Reader | None:
-        """One that needs no right to write, and that nobody else uses meanwhile."""
+        """A read-only connection for the caller's exclusive use; None before the first write."""
         with suppress(IndexError):
             return self._readers.pop()
         if not self._path.exists():
@@ -124,12 +124,12 @@ class SqliteBackend:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One that nobody else uses meanwhile."""
+        """A connection for the caller's exclusive use."""
         with self._errors():
             try:
                 connection = self._writers.pop()
             except IndexError:
-                connection = self._opened()
+                connection = self._open_writer()
             try:
                 yield connection
             except BaseException:
@@ -146,7 +146,7 @@ class SqliteBackend:
                 f"the online store {self._path} cannot be used: {error}. Check the file and its disk."
             ) from error
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_writer(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=TIMEOUT_SECONDS, check_same_thread=False)
         try:

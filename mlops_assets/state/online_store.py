@@ -1,7 +1,7 @@
-"""Online store: the newest value per key of every lookup view, for what a request cannot carry itself.
+"""Online store: the newest value per key of every batch view, for features that a request cannot carry.
 
-One meaning, three backends by URL: a SQLite file (the default), Redis, Postgres. Whether a value is still
-alive at a moment is decided here and nowhere else, so that no backend can return one that has expired or was not known yet.
+Three backends by URL: a SQLite file (the default), Redis, Postgres. Only this file decides whether a value is valid at a time,
+so no backend can return one that has expired or was not yet known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from mlops_assets.addresses import is_of_postgres, refuse_unclear
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
 from mlops_assets.state.dtypes import microseconds
-from mlops_assets.state.online_backend import Backend, Held
+from mlops_assets.state.online_backend import Backend, StoredValue
 from mlops_assets.state.online_outage import Breaker
 
 Value = float | str | None
@@ -24,13 +24,13 @@ MISSING, STALE, FOUND = "missing", "stale", "found"
 
 
 class LookedUp(NamedTuple):
-    """Values of one view for one key. `state`: found, missing (no such key), stale (older than its time to live)."""
+    """Values of one view for one key. state: found, missing (the key is unknown), stale (not valid at the time)."""
 
     values: Mapping[str, Value]
     state: str
 
 
-class Asked(NamedTuple):
+class Lookup(NamedTuple):
     view: FeatureView
     key: Sequence[object]
     at: datetime
@@ -39,19 +39,19 @@ class Asked(NamedTuple):
 class OnlineStore:
     """url: a path (SQLite), redis://host:port/number, or postgresql://user@host:port/database.
 
-    A store that does not answer is an outage: until it does again, every read is told so at once."""
+    While the store does not answer, every read fails at once."""
 
     def __init__(self, url: str | Path) -> None:
         self._backend = _backend(str(url))
         self._breaker = Breaker(lambda: self._backend.newest("", ""))
 
     def write(self, product: str, view: FeatureView, newest: pl.DataFrame) -> int:
-        """Keep, per key, the row with the newest event; returns how many rows changed.
+        """Store, per key, the row with the newest event; returns how many rows changed.
 
-        newest: view's key, event_time, created_time and one column per feature, one row per key."""
+        newest: the view's key, event_time, created_time and one column per feature, one row per key."""
         encode = msgspec.json.Encoder().encode
         rows = {
-            key_text([row[name] for name in view.key]): Held(
+            key_text([row[name] for name in view.key]): StoredValue(
                 microseconds(row[EVENT_TIME]),
                 microseconds(row[CREATED_TIME]),
                 encode({name: row[name] for name in view.names}),
@@ -61,59 +61,59 @@ class OnlineStore:
         return self._backend.upsert(product, view.name, rows) if rows else 0
 
     def read(self, product: str, view: FeatureView, key: Sequence[object], at: datetime) -> LookedUp:
-        """Values that were known and alive at `at`; every value is None when the key is missing or stale."""
-        return self.read_many(product, [Asked(view, key, at)])[0]
+        """Values that were known and valid at `at`; every value is None when the key is missing or stale."""
+        return self.read_many(product, [Lookup(view, key, at)])[0]
 
-    def read_many(self, product: str, asked: Sequence[Asked]) -> list[LookedUp]:
-        """`read` of each, in one round trip; a key that many rows ask for is fetched once. Raises StoreError."""
-        places: dict[tuple[str, str], int] = {}
-        numbers = [places.setdefault((view.name, key_text(key)), len(places)) for view, key, _ in asked]
-        held = self._breaker.ask(lambda: self._backend.fetch(product, list(places)))
-        values: list[Mapping[str, Value]] = [msgspec.json.decode(row.content) if row else {} for row in held]
-        worths = {name: _Worth(view) for name, view in {view.name: view for view, _, _ in asked}.items()}
+    def read_many(self, product: str, lookups: Sequence[Lookup]) -> list[LookedUp]:
+        """`read` of each, in one round trip; a key of several lookups is fetched once. Raises StoreError."""
+        keys: dict[tuple[str, str], int] = {}
+        numbers = [keys.setdefault((view.name, key_text(key)), len(keys)) for view, key, _ in lookups]
+        stored = self._breaker.call(lambda: self._backend.fetch(product, list(keys)))
+        values: list[Mapping[str, Value]] = [msgspec.json.decode(row.content) if row else {} for row in stored]
+        validities = {name: _Validity(view) for name, view in {view.name: view for view, _, _ in lookups}.items()}
         moments: dict[datetime, int] = {}
-        found = []
-        for number, (view, _, at) in zip(numbers, asked, strict=True):
+        results = []
+        for number, (view, _, at) in zip(numbers, lookups, strict=True):
             moment = moments.get(at)
             if moment is None:
                 moment = moments[at] = microseconds(at)
-            found.append(worths[view.name].of(held[number], values[number], moment))
-        return found
+            results.append(validities[view.name].of(stored[number], values[number], moment))
+        return results
 
     def freshness(self, product: str, view: FeatureView) -> datetime | None:
         """Event time of the newest value, None before the first write."""
-        newest = self._breaker.ask(lambda: self._backend.newest(product, view.name))
+        newest = self._breaker.call(lambda: self._backend.newest(product, view.name))
         return None if newest is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=newest)
 
     def close(self) -> None:
-        """Give back the connections; a store that is used again opens new ones."""
+        """Close the connections; the next read or write opens new ones."""
         self._breaker.close()
         self._backend.close()
 
 
 def key_text(parts: Sequence[object]) -> str:
-    """One text per key; numbers that are equal read equal, however they are typed."""
+    """One text per key; equal numbers give equal texts, whatever their type."""
     return "\x1f".join(str(int(part) if isinstance(part, float) and part.is_integer() else part) for part in parts)
 
 
-class _Worth:
-    """What a held value of one view is worth at a moment."""
+class _Validity:
+    """Decides whether a stored value of one view is valid at a time."""
 
     def __init__(self, view: FeatureView) -> None:
         nothing = dict.fromkeys(view.names)
         self._missing, self._stale = LookedUp(nothing, MISSING), LookedUp(nothing, STALE)
         self._lifetime = view.time_to_live // timedelta(microseconds=1) if view.time_to_live else None
 
-    def of(self, held: Held | None, values: Mapping[str, Value], moment: int) -> LookedUp:
-        if held is None:
+    def of(self, stored: StoredValue | None, values: Mapping[str, Value], moment: int) -> LookedUp:
+        if stored is None:
             return self._missing
-        if held.created > moment or (self._lifetime is not None and moment - held.event > self._lifetime):
+        if stored.created > moment or (self._lifetime is not None and moment - stored.event > self._lifetime):
             return self._stale
         return LookedUp(values, FOUND)
 
 
 def _backend(url: str) -> Backend:
-    """Raises DeclarationError: no such kind of store exists, or it is not clear where its password ends."""
+    """Raises DeclarationError: the kind of store is unknown, or the address is ambiguous."""
     refuse_unclear(url, "the address of the online store")
     if is_of_postgres(url):
         from mlops_assets.state.online_postgres import PostgresBackend

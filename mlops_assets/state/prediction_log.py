@@ -15,9 +15,9 @@ from mlops_assets.state.event_log import EventLog, LogHealth, OnDisk
 from mlops_assets.state.objects import Objects
 from mlops_assets.state.spool import FLOATS, MICROSECONDS, Columns, empty_rows
 
-# in the order in which `serving.prediction_service` puts them together. prediction: probability of class 1, predicted value, or
+# in the order in which `serving.prediction_service` builds rows. prediction: probability of class 1, predicted value, or
 # probability of the most likely class. label: the predicted class, null for regression. received_at, served_at: when the
-# request was read, and when its answer was made
+# request was read, and when it was answered
 _CORE = {
     "version": "integer",
     "served_at": MICROSECONDS,
@@ -31,13 +31,13 @@ _CORE = {
     "event_time": "timestamp",
 }
 Row = Sequence[object]
-# what all rows share, columns, and the rest of each row in two parts: values of `log_columns` in that order, as they are at
-# hand where rows are answered. served_at and received_at are microseconds since 1970, other timestamps are moments
+# values of `log_columns` in that order, in the four parts that the prediction service has: values that all rows share, columns,
+# and the rest of each row in two parts. served_at and received_at are microseconds since 1970, other timestamps are datetimes
 LoggedRows = tuple[Row, Sequence[Sequence[object]], Sequence[Row], Sequence[Row]]
 
 
 class PredictionLog:
-    """kind: "predictions", or what else was answered and is no traffic, such as "shadow". limits: those of `EventLog`."""
+    """kind: "predictions", or "shadow" or "pinned", which are not traffic. limits: those of `EventLog`."""
 
     def __init__(self, objects: Objects, kind: str, spool: Path, **limits: Any) -> None:
         self._log = EventLog(objects, kind, spool, clock="served_at", by_row=_by_row, **limits)
@@ -53,21 +53,18 @@ class PredictionLog:
         return self._log.last_error
 
     def append(self, product: ModelProduct, rows: LoggedRows, on_disk: OnDisk | None = None) -> None:
-        """Take rows into memory; never waits for the disk.
-
-        on_disk: called once, by another thread, as soon as they are there, or with the reason why they are not and never
-        will be."""
-        known = self._columns.get(product.name)
-        if known is None or known[0] is not product:
-            known = self._columns[product.name] = product, log_columns(product)
-        self._log.append(product.name, known[1], rows, len(rows[-1]), on_disk)
+        """As `EventLog.append`."""
+        cached = self._columns.get(product.name)
+        if cached is None or cached[0] is not product:
+            cached = self._columns[product.name] = product, log_columns(product)
+        self._log.append(product.name, cached[1], rows, len(rows[-1]), on_disk)
 
     def start(self) -> None:
-        """Done by the first append, too. Before that it seals what killed processes of this machine left behind."""
+        """As `EventLog.start`."""
         self._log.start()
 
     def flush(self) -> None:
-        """Have everything that waits on disk now, or see in `health` why not."""
+        """Write all buffered rows to disk now; `health` shows a failure."""
         self._log.flush()
 
     def close(self) -> None:
@@ -75,31 +72,30 @@ class PredictionLog:
         self._log.close()
 
     def read(self, product: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-        """What was served in [start, end), oldest first. Raises DataError: a file is damaged. Raises StoreError."""
+        """Rows that were served in [start, end), oldest first. Raises DataError: a file is damaged. Raises StoreError."""
         frames = self._log.read(product, start, end)
         return pl.concat([empty_rows(_CORE), *frames], how="diagonal_relaxed").sort("served_at", maintain_order=True)
 
 
 def log_columns(product: ModelProduct) -> dict[str, str]:
-    """Columns of the product's log and their kinds: its own, request columns (the event timestamp, other timestamps, the
-    rest), features. Where a request column and a feature have one name, the feature.
+    """Columns of the product's log and their kinds: the log's own, request columns (the event timestamp, other timestamps, the
+    rest), features. A request column with the name of a feature is left out.
 
-    Raises DeclarationError: the product has a column that the log needs for itself."""
+    Raises DeclarationError: a column of the product has the name of one of the log's own."""
     requested = [column for column in product.request_columns() if column.name not in product.feature_names]
     requested.sort(key=lambda column: (column.name != product.event_timestamp, column.kind is not Kind.TIMESTAMP))
     kinds = {column.name: str(column.kind) for column in requested}
     for feature in product.inputs:
         kinds[feature.name] = str(Kind.STRING if feature.kind is FeatureKind.CATEGORICAL else Kind.FLOAT)
-    taken = sorted(set(kinds) & set(_CORE))
-    if taken:
+    if clashing := sorted(set(kinds) & set(_CORE)):
         raise DeclarationError(
-            f"{product.name}: the prediction log itself has a column {', '.join(taken)}. Rename yours."
+            f"{product.name}: the prediction log itself has a column {', '.join(clashing)}. Rename yours."
         )
     return {**_CORE, **kinds}
 
 
 def _by_row(_: str, logged: LoggedRows) -> list[tuple[object, ...]]:
-    """Raises ValueError: the parts are not of the same rows."""
+    """Raises ValueError: the parts have different numbers of rows."""
     shared, columns, first, second = logged
     parts = zip(zip(*columns, strict=True), first, second, strict=True)
     return [(*shared, *values, *one, *other) for values, one, other in parts]

@@ -1,4 +1,4 @@
-"""Records of one product: typed JSON objects, each replaced whole, which name the schema they were written by."""
+"""Records of one product: typed JSON objects, each replaced whole, with the version of their schema."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ Schema = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Records:
-    """What the assets of a product stored, by kind of record and key. Every method raises StoreError."""
+    """The stored records of a product's assets, by kind of record and key. Every method raises StoreError."""
 
     def __init__(self, objects: Objects, product: str) -> None:
         self.objects, self.product = objects, product
@@ -30,8 +30,8 @@ class Records:
         return _checksum(content)[:16]
 
     def create(self, key: str, record: Record) -> bool:
-        """Write the record unless there is one of that key. Of several writers at once, whose records have to differ, exactly
-        one is told True."""
+        """Write the record unless the key exists. Of several simultaneous writers, whose records must differ, exactly one gets
+        True."""
         return self.objects.create(self._name(type(record), key), encoded(record))
 
     def load(self, kind: type[Kind], key: str) -> Kind:
@@ -47,7 +47,7 @@ class Records:
             return list(threads.map(lambda key: self.load(kind, key), keys))
 
     def keys(self, kind: type[Record], since: str = "") -> list[str]:
-        """Keys that are saved, in order; from `since` on."""
+        """The stored keys in order, from `since` on."""
         folder = self._folder(kind)
         listed = self.objects.names(folder, after=f"{folder}/{since}" if since else "")
         names = (name for name in listed if name.endswith(".json"))
@@ -84,7 +84,7 @@ def encoded(record: Record) -> bytes:
 
 
 def decoded(kind: type[Kind], content: bytes, name: str) -> Kind:
-    """The record that `content` holds, upgraded to today's schema where an earlier release wrote it. name: for errors.
+    """The record in `content`, upgraded to the current schema where an earlier release wrote it. name: for errors.
 
     Raises DataError: it is damaged. RecordTooNew: a newer release wrote it."""
     steps = UPGRADES[kind]
@@ -98,8 +98,8 @@ def decoded(kind: type[Kind], content: bytes, name: str) -> Kind:
         return msgspec.convert(fields, kind)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{name} is damaged, and cannot be read as {kind.__name__} ({error}). Restore it from a copy, or remove it and make "
-            "it again."
+            f"{name} is damaged and cannot be read as {kind.__name__} ({error}). Restore it from a copy, or remove it and "
+            "materialise it again."
         ) from error
 
 

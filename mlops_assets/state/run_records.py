@@ -1,4 +1,4 @@
-"""Which process carries a Dagster run out, and whether it still lives: one small file per run, renewed while it runs."""
+"""Run records: the process of each Dagster run and whether it is alive; one small object per run, renewed while it runs."""
 
 import os
 import socket
@@ -13,12 +13,12 @@ from mlops_assets.state.objects import Objects
 from mlops_assets.state.records import decoded, encoded
 
 RENEWED_EVERY = timedelta(seconds=20)
-LOST_AFTER = timedelta(minutes=3)  # of a process on another machine, whose life only its record shows
+LOST_AFTER = timedelta(minutes=3)  # for a process on another machine, of which only the record can be seen
 
 
 @dataclass(frozen=True)
 class RunRecords:
-    """One object for each run that is under way, for every machine of an installation to read."""
+    """One object for each active run; every machine of an installation can read it."""
 
     objects: Objects
 
@@ -28,7 +28,7 @@ class RunRecords:
         return None if content is None else decoded(RunRecord, content, self.objects.address(_name(run_id)))
 
     def write(self, record: RunRecord) -> None:
-        """Raises StoreError: a run that nobody can see alive would be started twice, so it does not begin."""
+        """Raises StoreError: the run must not begin then, as a run without a record would be started a second time."""
         self.objects.put(_name(record.run_id), encoded(record))
 
     def run_ids(self) -> list[str]:
@@ -50,19 +50,22 @@ def record_of_this_process(run_id: str) -> RunRecord:
 
 
 def reason_it_is_gone(record: RunRecord, now: datetime) -> str | None:
-    """Says why the process of this record is gone; None while it lives or may live."""
+    """Why the process of this record has ended; None while it is alive or may be."""
     if record.host != socket.gethostname():
         silent = now - record.alive_at
         if silent <= LOST_AFTER:
             return None
-        return f"its process {record.process} on {record.host} has not been heard of since {record.alive_at:%Y-%m-%d %H:%M:%S}"
+        return (
+            f"its process {record.process} on {record.host} has not reported since {record.alive_at:%Y-%m-%d %H:%M:%S}"
+        )
     if record.boot != _boot():
-        return f"{record.host} was restarted while the run was under way"
-    return None if _lives(record.process, record.began) else f"its process {record.process} on {record.host} has ended"
+        return f"{record.host} was restarted during the run"
+    is_alive = _is_alive(record.process, record.began)
+    return None if is_alive else f"its process {record.process} on {record.host} has ended"
 
 
 class Heartbeat:
-    """Renews the record of a run in a thread of its own, until it is stopped."""
+    """Renews the record of a run in its own thread, until it is stopped."""
 
     def __init__(self, records: RunRecords, run_id: str) -> None:
         self._records, self._run_id = records, run_id
@@ -84,16 +87,16 @@ class Heartbeat:
             try:
                 self._records.write(record_of_this_process(self._run_id))
             except StoreError:
-                continue  # a full disk must not end the run; machines that see the process itself need no renewal
+                continue  # a full disk must not end the run; this machine sees the process itself
 
 
-def _lives(process: int, began: float) -> bool:
+def _is_alive(process: int, began: float) -> bool:
     import psutil
 
     try:
-        found = psutil.Process(process)
-        # two seconds: a clock that was set moves the time at which a process is said to have begun
-        return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - began) < 2
+        running = psutil.Process(process)
+        # with a tolerance of two seconds, because setting the clock changes the reported start time
+        return running.status() != psutil.STATUS_ZOMBIE and abs(running.create_time() - began) < 2
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
@@ -101,7 +104,7 @@ def _lives(process: int, began: float) -> bool:
 
 
 def _boot() -> str:
-    """Differs after every start of the machine; empty where the system does not say."""
+    """An id that changes with every start of the machine; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -12,13 +12,13 @@ from mlops_assets.errors import DataError
 from mlops_assets.state.objects import Objects
 
 SUFFIX = ".parquet"
-MOST_LISTED = 62  # days, each by itself
-READERS = 16  # objects that are fetched at once: a bucket answers many as fast as one
+MOST_LISTED = 62  # days, each in its own request
+READERS = 16  # objects that are fetched at once, as a bucket answers many parallel requests as fast as one
 _INSTANT = timedelta(microseconds=1)
 
 
 def seal(objects: Objects, folder: str, segment: str, rows: pl.DataFrame, clock: str) -> None:
-    """The rows of a segment as one object for each day of `clock`. Done again, it replaces them by the same.
+    """Write the rows of a segment as one object for each day of `clock`. A repetition writes the same objects.
 
     Raises StoreError: some of them may be missing."""
     days = rows[clock].dt.date()
@@ -29,22 +29,22 @@ def seal(objects: Objects, folder: str, segment: str, rows: pl.DataFrame, clock:
 
 
 def read_sealed(
-    objects: Objects, folder: str, start: datetime | None, end: datetime | None, but: Collection[str]
+    objects: Objects, folder: str, start: datetime | None, end: datetime | None, excluded: Collection[str]
 ) -> list[pl.DataFrame]:
-    """Every object of the days that hold moments of [start, end), oldest day first, but not those of the segments `but`.
+    """Every object of the days that overlap [start, end), oldest day first, without those of the `excluded` segments.
 
     Raises DataError: an object is damaged. Raises StoreError."""
     with ThreadPoolExecutor(READERS) as pool:
         names = _names(objects, folder, start, end, pool)
-        wanted = [name for name in names if name.endswith(SUFFIX) and _segment(name) not in but]
-        frames = pool.map(lambda name: _read(objects, name), wanted)
+        parquet = [name for name in names if name.endswith(SUFFIX) and _segment(name) not in excluded]
+        frames = pool.map(lambda name: _read(objects, name), parquet)
         return [frame for frame in frames if frame is not None]
 
 
 def _names(objects: Objects, folder: str, start: datetime | None, end: datetime | None, pool: Executor) -> list[str]:
     """Names of the objects of these days. Earlier days are not listed, as their number grows every day.
 
-    Few days are listed each by itself, so that those behind them are not listed either."""
+    A few days are listed one by one, so that later days are not listed either."""
     first = start.astimezone(UTC).date() if start else date.min
     last = (end - _INSTANT).astimezone(UTC).date() if end else date.max
     count = (last - first).days + 1
@@ -56,7 +56,7 @@ def _names(objects: Objects, folder: str, start: datetime | None, end: datetime 
 
 
 def _day(name: str, folder: str) -> date | None:
-    """None where the name holds no day."""
+    """None where the name contains no day."""
     try:
         return date.fromisoformat(name.removeprefix(f"{folder}/").partition("/")[0])
     except ValueError:
@@ -76,6 +76,6 @@ def _read(objects: Objects, name: str) -> pl.DataFrame | None:
         return pl.read_parquet(BytesIO(content))
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{objects.address(name)} is damaged: {reason(error, lines=1)}. Restore it from a copy, or delete it to read "
-            "the others."
+            f"{objects.address(name)} is damaged: {reason(error, lines=1)}. Restore it from a copy, or delete it so that the "
+            "others can be read."
         ) from error

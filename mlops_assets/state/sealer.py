@@ -1,7 +1,7 @@
-"""Sealer: makes Parquet objects of segments in a thread of its own, and of those that killed processes left behind.
+"""Sealer: converts segments to Parquet objects in its own thread, including those that killed processes left.
 
-A segment is sealed under its own name and removed afterwards. A process that is killed in between leaves both, of which
-readers on this machine take the segment, and whoever seals it again writes the same objects: nothing is lost or there twice.
+A segment is sealed under its own name and removed afterwards. A process that is killed in between leaves both. Readers on
+this machine then use the segment, and sealing it again writes the same objects, so no row is lost or duplicated.
 """
 
 import logging
@@ -16,13 +16,13 @@ from mlops_assets.state.objects import Objects
 from mlops_assets.state.sealed import seal
 from mlops_assets.state.spool import Segment, left_behind, read_segment
 
-LOOK_SECONDS = 60.0  # how often it looks for segments of killed processes
+LOOK_SECONDS = 60.0  # between two searches for segments of killed processes
 RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 class Sealer:
-    """spool: folder of the segments' folders, one of each product."""
+    """spool: the folder with one folder of segments for each product."""
 
     def __init__(self, objects: Objects, kind: str, spool: Path, clock: str) -> None:
         self._objects, self._kind, self._spool, self._clock = objects, kind, spool, clock
@@ -31,7 +31,7 @@ class Sealer:
         self._thread = threading.Thread(target=self._keep_sealing, name=f"{kind}-sealer", daemon=True)
         self._is_closed = False
         self.sealed_rows = 0
-        self.error: str | None = None  # why a segment could not be sealed the last time it was tried
+        self.error: str | None = None  # why the last attempt to seal a segment failed
 
     def start(self) -> None:
         self._thread.start()
@@ -42,7 +42,7 @@ class Sealer:
         self._wake.set()
 
     def close(self) -> None:
-        """Seal what was added. What cannot be sealed now, the next process of this machine seals."""
+        """Seal the added segments. The next process of this machine seals those that cannot be sealed now."""
         self._is_closed = True
         self._wake.set()
         if self._thread.is_alive():
@@ -58,13 +58,13 @@ class Sealer:
             self._wake.clear()
 
     def _seal_added(self) -> str | None:
-        """The reason why some could not be sealed, or None."""
+        """The reason why a segment could not be sealed, or None."""
         while self._segments:
             segment = self._segments[0]
             try:
                 self._seal(segment.path, segment.read())
                 segment.remove()
-            except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live)
+            except Exception as failure:  # noqa: BLE001 (nothing is lost, and no error may end the thread)
                 return f"{segment.path} could not be sealed: {failure}"
             self._segments.popleft()
             self.sealed_rows += segment.rows
@@ -78,10 +78,10 @@ class Sealer:
                     try:
                         self._seal(path, read_segment(path))
                         path.unlink(missing_ok=True)
-                    except DataError as failure:  # the other segments are sealed all the same
+                    except DataError as failure:  # the other segments can still be sealed
                         error = f"{path} could not be sealed: {failure}"
-            except Exception as failure:  # noqa: BLE001 (nothing is lost, and the thread must live)
-                return f"what killed processes left in {folder} could not be sealed: {failure}"
+            except Exception as failure:  # noqa: BLE001 (nothing is lost, and no error may end the thread)
+                return f"segments that killed processes left in {folder} could not be sealed: {failure}"
         return error
 
     def _seal(self, path: Path, rows: pl.DataFrame | None) -> None:
@@ -91,8 +91,6 @@ class Sealer:
     def _report(self, error: str | None) -> None:
         before, self.error = self.error, error
         if error is not None and error != before:
-            _log.error(
-                "%s: %s. It stays on this machine, is read here as it is, and is tried again.", self._kind, error
-            )
+            _log.error("%s: %s. It stays on this machine, where it can be read, and is tried again.", self._kind, error)
         if error is None and before is not None:
             _log.warning("%s: segments are sealed again", self._kind)

@@ -1,4 +1,4 @@
-"""Periods that the loop goes on without, and periods that a person asked for again."""
+"""Periods that the loop skips, and periods that a person requested again."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,11 +20,11 @@ class SkippedPeriods:
         self.records.save(period, AskedAgain(period, by, now))
 
     def note_gap(self, period: str, reason: str, by: str) -> None:
-        """The source has nothing of the period, and the product allows that. It is looked at again when it is materialised."""
+        """The source has no rows of the period, and the product allows that. The source is read again when it is materialised."""
         self.records.save(period, SkippedPeriod(period, reason, by, datetime.now(UTC)))
 
     def end_gap(self, period: str) -> None:
-        """There are rows of it after all."""
+        """The source has rows of the period after all."""
         self.records.remove(SkippedPeriod, period)
 
     def has(self, period: str) -> bool:
@@ -35,7 +35,7 @@ class SkippedPeriods:
         return self.records.load(SkippedPeriod, period)
 
     def ask_again(self, period: str, by: str) -> None:
-        """Ask for the period again: it is no longer skipped, and its failed runs no longer count as attempts."""
+        """Request the period again: it is no longer skipped, and its failed runs no longer count as attempts."""
         self.records.save(period, AskedAgain(period, by, datetime.now(UTC)))
         self.records.remove(SkippedPeriod, period)
 
@@ -48,7 +48,7 @@ class SkippedPeriods:
         return [key for key in keys if key in skipped]
 
     def asked_again(self) -> set[str]:
-        """Periods that a person asked for again, or that were skipped, at any time."""
+        """Periods that a person ever requested again or skipped."""
         return set(self.records.keys(AskedAgain))
 
     def asked_again_at(self, period: str) -> datetime | None:

@@ -1,9 +1,9 @@
-"""Spool: the newest events of one process in a file of this machine, until they lie sealed among the objects.
+"""Spool: the newest events of a process in a file on this machine, until they are sealed as objects.
 
     <host>-<pid>-<token>.jsonl    JSON lines: the first names the columns and their kinds, then an object per row
 
-One process writes a file and holds a lock on it while it lives; any process reads it at any time. A line is whole when it
-ends: what a killed writer left behind its last newline was acknowledged to nobody.
+One process writes a file and locks it while it is alive; any process may read it at any time. A line is complete once it ends
+with a newline: a partial line of a killed writer was never acknowledged.
 """
 
 import fcntl
@@ -23,8 +23,7 @@ from mlops_assets.addresses import reason
 from mlops_assets.errors import DataError
 
 SUFFIX = ".jsonl"
-# kinds of columns: those of source tables, and two of an answer: its moments come as whole microseconds since 1970, and
-# the probabilities of several classes as a list
+# kinds of columns: those of source tables, and two more: times as whole microseconds since 1970, and lists of probabilities
 MICROSECONDS, FLOATS = "microseconds", "floats"
 Columns = Mapping[str, str]  # name to kind
 _MOMENT = pl.Datetime("us", "UTC")
@@ -33,7 +32,7 @@ _AS_READ: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
     "float": pl.Float64(),
     "boolean": pl.Boolean(),
-    "timestamp": pl.String(),  # one format for all is faster than to find that of each
+    "timestamp": pl.String(),  # parsing one known format is faster than detecting it per value
     MICROSECONDS: pl.Int64(),
     FLOATS: pl.List(pl.Float64()),
 }
@@ -46,13 +45,13 @@ def empty_rows(columns: Columns) -> pl.DataFrame:
 
 
 def as_lines(columns: Columns, rows: Iterable[Iterable[object]]) -> bytes:
-    """A line per row, whose values are in the order of the columns. Raises TypeError or ValueError: they cannot be JSON."""
+    """A line per row, whose values are in the order of the columns. Raises TypeError or ValueError: JSON cannot represent them."""
     row_type = _row_type(tuple(columns))
     return _encode_lines([row_type(*values) for values in rows])
 
 
 class Segment:
-    """A new file in `folder`. Raises OSError: it cannot be made."""
+    """A new file in `folder`. Raises OSError: it cannot be created."""
 
     def __init__(self, folder: Path, columns: Columns) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +70,7 @@ class Segment:
                 raise
             if self.is_in_place:
                 break
-            self.release()  # another process took the file, not locked yet, for that of a dead writer
+            self.release()  # before it was locked, another process took it for the file of a dead writer
 
     @property
     def age_seconds(self) -> float:
@@ -79,17 +78,17 @@ class Segment:
 
     @property
     def is_in_place(self) -> bool:
-        """False once the file or its folder was taken away: what would be written to it would be lost with it."""
-        return _leads_to(self.path, self._handle)
+        """False once the file or its folder was removed: further lines would be lost with it."""
+        return _is_same_file(self.path, self._handle)
 
     def append(self, lines: bytes, rows: int) -> None:
-        """Append the lines and sync them to disk. Raises OSError: none of them was kept, so the same lines may be tried again."""
+        """Append the lines and sync them to disk. Raises OSError: none of them was written, so they may be appended again."""
         content = lines if self.size else msgspec.json.encode(self.columns) + b"\n" + lines
         try:
             written = 0
-            with memoryview(content) as left:
+            with memoryview(content) as view:
                 while written < len(content):
-                    written += os.write(self._handle, left[written:])
+                    written += os.write(self._handle, view[written:])
             os.fsync(self._handle)
         except OSError:
             os.ftruncate(self._handle, self.size)
@@ -101,17 +100,17 @@ class Segment:
         return read_segment(self.path, self.size)
 
     def remove(self) -> None:
-        """Remove the segment, whose rows are stored elsewhere now."""
+        """Remove the segment, whose rows have been sealed."""
         self.path.unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
-        """Leave the file to whoever reads or seals it."""
+        """Unlock the file, so that another process may seal it."""
         os.close(self._handle)
 
 
 def read_segment(path: Path, size: int | None = None) -> pl.DataFrame | None:
-    """The rows of its whole lines, of the first `size` bytes; None when there are none, or the file is sealed already.
+    """The rows of the complete lines in the first `size` bytes; None when there are none, or the file was sealed.
 
     Raises DataError: it is damaged. Raises OSError: it cannot be read."""
     try:
@@ -135,7 +134,7 @@ def segments_in(folder: Path) -> list[Path]:
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Segments of the folder whose writers are gone; nobody else is given one while the caller works on it."""
+    """Segments of the folder whose writers have ended, each locked for the caller."""
     for path in segments_in(folder):
         try:
             handle = os.open(path, os.O_RDWR)
@@ -162,18 +161,18 @@ def _typed(name: str, kind: str) -> pl.Expr:
 
 @cache
 def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    """A column may have a name that is no valid attribute name."""
+    """Fields are numbered, because a column may have a name that is not a valid attribute name."""
     fields = [f"column_{number}" for number in range(len(names))]
     return msgspec.defstruct("Row", fields, rename=dict(zip(fields, names, strict=True)), gc=False)
 
 
 @cache
 def _host() -> str:
-    """The name of this machine, as a part of a file's name."""
+    """The name of this machine, for file names."""
     return re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:100]
 
 
-def _leads_to(path: Path, handle: int) -> bool:
+def _is_same_file(path: Path, handle: int) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except (FileNotFoundError, NotADirectoryError):
@@ -181,7 +180,7 @@ def _leads_to(path: Path, handle: int) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """The names in it survive a machine that is switched off."""
+    """Let the names in the folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

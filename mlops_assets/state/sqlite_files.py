@@ -1,7 +1,7 @@
-"""SQLite files opened to be read: nothing is made or changed, so a read-only mount or another user's folder will do.
+"""SQLite files opened for reading: nothing is created or changed, so a read-only mount or another user's folder is enough.
 
-A file in WAL mode needs a `-shm` file beside it. Where there is none and none can be made, nobody has the file open, and it is
-whole by itself: it is then read as one that does not change, and read again if it did change meanwhile.
+A file in WAL mode needs a `-shm` file beside it. Where there is none and none can be created, no process has the file open, and
+it is complete: it is then opened as immutable, and read again if it changed meanwhile.
 """
 
 import sqlite3
@@ -16,14 +16,15 @@ _State = tuple[int, int, int, bool]
 
 
 class FileChanged(sqlite3.OperationalError):
-    """A writer came or went during the read, and its `-wal` and `-shm` files with it; the next attempt finds a consistent file.
-    A reader that may not write where a writer stays is told so each time, so nobody looks for ever."""
+    """A writer appeared or left during the read, with its `-wal` and `-shm` files; the next attempt finds a consistent file.
+
+    A reader without the right to write gets this error in every attempt while a writer stays, so attempts are limited."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A connection that only reads. frozen: what the file was like when it was taken for one that does not change; None
-    where SQLite itself watches for writers."""
+    """A read-only connection. frozen: the state of the file when it was opened as immutable; None where SQLite itself notices
+    writers."""
 
     connection: sqlite3.Connection
     path: Path
@@ -34,20 +35,20 @@ class Reader:
         return self.frozen is None or self.frozen == _state(self.path)
 
     def has_table(self, name: str) -> bool:
-        """False while another process is about to make it."""
+        """False until another process has created it."""
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
         return self.connection.execute(query, (name,)).fetchone() is not None
 
 
 def open_to_read(path: Path, timeout_seconds: float, *, of_one_thread: bool = True) -> Reader:
-    """Raises FileChanged; other sqlite3.Error: there is no such file, or it cannot be read."""
+    """Raises FileChanged; other sqlite3.Error: the file does not exist or cannot be read."""
 
-    def connected(how: str) -> sqlite3.Connection:
-        uri = f"{path.absolute().as_uri()}?{how}"
+    def connect(options: str) -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?{options}"
         return sqlite3.connect(uri, uri=True, timeout=timeout_seconds, check_same_thread=of_one_thread)
 
     state = _state(path)
-    connection = connected("mode=ro")
+    connection = connect("mode=ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.OperationalError as error:
@@ -57,7 +58,7 @@ def open_to_read(path: Path, timeout_seconds: float, *, of_one_thread: bool = Tr
         is_in_use = state[-1]
         if is_in_use:
             raise FileChanged(str(error)) from error
-        return Reader(connected("immutable=1"), path, state)
+        return Reader(connect("immutable=1"), path, state)
     except BaseException:
         connection.close()
         raise
@@ -69,11 +70,11 @@ def cannot_write(error: sqlite3.Error) -> bool:
 
 
 def _state(path: Path) -> _State:
-    """Of the file, and whether a writer has something for it. Raises OSError."""
+    """Inode, size and time of the file, and whether a writer's log has content. Raises OSError."""
     log = path.with_name(f"{path.name}-wal")
     try:
         has_log = log.stat().st_size > 0
     except FileNotFoundError:
         has_log = False
-    held = path.stat()
-    return held.st_ino, held.st_size, held.st_mtime_ns, has_log
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, has_log

@@ -1,6 +1,6 @@
 """Trials of a search, in Optuna's own storage.
 
-A search that was killed can therefore be resumed, on this machine or, where Optuna's storage has a URL, on another one.
+So a killed search can be resumed, on this machine or, where Optuna's storage has a URL, on another one.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials of one product. journals: folder of this machine for Optuna's journals. database: its storage by URL instead, where
-    several machines search."""
+    """The trials of one product. journals: folder of this machine for Optuna's journals. database: the URL of its storage
+    instead, where several machines search."""
 
     product: str
     journals: Path

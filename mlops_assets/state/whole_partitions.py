@@ -1,8 +1,8 @@
-"""Lazy rows of Parquet objects, each of them as it is at one moment, whatever replaces it while it is being read.
+"""Lazy rows of Parquet objects, each read as a snapshot, even if it is replaced while it is being read.
 
-Given an address, Polars opens an object several times: for its footer, then for its parts. Where it was replaced in between,
-parts of the new one are taken for parts of the old one (on S3, 8 of 179 scans beside a writer gave rows that nobody had
-written; in a folder Polars panicked). So it is given an open file, or what one request to a bucket answered.
+From an address, Polars opens an object several times: for its footer, then for its parts. If it is replaced in between, Polars
+reads parts of the new object as parts of the old one (on S3, 8 of 179 scans beside a writer returned rows that were never
+written; in a folder Polars panicked). So it gets an open file, or the response to a single request to the bucket.
 """
 
 from collections import deque
@@ -16,11 +16,11 @@ from polars.io.plugins import register_io_source
 from mlops_assets.errors import StoreError
 from mlops_assets.state.objects import Objects
 
-_OPENED_AHEAD = 4  # a bucket answers several as fast as one, and each is held in memory
+_OPENED_AHEAD = 4  # a bucket answers several requests as fast as one, and each object is in memory
 
 
 def scan_whole(objects: Objects, names: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
-    """Their rows, one object after the other; a column of the schema that an object lacks is null there.
+    """The rows of these objects, in order; a column of the schema that an object lacks is null there.
 
     Raises StoreError when it is collected: an object cannot be read, or was removed since."""
 

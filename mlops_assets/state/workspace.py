@@ -1,4 +1,4 @@
-"""Workspace: everything that one installation keeps. A product's part of it is its `ProductState`."""
+"""Workspace: everything that one installation stores. A product's part of it is its `ProductState`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 class Workspace:
     """The state of one installation, and the folder of this machine that belongs to it.
 
-    url: a folder or a bucket (s3://…, gs://…, az://…) that every machine of the installation reaches. local: a folder of this
-    machine alone, for spools, caches, and the SQLite files of Dagster, MLflow and the online store; by default the state's
-    own folder. online_store: address of an online store that lies elsewhere (redis://…, postgresql://…). approval_key: what
-    approvals and bundles are signed with; empty: approvals by the key in the home, bundles not. optuna_storage: address of
-    a database for the trials of searches; empty: a journal in the home."""
+    url: a folder or a bucket (s3://…, gs://…, az://…) that every machine of the installation reaches. local: a folder that only
+    this machine uses, for spools, caches, and the SQLite files of Dagster, MLflow and the online store; defaults to the state's
+    own folder. online_store: address of an online store elsewhere (redis://…, postgresql://…). approval_key: signs approvals
+    and bundles; empty: approvals are signed with the key in the home, and bundles are not signed. optuna_storage: address of a
+    database for the trials of searches; empty: a journal in the home."""
 
     url: str | Path
     local: Path | None = None
-    # may hold a password, so it is no part of what is shown
+    # may contain a password, so it is not shown
     online_store: str = field(default="", repr=False)
     approval_key: str = field(default="", repr=False)
     optuna_storage: str = field(default="", repr=False)
@@ -48,12 +48,12 @@ class Workspace:
 
     @cached_property
     def objects(self) -> Objects:
-        """Raises DeclarationError: the address cannot be used, or a release with another layout wrote what is there."""
+        """Raises DeclarationError: the address cannot be used, or an earlier release with another layout wrote the folder."""
         objects = objects_at(self.url)
         if isinstance(objects, Folder) and (objects.root / "deployments.sqlite").exists():
             raise DeclarationError(
-                f"{objects.root} was written by an earlier release, which kept its history in deployments.sqlite. This release "
-                "cannot read it: name another folder with --home or MLOPS_HOME, or go on with the earlier release there."
+                f"{objects.root} was written by an earlier release, which stored its history in deployments.sqlite. This release "
+                "cannot read it: name another folder with --home or MLOPS_HOME, or use the earlier release there."
             )
         return objects
 
@@ -74,16 +74,16 @@ class Workspace:
         return not isinstance(self.objects, Folder)
 
     def refuse_if_unusable(self) -> None:
-        """For servers, which wait for a state that is away. Raises StoreRefused: waiting for this one does not help."""
+        """For servers, which wait for a state that is unreachable. Raises StoreRefused: waiting for this one does not help."""
         if isinstance(self.objects, Bucket):
             self.objects.refuse_if_unusable()
 
     def of(self, product: ModelProduct) -> "ProductState":
         """The state of a product. The same object is returned each time, so that its ledger reads only new entries."""
-        known = self._states.get(product.name)
-        if known is None or known.product is not product:
-            known = self._states[product.name] = ProductState(self, product)
-        return known
+        state = self._states.get(product.name)
+        if state is None or state.product is not product:
+            state = self._states[product.name] = ProductState(self, product)
+        return state
 
     @property
     def online(self) -> "OnlineStore":
@@ -92,7 +92,7 @@ class Workspace:
         return OnlineStore(self.online_store or self.home / "online.sqlite")
 
     def predictions(self, kind: str = "predictions", flush_seconds: float = 0.1) -> "PredictionLog":
-        """What the API answered. kind: also "shadow", what challengers would have answered, or "pinned"."""
+        """The API's answers. kind: also "shadow", the predictions of challengers, or "pinned", those of a pinned bundle."""
         from mlops_assets.state.prediction_log import PredictionLog
 
         return PredictionLog(self.objects, kind, self.home / "spool", flush_seconds=flush_seconds)
@@ -124,7 +124,7 @@ class Workspace:
         return f"sqlite:///{self.home / 'mlflow.sqlite'}"
 
     def mlflow_artifacts(self, tracking: str) -> str:
-        """Where runs of a new experiment keep their files; "" where the tracking server at that address says so itself."""
+        """The address of a new experiment's files; "" where the tracking server at that address decides itself."""
         if tracking.startswith(("http", "databricks")):
             return ""
         return f"{self.objects.url}/mlflow" if self.is_shared else (self.home / "mlflow_artifacts").as_uri()
@@ -132,7 +132,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class ProductState:
-    """What a workspace keeps of one product."""
+    """The part of a workspace that belongs to one product."""
 
     workspace: Workspace
     product: ModelProduct
@@ -144,7 +144,7 @@ class ProductState:
 
     @cached_property
     def replayed(self) -> set[str]:
-        """Checksums of the golden rows that have the same features by the code of this process."""
+        """Checksums of the golden rows whose features this process computes as recorded."""
         return set()
 
     @cached_property
@@ -204,7 +204,5 @@ class ProductState:
 
     @property
     def trials(self) -> Trials:
-        """Where a search keeps its trials, so that it can be resumed after a kill."""
-        workspace = self.workspace
-        journals = workspace.home / "experiments"
-        return Trials(self.product.name, journals, workspace.optuna_storage)
+        """The trials of searches, so that a killed search can be resumed."""
+        return Trials(self.product.name, self.workspace.home / "experiments", self.workspace.optuna_storage)

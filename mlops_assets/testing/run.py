@@ -113,7 +113,7 @@ def open_partitions(state: ProductState) -> dict[str, AcceptanceState]:
     the person who answered learns the outcome."""
     history = state.ledger.history()
     keys = set(state.records.keys(AcceptanceRecord, history[-1].partition if history else ""))
-    keys |= {key for key in state.approvals.answered_lately() if state.records.has(AcceptanceRecord, key)}
+    keys |= {key for key in state.approvals.recently_answered() if state.records.has(AcceptanceRecord, key)}
     ordered = sorted(keys)
     stored = {
         key: record.state

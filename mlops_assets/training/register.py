@@ -121,7 +121,7 @@ def manifest_of(
         rows=trained.rows,
         metrics=trained.metrics,
         spread_percent=trained.spread_percent,
-        typical=trained.baseline,
+        baseline_row=trained.baseline,
         calibration=trained.fitted.calibration,
         shift_since=trained.shift_since,
         fitted_until=trained.fitted_until,

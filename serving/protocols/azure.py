@@ -28,7 +28,7 @@ class InputData(msgspec.Struct):
 
 
 class AzureRequest(msgspec.Struct, omit_defaults=True):
-    """One of them."""
+    """Exactly one of the two fields."""
 
     input_data: InputData | list[dict[str, Any]] | UnsetType = UNSET
     data: list[dict[str, Any]] | UnsetType = UNSET
@@ -72,7 +72,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
         AZURE_SCORE,
         score,
         needs=needs,
-        summary="Predict, as Azure ML asks",
+        summary="Predict, in Azure ML's format",
         body=AzureRequest,
         answer=list[dict[str, Any]],
     )
@@ -80,7 +80,7 @@ def routes(products: ServedProducts, models: ModelStore, *, needs: str = Role.PR
 
 
 def read_rows(product: ServedProduct, content: Any) -> list[Row]:
-    """Raises MalformedBody: the body has neither of the forms."""
+    """Raises MalformedBody: the body has none of these formats."""
     if isinstance(content, dict):
         table = content.get("input_data", content.get("data"))
         if isinstance(table, dict):

@@ -28,7 +28,7 @@ def protocol_routes(services: Services, platform: Platform | None) -> list[Route
         taken = {route.path for router in routers for route in router.routes}
         if platform.predict_route in taken:
             raise DeclarationError(
-                f"AIP_PREDICT_ROUTE is {platform.predict_route}, which another protocol has here. Name one such as /predict."
+                f"AIP_PREDICT_ROUTE is {platform.predict_route}, which another protocol uses. Name another one, such as /predict."
             )
         # several protocols use /health or /ping, with the same meaning
         health = None if platform.health_route in taken else platform.health_route

@@ -43,7 +43,7 @@ class MlflowError(msgspec.Struct):
 
 
 class Invocations(msgspec.Struct, omit_defaults=True):
-    """Exactly one of them."""
+    """Exactly one of these fields."""
 
     dataframe_split: dict[str, list[Any]] | UnsetType = UNSET
     dataframe_records: list[dict[str, Any]] | UnsetType = UNSET
@@ -52,7 +52,7 @@ class Invocations(msgspec.Struct, omit_defaults=True):
 
 
 class Predictions(msgspec.Struct):
-    """One object per row, as the native route answers it."""
+    """One object per row, as in the answer of the native route."""
 
     predictions: list[dict[str, Any]]
 
@@ -120,15 +120,15 @@ def read_rows(product: ServedProduct, kind: str, body: bytes) -> list[Row]:
     if kind != JSON:
         raise UnsupportedBody(f"This predictor only supports the content types {JSON} and {CSV}. Got {kind[:100]!r}.")
     content = read_json(body)
-    given = [name for name in FORMATS if isinstance(content, dict) and name in content]
-    if len(given) != 1:
-        held = f"keys {', '.join(sorted(map(str, content)))[:200]}" if isinstance(content, dict) else "no object"
+    fields = [name for name in FORMATS if isinstance(content, dict) and name in content]
+    if len(fields) != 1:
+        keys = f"has keys {', '.join(sorted(map(str, content)))[:200]}" if isinstance(content, dict) else "is not one"
         raise MalformedBody(
-            f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}; it has {held}."
+            f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}; it {keys}."
         )
-    table = content[given[0]]
-    if given[0] == "dataframe_split":
+    table = content[fields[0]]
+    if fields[0] == "dataframe_split":
         parts = table if isinstance(table, dict) else {}
         return from_split(parts.get("columns"), parts.get("data"))
-    # `inputs` of a table are its columns, or its rows
+    # the field `inputs` has the columns of a table, or its rows
     return from_columns(table) if isinstance(table, dict) else from_records(product.schema, table)

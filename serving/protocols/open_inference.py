@@ -41,7 +41,7 @@ def error_shape(problem: Problem) -> Shaped:
 
 
 def routes(products: ServedProducts, models: ModelStore) -> Router:
-    @get("/", opt={NEEDS: Role.PREDICT}, summary="What this server is", sync_to_thread=False)
+    @get("/", opt={NEEDS: Role.PREDICT}, summary="Name and version of this server", sync_to_thread=False)
     def server() -> dict[str, Any]:
         return {"name": "mlops-assets", "version": version_of("mlops-assets"), "extensions": ["binary_tensor_data"]}
 
@@ -85,11 +85,11 @@ def routes(products: ServedProducts, models: ModelStore) -> Router:
         product = products.named(model)
         version = _version(request.path_params.get("version"))
         media_type_of(request)
-        asked, columns = read_request(data, request.headers.get(HEADER_LENGTH))
+        inference, columns = read_request(data, request.headers.get(HEADER_LENGTH))
         answer = await product.answer(
-            from_columns(columns), request, "x-request-id", request_id=asked.id, version=version
+            from_columns(columns), request, "x-request-id", request_id=inference.id, version=version
         )
-        content, json_length = write_answer(asked, answer)
+        content, json_length = write_answer(inference, answer)
         headers = {} if json_length is None else {HEADER_LENGTH: str(json_length)}
         media_type = "application/json" if json_length is None else "application/octet-stream"
         return Response(content, headers=headers, media_type=media_type)
@@ -121,14 +121,16 @@ def _outputs_of(manifest: Manifest) -> list[dict[str, Any]]:
     return [score, ids] if manifest.task is Task.REGRESSION else [score, label, ids]
 
 
-def _version(asked: Any) -> int | None:
-    if asked is None or (str(asked).isdecimal() and len(asked) < 10):
-        return None if asked is None else int(asked)
-    raise UnknownVersion(f"versions are numbers, and {str(asked)[:100]!r} is not one.")
+def _version(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.isdecimal() and len(text) < 10:
+        return int(text)
+    raise UnknownVersion(f"versions are numbers, and {text[:100]!r} is not one.")
 
 
-async def _manifest(product: ServedProduct, models: ModelStore, asked: Any) -> Manifest:
+async def _manifest(product: ServedProduct, models: ModelStore, version_text: str | None) -> Manifest:
     """The manifest of the version that answers. Raises UnknownVersion: it was never deployed."""
-    version = _version(asked)
+    version = _version(version_text)
     model = models.model(product.name) if version is None else await models.version(product.name, version)
     return model.bundle.manifest

@@ -63,7 +63,7 @@ def routes(products: ServedProducts) -> Router:
         "/{endpoint:str}/invocations",
         invoke_endpoint,
         needs=Role.PREDICT,
-        summary="Predict, as boto3 asks",
+        summary="Predict, in the format of boto3",
         body=mlflow.Invocations,
         answer=mlflow.Predictions,
     )
@@ -77,7 +77,7 @@ def read_rows(product: ServedProduct, kind: str, body: bytes) -> list[Row]:
 
 
 def write(answer: Answer, accepted: str) -> tuple[bytes, str]:
-    """The predictions in the first accepted form that is known, JSON if none is."""
+    """The predictions in the first accepted format that this server supports, else JSON."""
     for kind in (part.partition(";")[0].strip().lower() for part in accepted.split(",")):
         if kind in JSON_LINES:
             return b"".join(msgspec.json.encode(item) + b"\n" for item in answer.predictions), kind

@@ -1,7 +1,7 @@
-"""Turns the tables of other protocols into the product's rows: columns and lists to fields, texts and whole floats to their kinds.
+"""Converts the tables of other protocols to the product's rows: columns and lists to fields, strings and floats to their kinds.
 
-Clients that hold their rows in a data frame send whole numbers as 1999.0 if the column has a gap, and the gap itself as NaN; CSV
-sends everything as text. The decoder of the native route checks the rows that come out.
+Clients with data frames send integers as 1999.0 if the column has nulls, and a null as NaN; CSV sends everything as text. The
+decoder of the native route checks the resulting rows.
 """
 
 import csv
@@ -22,20 +22,20 @@ _TRUTH = {"true": True, "false": False}
 
 
 def read_json(body: bytes) -> Any:
-    """Raises MalformedBody. A bare NaN is accepted: it is no JSON, but these clients send it for a gap."""
+    """Raises MalformedBody. A bare NaN is accepted: it is not JSON, but these clients send it for a null."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # the strict reader is several times faster, so the lenient one only reads what that refuses
+        pass  # the strict reader is several times faster, so the lenient one reads only what the strict one refuses
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         # not JSON, not UTF-8, a number of thousands of digits, or deeply nested lists
-        raise MalformedBody(f"the body is no JSON: {str(error)[:200]}.") from None
+        raise MalformedBody(f"the body is not JSON: {str(error)[:200]}.") from None
 
 
 def as_bytes(schema: BodySchema, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The rows as a native body. Raises MalformedBody: JSON has no such value."""
+    """The rows as a native body. Raises MalformedBody: JSON cannot represent a value."""
     kinds = {field.name: field.kind for field in schema.fields}
     try:
         return msgspec.json.encode({"rows": [_row(kinds, row) for row in rows]})
@@ -49,7 +49,7 @@ def from_split(columns: Any, data: Any) -> list[Row]:
         raise MalformedBody('a split table is {"columns": [names], "data": [[values of a row], ...]}.')
     for number, values in enumerate(data):
         if not isinstance(values, list) or len(values) != len(columns):
-            raise MalformedBody(f"row {number} does not hold {len(columns)} values, one for each of the columns.")
+            raise MalformedBody(f"row {number} does not have {len(columns)} values, one for each column.")
     return [dict(zip(columns, values, strict=True)) for values in data]
 
 
@@ -58,7 +58,7 @@ def from_columns(columns: Mapping[str, Any]) -> list[Row]:
     lengths = {name: len(values) for name, values in columns.items() if isinstance(values, list)}
     if len(lengths) != len(columns) or len(set(lengths.values())) != 1:
         raise MalformedBody(
-            f"columns are lists of one length, these are: {lengths or 'none'}. Send one value per row in each."
+            f"columns must be lists of equal length; their lengths are {lengths or 'none'}. Send one value per row in each."
         )
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -66,19 +66,19 @@ def from_columns(columns: Mapping[str, Any]) -> list[Row]:
 def from_records(schema: BodySchema, records: Any) -> list[Row]:
     """Rows that are objects, or lists in the order of the required fields. Raises MalformedBody."""
     if not isinstance(records, list):
-        raise MalformedBody("rows come as a list of objects.")
+        raise MalformedBody("the rows are not a list. Send a list of objects.")
     names = [field.name for field in schema.fields if not field.is_optional]
     return [record if isinstance(record, dict) else _positional(names, record, n) for n, record in enumerate(records)]
 
 
 def from_csv(schema: BodySchema, body: bytes) -> list[Row]:
-    """A header and one line per row, or without a header the required fields in their order. Raises MalformedBody.
+    """A header and one line per row; without a header the required fields in their order. Raises MalformedBody.
 
-    An empty cell of a required field is null. An optional field is absent then, so that it is looked up."""
+    An empty cell of a required field is null. An empty cell of an optional field is left out, so that it is looked up."""
     try:
         lines = [line for line in csv.reader(io.StringIO(body.decode(), newline=""), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise MalformedBody(f"the body is no CSV: {error}.") from None
+        raise MalformedBody(f"the body is not CSV: {error}.") from None
     if not lines:
         raise MalformedBody("the CSV is empty. Send a header with the names of the fields, then one line per row.")
     fields = {field.name: field for field in schema.fields}
@@ -97,10 +97,12 @@ def _row(kinds: Mapping[str, Kind], row: Mapping[str, Any]) -> Row:
 
 
 def _value(kind: Kind | None, value: Any) -> Any:
-    """The value as the field's kind needs it. A value that does not fit stays as it is, and the decoder names it."""
+    """The value converted to the field's kind. A value that does not fit stays unchanged, and the decoder reports it."""
     if isinstance(value, float):
         if not math.isfinite(value):
-            return None if math.isnan(value) else str(value)  # infinity is no gap; the decoder names it as a text
+            return (
+                None if math.isnan(value) else str(value)
+            )  # infinity is not a null; the decoder reports it as a string
         return int(value) if kind is Kind.INTEGER and value.is_integer() else value
     if not isinstance(value, str) or kind in (None, Kind.STRING, Kind.TIMESTAMP):
         return value

@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol v2: one per column, as JSON or, in Triton's extension, as bytes behind the JSON.
+"""Tensors of the Open Inference Protocol v2: one per column, as JSON or, in Triton's extension, as bytes after the JSON.
 
 The header `Inference-Header-Content-Length` says where the JSON ends. Binary tensors follow in the order of the inputs: numbers
-little-endian, texts (BYTES) each after its length in four bytes.
+are little-endian, and each string (BYTES) follows its length in four bytes.
 """
 
 import math
@@ -56,12 +56,12 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferenceReque
     length = len(body)
     if header_length is not None:
         if not header_length.isdecimal() or int(header_length) > len(body):
-            raise MalformedBody(f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {len(body):,} bytes.")
+            raise MalformedBody(f"{HEADER_LENGTH} is {header_length[:20]!r}, but the body has {len(body):,} bytes.")
         length = int(header_length)
     try:
         request = msgspec.convert(read_json(body[:length]), InferenceRequest)
     except msgspec.ValidationError as error:
-        raise MalformedBody(f"the body is no inference request: {error}.") from None
+        raise MalformedBody(f"the body is not an inference request: {error}.") from None
     columns: dict[str, list[Any]] = {}
     for tensor in request.inputs:
         size = tensor.parameters.get("binary_data_size")
@@ -71,7 +71,7 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferenceReque
         if size is None:
             columns[tensor.name] = _flat(tensor)
         elif not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - length:
-            raise MalformedBody(f"input {tensor.name!r}: binary_data_size {size!r} goes beyond the body.")
+            raise MalformedBody(f"input {tensor.name!r}: binary_data_size {size!r} is not within the body.")
         else:
             columns[tensor.name] = from_binary(tensor, body[length : length + size])
             length += size
@@ -85,12 +85,14 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferenceReque
 
 
 def from_binary(tensor: Tensor, content: bytes) -> list[Any]:
-    """Raises MalformedBody: the bytes are no tensor of the declared datatype."""
+    """Raises MalformedBody: the bytes are not a tensor of the declared datatype."""
     if tensor.datatype == "BYTES":
         return _texts(tensor.name, content)
     dtype = np.dtype(_NUMPY[tensor.datatype])
     if len(content) % dtype.itemsize:
-        raise MalformedBody(f"input {tensor.name!r}: {len(content)} bytes are no whole number of {tensor.datatype}.")
+        raise MalformedBody(
+            f"input {tensor.name!r}: {len(content)} bytes are not a whole number of {tensor.datatype} values."
+        )
     values: list[Any] = np.frombuffer(content, dtype).tolist()
     return values
 
@@ -101,31 +103,31 @@ def to_binary(datatype: str, values: Sequence[Any]) -> bytes:
     return np.asarray(values, _NUMPY[datatype]).tobytes()
 
 
-def write_answer(asked: InferenceRequest, answer: Answer) -> tuple[bytes, int | None]:
-    """The body, and the length of its JSON if binary tensors follow. Raises MalformedBody: there is no such output."""
+def write_answer(request: InferenceRequest, answer: Answer) -> tuple[bytes, int | None]:
+    """The body, and the length of its JSON if binary tensors follow. Raises MalformedBody: a requested output does not exist."""
     tensors = {tensor.name: tensor for tensor in _tensors(answer)}
-    outputs = asked.outputs or [RequestedOutput(name) for name in tensors]
-    is_binary = asked.parameters.get("binary_data_output") is True
-    written, behind = [], []
+    outputs = request.outputs or [RequestedOutput(name) for name in tensors]
+    is_binary = request.parameters.get("binary_data_output") is True
+    described, binary_parts = [], []
     for output in outputs:
         if output.name not in tensors:
             raise MalformedBody(f"there is no output {output.name[:100]!r}. Known: {', '.join(tensors)}.")
         if output.parameters.get("classification"):
-            raise MalformedBody("classification is not offered: ask for probabilities, they hold every class.")
+            raise MalformedBody("classification is not supported. Request probabilities, which cover every class.")
         tensor = tensors[output.name]
         if output.parameters.get("binary_data", is_binary):
             content = to_binary(tensor.datatype, tensor.data or [])
-            behind.append(content)
+            binary_parts.append(content)
             tensor = msgspec.structs.replace(tensor, data=None, parameters={"binary_data_size": len(content)})
-        written.append(tensor)
-    header = msgspec.json.encode(InferenceAnswer(answer.product, str(answer.version), written, asked.id))
-    return header + b"".join(behind), len(header) if behind else None
+        described.append(tensor)
+    header = msgspec.json.encode(InferenceAnswer(answer.product, str(answer.version), described, request.id))
+    return header + b"".join(binary_parts), len(header) if binary_parts else None
 
 
 def _rows(tensor: Tensor) -> int:
     if tensor.datatype not in _NUMPY and tensor.datatype != "BYTES":
         raise MalformedBody(
-            f"input {tensor.name[:100]!r}: no datatype {tensor.datatype[:20]!r}. Known: BYTES, {', '.join(_NUMPY)}."
+            f"input {tensor.name[:100]!r}: there is no datatype {tensor.datatype[:20]!r}. Known: BYTES, {', '.join(_NUMPY)}."
         )
     if not tensor.shape or min(tensor.shape) < 0 or math.prod(tensor.shape[1:]) != 1:
         raise MalformedBody(
@@ -150,11 +152,11 @@ def _texts(name: str, content: bytes) -> list[str]:
     while place < len(content):
         end = place + 4 + (int.from_bytes(content[place : place + 4], "little") if place + 4 <= len(content) else 0)
         if place + 4 > len(content) or end > len(content):
-            raise MalformedBody(f"input {name!r}: a text is longer than the bytes that are left.")
+            raise MalformedBody(f"input {name!r}: a string is longer than the remaining bytes.")
         try:
             texts.append(content[place + 4 : end].decode())
         except UnicodeDecodeError as error:
-            raise MalformedBody(f"input {name!r}: a text is not UTF-8: {error}.") from None
+            raise MalformedBody(f"input {name!r}: a string is not UTF-8: {error}.") from None
         place = end
     return texts
 

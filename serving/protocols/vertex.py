@@ -64,7 +64,7 @@ def routes(products: ServedProducts, models: ModelStore, *, predict_route: str, 
         predict_route,
         predict,
         needs=NO_KEY,
-        summary="Predict, as Vertex AI asks",
+        summary="Predict, in Vertex AI's format",
         body=VertexRequest,
         answer=VertexAnswer,
     )

@@ -209,7 +209,7 @@ def test_a_misspelt_column_of_the_label_is_said_before_a_row_is_stored(tmp_path:
 
     said = error_of(result, "raw")
     assert said.startswith(
-        "mlops_assets.errors.DeclarationError: flight_delay: the label 'late' cannot be made of flights: "
+        "mlops_assets.errors.DeclarationError: flight_delay: the label 'late' cannot be computed from flights: "
     )
     assert "(did you mean 'arr_delay'?)" in said
     assert "\n" not in said

@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 def test_the_page_s_code_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = Workspace(tmp_path)
-    deploy_tiny(workspace.of(air_time), 7, weight=1e-2, bias=30, typical=(0.0,) * len(air_time.inputs))
+    deploy_tiny(workspace.of(air_time), 7, weight=1e-2, bias=30, baseline_row=(0.0,) * len(air_time.inputs))
     with tempfile.TemporaryFile("w+") as output, a_server(workspace, output, MLOPS_PRODUCT="air_time") as server:
         names: dict[str, Any] = {"ADDRESS": server.address, "HOME": tmp_path}
         with warnings.catch_warnings():

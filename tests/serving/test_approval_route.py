@@ -127,7 +127,7 @@ def test_nobody_answers_in_another_persons_name(workspace):
     answer = answered_with(workspace, "ben", by="ana")
 
     assert answer.status_code == 403
-    assert "this is the key of ben, and the body says 'ana'. Leave 'by' out." in answer.text
+    assert "this is the key of ben, but the body says 'ana'. Leave 'by' out." in answer.text
     assert workspace.of(flight_delay).approvals.answers(2) == []
 
 

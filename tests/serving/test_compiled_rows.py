@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from examples.flights.air_time import air_time
 from examples.flights.catalog import CATALOG
 from examples.flights.flight_delay import flight_delay
-from mlops_assets.features.compiled_rows import Untranslatable, compile_row_features
+from mlops_assets.features.compiled_rows import compile_row_features
 from mlops_assets.features.online_path import OnlineFeatures, as_request
+from mlops_assets.features.row_values import Untranslatable
 from mlops_assets.products.feature_view import Feature, FeatureKind, FeatureView
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import Workspace
@@ -152,7 +153,7 @@ def test_where_narwhals_keeps_its_expressions_otherwise_the_plan_answers_and_the
     assert [path.of([row]).inputs for path in paths] == [[(200.0,)], [(200.0,)]]
     assert [path.is_translated for path in paths] == [False, False]
     (said,) = [record.getMessage() for record in caplog.records if product.name in record.getMessage()]
-    assert "run as a plan, which is slower: Narwhals 2" in said
+    assert "are computed by a Polars plan, which is slower:  Narwhals 2" in said
 
 
 def test_a_translation_that_fails_is_not_used(workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.state.workspace import Workspace
 from serving.access import keys_from
 from serving.errors import CrossSite, UnknownHost
-from serving.origins import Origins, known_hosts
+from serving.origins import Origins, own_hosts
 from serving.settings import from_environment
 from tests.serving.conftest import a_row
 from tests.serving.running_api import a_client
@@ -55,7 +55,7 @@ def test_a_page_of_another_site_gets_nothing_in_without_asking(client, path, con
     answer = sent(client, path, content_type, Origin=origin)
 
     assert answer.status_code == 403
-    assert "sent this, and it is not of this server" in answer.text
+    assert "sent this request, and that is another site" in answer.text
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", MINE])
@@ -119,7 +119,7 @@ def test_a_server_with_keys_answers_to_any_name_unless_names_are_declared(worksp
 
 
 def test_an_origin_that_is_declared_is_ones_own_behind_a_proxy_that_rewrites_the_host():
-    origins = Origins(known_hosts(["ml.example"], "0.0.0.0", needs_no_key=False))
+    origins = Origins(own_hosts(["ml.example"], "0.0.0.0", needs_no_key=False))
 
     origins.check_origin("https://ml.example", "10.0.0.7:8000", "text/plain")
     with pytest.raises(CrossSite):

@@ -67,8 +67,8 @@ def test_contributions_add_up_to_score_less_baseline_for_any_model(row: list[flo
 
 
 def test_the_route_explains_a_row_when_asked(workspace: Workspace, row: Json) -> None:
-    typical = tuple(float(value) for value in range(len(air_time.inputs)))
-    deploy_tiny(workspace.of(air_time), weight=1e-2, bias=30, typical=typical)
+    baseline_row = tuple(float(value) for value in range(len(air_time.inputs)))
+    deploy_tiny(workspace.of(air_time), weight=1e-2, bias=30, baseline_row=baseline_row)
     place = air_time.feature_names.index("distance")
 
     with a_client(workspace) as client:
@@ -77,8 +77,8 @@ def test_the_route_explains_a_row_when_asked(workspace: Workspace, row: Json) ->
 
     (first, _) = answer["predictions"]
     explanation = first["explanation"]
-    assert explanation["baseline"] == pytest.approx(30 + 0.01 * sum(typical), rel=1e-6)
-    assert explanation["contributions"]["distance"] == pytest.approx(0.01 * (1400 - typical[place]), rel=1e-4)
+    assert explanation["baseline"] == pytest.approx(30 + 0.01 * sum(baseline_row), rel=1e-6)
+    assert explanation["contributions"]["distance"] == pytest.approx(0.01 * (1400 - baseline_row[place]), rel=1e-4)
     total = explanation["baseline"] + sum(explanation["contributions"].values())
     assert total == pytest.approx(first["value"], rel=1e-6)
     assert "explanation" not in silent["predictions"][0]
@@ -95,7 +95,7 @@ def test_a_version_without_a_typical_row_says_so(workspace: Workspace, row: Json
 
 
 def test_too_many_rows_to_explain_are_refused(workspace: Workspace, row: Json) -> None:
-    deploy_tiny(workspace.of(air_time), typical=(0.0,) * len(air_time.inputs))
+    deploy_tiny(workspace.of(air_time), baseline_row=(0.0,) * len(air_time.inputs))
 
     with a_client(workspace) as client:
         answer = client.post("/v1/models/air_time/predict?explain=true", json={"rows": [row] * 101})

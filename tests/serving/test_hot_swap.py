@@ -134,7 +134,7 @@ def test_a_champion_that_is_damaged_at_the_start_lets_the_former_one_serve_and_i
     assert "model.onnx is damaged" in ready.json()["swap_errors"]["flight_delay"]
     assert metric(metrics, "mlops_newest_serves") == 0
     errors = [line for line in said.splitlines() if " ERROR " in line]
-    assert "flight_delay: the new champion cannot be taken up" in errors[0]
+    assert "flight_delay: the new champion cannot be opened" in errors[0]
     assert "flight_delay: version 1 serves instead" in errors[1]
 
 

@@ -78,7 +78,11 @@ def test_a_regression_takes_numbers(client: TestClient[Litestar], workspace: Wor
     [
         ({"labels": []}, 422, "length >= 1"),
         ({}, 422, "labels"),
-        ({"labels": [{"prediction_id": "a", "label": "maybe"}]}, 422, "no class 'maybe'. Known: false, true."),
+        (
+            {"labels": [{"prediction_id": "a", "label": "maybe"}]},
+            422,
+            "there is no class 'maybe'. Known: false, true.",
+        ),
         ({"labels": [{"prediction_id": "a", "label": 1}]}, 422, "label"),
         ({"labels": [{"prediction_id": "", "label": True}]}, 422, "prediction_id"),
         ({"labels": [{"prediction_id": "a", "label": True, "observed_at": "2013-07-05T10:00:00"}]}, 422, "timezone"),
@@ -86,7 +90,7 @@ def test_a_regression_takes_numbers(client: TestClient[Litestar], workspace: Wor
         (
             {"labels": [{"prediction_id": name, "label": True} for name in "aba"]},
             422,
-            "labels 0 and 2 are both of the prediction 'a'. Send the one that counts.",
+            "labels 0 and 2 are both for the prediction 'a'. Send only the valid one.",
         ),
         ({"labels": [{"prediction_id": "a", "label": True}] * 10_001}, 413, "more than 10,000 labels"),
     ],

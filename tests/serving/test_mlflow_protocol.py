@@ -130,11 +130,11 @@ def test_other_media_types_are_415_in_plain_text(server: RunningServer, kind: st
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b'{"instances": [NaN}', "no JSON"),
-        (b'{"instances": ["\xff"]}', "no JSON"),
-        (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "row 0 does not hold 1 values"),
+        (b'{"instances": [NaN}', "not JSON"),
+        (b'{"instances": ["\xff"]}', "not JSON"),
+        (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "row 0 does not have 1 values"),
         (b'{"dataframe_split": {"columns": ["a", "a"], "data": []}}', "a split table is"),
-        (b'{"inputs": {"a": [1], "b": [1, 2]}}', "lists of one length"),
+        (b'{"inputs": {"a": [1], "b": [1, 2]}}', "lists of equal length"),
         (b'{"instances": [[1]]}', "neither an object nor a list of 8 values"),
     ],
 )

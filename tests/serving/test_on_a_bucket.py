@@ -256,5 +256,5 @@ def test_a_bucket_that_does_not_exist_is_named_and_serving_begins_once_it_does(
 
     assert before.status_code == 503
     assert f"{missing} cannot be used" in before.json()["ledger_error"]
-    assert "there is no such bucket" in before.json()["ledger_error"]
+    assert "the bucket does not exist" in before.json()["ledger_error"]
     assert answer.status_code == 200

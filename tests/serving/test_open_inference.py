@@ -140,7 +140,7 @@ def test_errors_have_the_protocol_s_shape_and_the_native_words(client: Any) -> N
         (
             b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}]}',
             {},
-            "goes beyond the body",
+            "is not within the body",
         ),
     ],
 )

@@ -95,17 +95,17 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
     ("variables", "says"),
     [
         ({"MLOPS_PORT": "nan"}, "MLOPS_PORT is 'nan', which is not a finite number"),
-        ({"MLOPS_HOST": "no.host.of.ours.invalid"}, "nobody can listen on no.host.of.ours.invalid"),
-        ({"MLOPS_HOST": "192.0.2.1"}, "nobody can listen on 192.0.2.1"),
-        ({"MLOPS_HOME": "/dev/null"}, "MLOPS_HOME is /dev/null, which is no folder. Name a folder of this machine."),
-        ({"MLOPS_STATE": "/dev/null"}, "MLOPS_STATE is /dev/null, which is no folder. Name a folder or a bucket."),
+        ({"MLOPS_HOST": "no.host.of.ours.invalid"}, "the API cannot listen on no.host.of.ours.invalid"),
+        ({"MLOPS_HOST": "192.0.2.1"}, "the API cannot listen on 192.0.2.1"),
+        ({"MLOPS_HOME": "/dev/null"}, "MLOPS_HOME is /dev/null, which is not a folder. Name a folder of this machine."),
+        ({"MLOPS_STATE": "/dev/null"}, "MLOPS_STATE is /dev/null, which is not a folder. Name a folder or a bucket."),
         (
             {"MLOPS_STATE": "ftp://host/state"},
-            "MLOPS_STATE: 'ftp://host/state' names no place for objects. Give a path",
+            "MLOPS_STATE: 'ftp://host/state' is not the address of a folder or bucket. Give a path",
         ),
         (
             {"MLOPS_STATE": "s3://key:secret@bucket"},
-            "MLOPS_STATE: the address s3://bucket holds a key or a password.",
+            "MLOPS_STATE: the address s3://bucket contains a key or a password.",
         ),
         ({"MLOPS_PRODUCT": "nothing"}, "no product 'nothing'. Known: "),
         ({"MLOPS_PRODUCT": "nothing", "MLOPS_WORKERS": "2"}, "no worker can be started with these settings"),

@@ -134,4 +134,4 @@ def test_a_model_folder_without_a_bundle_is_said_in_one_line(tmp_path: Path) -> 
 
     assert ended.returncode == 2
     assert ended.stderr.startswith("BundleError: ")
-    assert "holds no bundles" in ended.stderr
+    assert "contains no bundles" in ended.stderr

@@ -75,7 +75,7 @@ def test_a_route_that_cannot_be_vertex_s_is_said_in_one_sentence(tmp_path: Path,
     )
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("DeclarationError: the routes cannot be made")
+    assert ended.stderr.startswith("DeclarationError: the routes cannot be built")
     assert ended.stderr.count("\n") == 1
 
 
@@ -131,12 +131,12 @@ def test_several_bundles_in_one_folder_are_refused(tmp_path: Path) -> None:
     for version in (1, 2):
         write_tiny_folder(tmp_path / str(version), air_time, version)
 
-    with pytest.raises(BundleError, match="holds 2 bundles"):
+    with pytest.raises(BundleError, match="contains 2 bundles"):
         platform_of({"AZUREML_MODEL_DIR": str(tmp_path)})
 
 
 def test_an_unknown_argument_is_refused() -> None:
-    with pytest.raises(DeclarationError, match="no argument 'train'"):
+    with pytest.raises(DeclarationError, match="there is no argument 'train'"):
         platform_of({}, ["train"])
 
 

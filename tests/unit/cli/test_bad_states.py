@@ -105,8 +105,8 @@ class TestBucket:
 
         assert_is_one_sentence(
             said,
-            f"{bucket}-of-nobody/state cannot be used: there is no such bucket (404 Not Found)",
-            "Make it, or name another",
+            f"{bucket}-of-nobody/state cannot be used: the bucket does not exist (404 Not Found)",
+            "Create it, or name another",
         )
         assert contents_of(home) == {}
 
@@ -127,7 +127,9 @@ class TestBucket:
 def test_an_unknown_scheme(home: Path, arguments: tuple[str, ...]) -> None:
     said = run(*arguments, state="ftp://host/folder", home=home)
 
-    assert_is_one_sentence(said, "'ftp://host/folder' names no place for objects", "Give a path, file:///folder, s3://")
+    assert_is_one_sentence(
+        said, "'ftp://host/folder' is not the address of a folder or bucket", "Give a path, file:///folder, s3://"
+    )
     assert contents_of(home) == {}
 
 
@@ -188,7 +190,7 @@ def test_a_ledger_that_was_tampered_with(
 
     said = run(*arguments, state=str(deployed), home=home)
 
-    assert_is_one_sentence(said, cause, "Put it back from a copy of the state")
+    assert_is_one_sentence(said, cause, "Restore it from a copy of the state")
     assert contents_of(deployed) == before
 
 

@@ -77,7 +77,7 @@ def test_a_feature_that_is_another_one_online_is_named_and_no_other():
 
     assert not result.holds
     assert [(item.feature, item.rows) for item in result.differences] == [("distance", SAMPLE_ROWS)]
-    assert "distance differs in 12 rows, such as 2.000001 stored and 2.0 found" in result.reason
+    assert "distance differs in 12 rows, for example 2.000001 stored and 2.0 recomputed" in result.reason
 
 
 def test_a_null_offline_is_not_a_value_online():

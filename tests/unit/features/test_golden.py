@@ -227,10 +227,10 @@ def test_a_bundle_of_other_values_is_refused_with_what_to_do(trained):
         open_bundle(trained.of(product), 1)
 
     assert (
-        "version 1 of taxi was trained on other feature values than the code gives now: feature 'distance' was "
+        "version 1 of taxi was trained on other feature values than the code now computes: feature 'distance' was "
         in str(refused.value)
     )
-    assert "Retrain it, or restore what it was trained with." in str(refused.value)
+    assert "Retrain it, or restore the definitions that it was trained with." in str(refused.value)
 
 
 def test_a_version_that_opened_lets_no_other_one_open_whose_golden_rows_differ(trained):
@@ -266,7 +266,7 @@ def test_a_bundle_without_golden_rows_is_not_opened_for_a_product(workspace):
     workspace.of(product).bundles.write(tiny_manifest(product), files)
 
     assert workspace.of(product).bundles.open(1).manifest.version == 1
-    with pytest.raises(BundleError, match=r"has no golden.zip, so nobody can say whether"):
+    with pytest.raises(BundleError, match=r"has no golden.zip, so its features cannot be compared"):
         open_bundle(workspace.of(product), 1)
 
 
@@ -281,6 +281,6 @@ def test_a_lookup_that_fails_on_what_the_contract_permits_is_an_error_of_the_dec
         return tables["rides"].with_columns(nw.col("no_such_column"))
 
     with pytest.raises(
-        DeclarationError, match=r"taxi: the features cannot be computed of rows that the source's declaration"
+        DeclarationError, match=r"taxi: the features cannot be computed from rows that the source's declaration"
     ):
         Golden.record(declared(trip(), lately(fails)))

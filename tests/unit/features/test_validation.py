@@ -51,27 +51,36 @@ def test_the_products_of_the_catalog_are_sound(product):
     [
         (
             of_request(nw.col("distnce") + 1),
-            r"^taxi cannot make 'made': unable to find column \"distnce\"; valid columns: .*\"distance\".*let request carry",
+            r"^taxi cannot compute 'made': unable to find column \"distnce\"; valid columns: .*\"distance\".*add the column to request",
         ),
-        (of_request(nw.max_horizontal("distance", "waited")), r"cannot make 'made': .*\"waited\".*let request carry"),
-        (of_request(DISTANCE, ("far", nw.col("waited") > 5)), r"cannot make 'far': .*\"waited\".*let request carry"),
-        (of_request(nw.col("origin").dt.hour()), r"cannot make 'made': `hour` operation not supported for dtype `str`"),
+        (
+            of_request(nw.max_horizontal("distance", "waited")),
+            r"cannot compute 'made': .*\"waited\".*add the column to request",
+        ),
+        (
+            of_request(DISTANCE, ("far", nw.col("waited") > 5)),
+            r"cannot compute 'far': .*\"waited\".*add the column to request",
+        ),
+        (
+            of_request(nw.col("origin").dt.hour()),
+            r"cannot compute 'made': `hour` operation not supported for dtype `str`",
+        ),
         (
             of_sums(nw.when(nw.col(COUNT) > 1).then(DISTANCE)),
-            r"'lately' cannot make 'made': .*\"distance\"; valid columns: \[\"row_count\", \"waited\"\].*column in sums",
+            r"'lately' cannot compute 'made': .*\"distance\"; valid columns: \[\"row_count\", \"waited\"\].*column in sums",
         ),
-        (of_sums(WAITED, sums=("waited", "tip")), r"'lately' cannot look up anything in the tables rides: .*\"tip\""),
+        (of_sums(WAITED, sums=("waited", "tip")), r"'lately': its lookup fails on the tables rides: .*\"tip\""),
         (
             looked_up(lambda tables: with_clocks(tables).rename({"waited": "minutes"})),
-            r"'last_wait' looks up a table without waited\. It has ride, origin, .*minutes",
+            r"'last_wait': its lookup returns a table without waited\. It has ride, origin, .*minutes",
         ),
         (
             looked_up(lambda tables: tables["rides"]),
-            r"looks up a table without event_time, created_time\..*both clocks and every feature",
+            r"its lookup returns a table without event_time, created_time\..*both clocks and every feature",
         ),
         (
             looked_up(lambda tables: tables["cabs"]),
-            r"cannot look up anything in the tables rides: cabs\. Change lookup",
+            r"its lookup fails on the tables rides: cabs\. Change lookup",
         ),
     ],
     ids=[
@@ -102,17 +111,19 @@ def test_a_feature_of_other_rows_is_refused_because_a_request_has_none(made_of):
     )
 
     with pytest.raises(
-        DeclarationError, match=r"^taxi makes 'made' of other rows too.* Sum other rows in a trailing view"
+        DeclarationError, match=r"^taxi computes 'made' from other rows as well.* Sum other rows in a trailing view"
     ):
         validate_features(product)
-    with pytest.raises(DeclarationError, match=r"view 'lately' makes 'made' of other rows too.* Sum them"):
+    with pytest.raises(
+        DeclarationError, match=r"view 'lately' computes 'made' from other rows as well.* Add them to sums"
+    ):
         validate_features(trailing)
 
 
 def test_a_sum_over_rows_that_are_alike_is_one_of_other_rows():
     product = a_product(features=(BASKET, of_sums(WAITED.sum().over(COUNT))))
 
-    with pytest.raises(DeclarationError, match="'made' of other rows too"):
+    with pytest.raises(DeclarationError, match="'made' from other rows as well"):
         validate_features(product)
 
 
@@ -132,12 +143,12 @@ def test_no_feature_is_built_of_a_product_that_is_refused():
     [
         (
             nw.col("wated") > 5,
-            r"taxi: the label 'late' cannot be made of rides: unable to find column \"wated\"; valid columns: .* "
-            r"\(did you mean 'waited'\?\)\. Make it of columns that the table declares",
+            r"taxi: the label 'late' cannot be computed from rides: unable to find column \"wated\"; valid columns: .* "
+            r"\(did you mean 'waited'\?\)\. Use only columns that the table declares",
         ),
         (
             nw.col("origin"),
-            r"taxi: the label 'late' is String, and binary takes numbers\. Make it a number, or a condition",
+            r"taxi: the label 'late' is String, and binary needs numbers\. Use a number, or a condition",
         ),
     ],
     ids=["a misspelt column", "a text"],
@@ -152,7 +163,5 @@ def test_a_label_that_cannot_be_made_is_refused_with_the_column_that_was_meant(l
 def test_a_lookup_of_a_misspelt_column_names_the_one_that_was_meant():
     product = a_product(features=(BASKET, looked_up(lambda tables: with_clocks(tables).with_columns(nw.col("wated")))))
 
-    with pytest.raises(
-        DeclarationError, match=r"cannot look up anything .*\(did you mean 'waited'\?\)\. Change lookup"
-    ):
+    with pytest.raises(DeclarationError, match=r"its lookup fails .*\(did you mean 'waited'\?\)\. Change lookup"):
         validate_product(product)

@@ -188,7 +188,7 @@ def test_a_version_of_other_feature_definitions_is_not_deployed(state):
     refused(
         now,
         BundleError,
-        "version 2 of taxi was trained on other feature values than the code gives now: feature 'distance'",
+        "version 2 of taxi was trained on other feature values than the code now computes: feature 'distance'",
     )
 
 

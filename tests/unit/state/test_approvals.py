@@ -61,7 +61,7 @@ def test_an_approval_ends_by_itself(book):
 
     assert book.newest(7, EVIDENCE, last - timedelta(microseconds=1)) is not None
     assert book.newest(7, EVIDENCE, last) is None
-    assert book.why_not(7, EVIDENCE, last) == "the answer of ana at 2013-07-01 12:00 ended at 2013-07-08 12:00"
+    assert book.why_not(7, EVIDENCE, last) == "the answer of ana at 2013-07-01 12:00 expired at 2013-07-08 12:00"
 
 
 @pytest.mark.parametrize("changed", sorted(EVIDENCE))
@@ -111,7 +111,7 @@ def test_an_approval_of_another_version_under_this_ones_name_is_none(book):
 
 
 def test_an_answer_of_another_installation_does_not_count(book):
-    other = replace(book, given_key=KEY)
+    other = replace(book, environment_key=KEY)
     answered(other)
 
     assert other.newest(7, EVIDENCE, NOW) is not None
@@ -147,8 +147,8 @@ def test_looking_makes_no_key(book):
 
 
 def test_a_key_that_can_be_tried_out_is_refused(book):
-    with pytest.raises(ApprovalRefused, match="has 5 bytes, 16 are needed"):
-        answered(replace(book, given_key="12345"))
+    with pytest.raises(ApprovalRefused, match="has 5 bytes; it needs 16"):
+        answered(replace(book, environment_key="12345"))
 
 
 @pytest.mark.parametrize("nobody", [{"by": " "}, {"note": ""}])
@@ -184,8 +184,8 @@ def test_a_removed_rejection_does_not_revive_the_approval_before_it(book):
 
     assert book.newest(7, EVIDENCE, LATER) is None
     assert book.why_not(7, EVIDENCE, LATER) == (
-        "answer 2 of taxi is missing or was changed, and none before it counts; "
-        "the answer of ana at 2013-07-01 12:00 counts no more: answer again"
+        "answer 2 of taxi is missing or was changed, so no answer before it is valid; "
+        "the answer of ana at 2013-07-01 12:00 is no longer valid: answer again"
     )
 
 
@@ -259,7 +259,7 @@ def test_an_answer_of_before_there_was_a_chain_does_not_count(book):
 
     assert book.newest(7, EVIDENCE, NOW) is None
     assert book.why_not(7, EVIDENCE, NOW) == (
-        "the answer of ana at 2013-07-01 12:00 is of before answers formed a chain: answer again"
+        "the answer of ana at 2013-07-01 12:00 was given before answers formed a chain: answer again"
     )
 
 
@@ -289,7 +289,7 @@ def test_processes_that_answer_in_the_same_moment_follow_each_other_and_none_is_
     for process in started:
         process.stdin.close()
         process.stdout.close()
-    assert_that_all_follow_each_other(replace(book, given_key=KEY), 30)
+    assert_that_all_follow_each_other(replace(book, environment_key=KEY), 30)
 
 
 def assert_that_all_follow_each_other(book: ApprovalBook, count: int) -> None:
@@ -305,7 +305,7 @@ def test_where_machines_share_the_state_the_key_has_to_come_from_the_environment
 
     with pytest.raises(
         ApprovalRefused,
-        match=r"the state is shared by several machines, so the key .* comes from MLOPS_APPROVAL_KEY\. Set it on each of them",
+        match=r"several machines share the state, so the key .* must come from MLOPS_APPROVAL_KEY\. Set it on each of them",
     ):
         answered(book)
 

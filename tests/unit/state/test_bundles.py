@@ -87,7 +87,7 @@ def test_versions_are_in_order_and_manifests_newest_first(bundles: Bundles) -> N
 def test_where_nothing_was_written_there_is_no_version(bundles: Bundles) -> None:
     assert (bundles.versions(), bundles.manifests()) == ([], [])
     with pytest.raises(
-        BundleError, match=r"version 1 of flight_delay \(.*\) holds no bundle: manifest.json is missing"
+        BundleError, match=r"version 1 of flight_delay \(.*\) is not a bundle: manifest.json is missing"
     ):
         bundles.manifest(1)
 
@@ -96,7 +96,9 @@ def test_a_product_has_its_own_versions(bundles: Bundles) -> None:
     a_version(bundles)
 
     assert Bundles(bundles.objects, "flight").versions() == []
-    with pytest.raises(BundleError, match=r"the manifest of version 1 of air_time .* is of version 1 of flight_delay"):
+    with pytest.raises(
+        BundleError, match=r"the manifest of version 1 of air_time .* is that of version 1 of flight_delay"
+    ):
         Bundles(bundles.objects, air_time.name).write(tiny_manifest(flight_delay), tiny_files(flight_delay))
 
 
@@ -114,9 +116,9 @@ def test_a_bundle_is_never_replaced(bundles: Bundles) -> None:
     a_version(bundles, bias=1)
     before = {name: bundles.objects.get(name) for name in bundles.objects.names("bundles")}
 
-    with pytest.raises(BundleError, match=r"version 1 of flight_delay .* a bundle is never replaced"):
+    with pytest.raises(BundleError, match=r"version 1 of flight_delay .* bundles are never replaced"):
         a_version(bundles, bias=2)
-    with pytest.raises(BundleError, match="a bundle is never replaced"):
+    with pytest.raises(BundleError, match="bundles are never replaced"):
         a_version(bundles, bias=1)
 
     assert {name: bundles.objects.get(name) for name in bundles.objects.names("bundles")} == before
@@ -124,7 +126,7 @@ def test_a_bundle_is_never_replaced(bundles: Bundles) -> None:
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "a/b", MANIFEST])
 def test_only_files_of_a_bundle_are_written(bundles: Bundles, name: str) -> None:
-    with pytest.raises(BundleError, match="which is no file of a bundle"):
+    with pytest.raises(BundleError, match="which is not a file of a bundle"):
         bundles.write(tiny_manifest(flight_delay), {MODEL: b"", name: b"outside"})
 
     assert bundles.objects.names("") == []
@@ -159,7 +161,7 @@ def test_a_manifest_of_another_version_is_refused(bundles: Bundles) -> None:
 
     for use in (bundles.open, bundles.manifest, lambda version: bundles.read(version, MODEL)):
         with pytest.raises(
-            BundleError, match=r"the manifest of version 2 of flight_delay .* is of version 1 of flight_"
+            BundleError, match=r"the manifest of version 2 of flight_delay .* is that of version 1 of flight_"
         ):
             use(2)
 
@@ -201,7 +203,7 @@ def test_with_a_key_a_damaged_manifest_or_signature_is_refused(keyed: Bundles, d
         keyed.objects.put(f"{BASE}/1/{name}", damage(whole))
 
         with pytest.raises(
-            BundleError, match=r"version 1 of flight_delay .* was signed with another key .* or changed since"
+            BundleError, match=r"version 1 of flight_delay .* was signed with another key .* or was changed since"
         ):
             keyed.open(1)
 
@@ -264,7 +266,7 @@ def test_a_checksum_cannot_reach_out_of_the_cache(bundles: Bundles, tmp_path: Pa
     hostile = msgspec.structs.replace(written, checksums={**written.checksums, REFERENCE: "../victim"})
     bundles.objects.put(f"{BASE}/1/{MANIFEST}", encoded(hostile))
 
-    with pytest.raises(BundleError, match="is no SHA-256"):
+    with pytest.raises(BundleError, match="is not a SHA-256"):
         bundles.open(1)
 
     assert (tmp_path / "victim").read_bytes() == b"of somebody else"
@@ -285,7 +287,7 @@ def test_with_a_key_a_bundle_that_was_not_signed_is_refused(bundles: Bundles, ke
 
     for use in (keyed.open, lambda version: keyed.read(version, MODEL), lambda version: enter(keyed, version)):
         with pytest.raises(
-            BundleError, match=r"version 1 of flight_delay .* is not signed, and MLOPS_APPROVAL_KEY is set"
+            BundleError, match=r"version 1 of flight_delay .* is not signed, and with MLOPS_APPROVAL_KEY"
         ):
             use(1)
 
@@ -322,7 +324,7 @@ def test_a_bundle_of_another_key_is_refused_until_it_is_signed_anew(keyed: Bundl
     a_version(keyed)
     others = replace(keyed, approval_key=OTHER_KEY)
 
-    with pytest.raises(BundleError, match="was signed with another key than MLOPS_APPROVAL_KEY, or changed since"):
+    with pytest.raises(BundleError, match="was signed with another key than MLOPS_APPROVAL_KEY, or was changed since"):
         others.open(1)
 
     others.sign(1)

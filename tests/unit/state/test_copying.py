@@ -14,7 +14,7 @@ import pytest
 
 from mlops_assets.errors import DeclarationError, LedgerBroken, StoreError
 from mlops_assets.state.clock import ReplayClock, clock_of
-from mlops_assets.state.copying import Copied, copy_databases, copy_state, what_stays
+from mlops_assets.state.copying import Copied, copy_databases, copy_state, remaining_parts
 from mlops_assets.state.ledger import Ledger
 from mlops_assets.state.objects import Folder, Objects, objects_at
 from mlops_assets.state.tables import Tables
@@ -154,7 +154,9 @@ def test_a_source_without_a_state_is_refused_and_nothing_is_made(tmp_path: Path)
     source.mkdir()
     (source / "notes.txt").write_text("no state")
 
-    with pytest.raises(DeclarationError, match=r"source holds no state to copy\. Name the folder or bucket of one"):
+    with pytest.raises(
+        DeclarationError, match=r"source has no state to copy\. Name the folder or bucket of an installation"
+    ):
         copy_state(Folder(source), Folder(target))
 
     assert not target.exists()
@@ -176,7 +178,7 @@ def test_a_target_with_a_history_of_its_own_is_left_as_it_is(places: Places, giv
     give_a_history(target)
     before = everything_in(target)
 
-    with pytest.raises(DeclarationError, match=r"has a history of its own \(ledger/.*\.json\).*Name an empty target"):
+    with pytest.raises(DeclarationError, match=r"has another history \(ledger/.*\.json\).*Name an empty target"):
         copy_state(source, target)
 
     assert everything_in(target) == before
@@ -187,7 +189,7 @@ def test_a_target_that_went_on_by_itself_is_not_set_back(places: Places):
     copy_state(source, target)
     Ledger(target, "taxi").deploy(9, "", january(9), reason="", by="", after=ENTRIES)
 
-    with pytest.raises(DeclarationError, match=r"history of its own \(ledger/taxi/000004\.json\)"):
+    with pytest.raises(DeclarationError, match=r"another history \(ledger/taxi/000004\.json\)"):
         copy_state(source, target)
 
     assert Ledger(target, "taxi").champion().version == 9
@@ -281,15 +283,15 @@ def test_neither_the_approval_key_nor_what_is_not_sealed_is_copied_and_that_is_t
     assert target.get("approval.key") is None
     assert target.names("spool") == []
     if isinstance(source, Folder):
-        unsealed, key = what_stays(source.root)
+        unsealed, key = remaining_parts(source.root)
         assert unsealed.startswith(
-            f"2 files in {source.root / 'spool'} hold newest answers or labels that are not sealed yet."
+            f"2 files in {source.root / 'spool'} contain answers or labels that are not sealed yet."
         )
         assert key.startswith(f"The approval key, {source.root / 'approval.key'}, is never copied.")
 
 
 def test_of_a_home_without_a_key_whose_answers_are_sealed_nothing_stays(tmp_path: Path):
-    assert what_stays(tmp_path) == []
+    assert remaining_parts(tmp_path) == []
 
 
 def test_the_embedded_online_store_is_copied_as_it_is_at_one_moment(tmp_path: Path):

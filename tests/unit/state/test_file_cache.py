@@ -19,7 +19,7 @@ A, B, C = b"a" * 40, b"b" * 40, b"c" * 40
 
 def keep(cache: FileCache, *contents: bytes) -> None:
     for content in contents:
-        cache.keep(checksum(content), content)
+        cache.put(checksum(content), content)
 
 
 def kept(cache: FileCache, *contents: bytes) -> list[bool]:
@@ -110,7 +110,7 @@ for _ in range(400):
     found = cache.get(checksum(content))
     assert found in (content, None)
     if found is None:
-        cache.keep(checksum(content), content)
+        cache.put(checksum(content), content)
     elif chosen.random() < 0.1:
         (cache.folder / checksum(content)).write_bytes(content[:50_000])  # a disk that loses what was written
 """

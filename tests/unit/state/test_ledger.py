@@ -408,7 +408,7 @@ class TestTampering:
 
         objects.put(entry(number), json.dumps({**document, "reason": "asked for"}, indent=2).encode())
 
-        self.assert_broken(objects, number, r"was changed after it was written\. Put it back from a copy")
+        self.assert_broken(objects, number, r"was changed after it was written\. Restore it from a copy")
 
     @pytest.mark.parametrize("number", range(1, 6))
     def test_a_removed_entry_is_found_and_named(self, objects: Objects, number: int) -> None:
@@ -416,7 +416,7 @@ class TestTampering:
 
         objects.delete(entry(number))
 
-        self.assert_broken(objects, number, r"was removed\. Put it back from a copy of the state")
+        self.assert_broken(objects, number, r"was removed\. Restore it from a copy of the state")
 
     def test_of_several_the_first_is_named(self, objects: Objects) -> None:
         a_long_ledger(objects)
@@ -453,7 +453,7 @@ class TestTampering:
         objects.put(entry(number), sealed({**document, "version": 66}))
 
         what = {
-            2: "does not follow the entry before it",
+            2: "does not follow the previous entry",
             5: "does not follow|is not the one that was written there first",
         }
         self.assert_broken(objects, named, f"({what[named]})")
@@ -464,7 +464,7 @@ class TestTampering:
 
         objects.put(entry(6), sealed({**document, "number": 6, "version": 66}))
 
-        self.assert_broken(objects, 6, "does not follow the entry before it")
+        self.assert_broken(objects, 6, "does not follow the previous entry")
 
     def test_a_gap_far_away_costs_no_more_than_a_near_one(self, objects: Objects) -> None:
         a_long_ledger(objects)
@@ -498,7 +498,7 @@ class TestTampering:
 
         said = (
             rf"entry {number} of the ledger of p \(.*\) was written by a newer release, whose entries have schema version 2; "
-            r"this one reads up to 1\. Install that release here as well\.$"
+            r"this one reads up to 1\. Install the newer release here as well\.$"
         )
         for use in (ledger.verify, Ledger(objects, "p").champion):
             with pytest.raises(LedgerBroken, match=said):

@@ -472,7 +472,7 @@ class TestBucket:
         for use in _uses(objects_at(f"{bucket}-missing/state")):
             with pytest.raises(
                 StoreRefused,
-                match=r"-missing/state cannot be used: there is no such bucket \(404 Not Found\)\. Make it",
+                match=r"-missing/state cannot be used: the bucket does not exist \(404 Not Found\)\. Create it",
             ):
                 use()
 
@@ -678,7 +678,9 @@ class TestPlaces:
         ],
     )
     def test_what_is_no_place_is_refused_with_those_that_are(self, url: str) -> None:
-        with pytest.raises(DeclarationError, match=r"names no place for objects. Give a path, file:///folder, s3://"):
+        with pytest.raises(
+            DeclarationError, match=r"is not the address of a folder or bucket. Give a path, file:///folder, s3://"
+        ):
             objects_at(url)
 
     @pytest.mark.parametrize(
@@ -692,7 +694,7 @@ class TestPlaces:
         ],
     )
     def test_a_url_with_a_password_is_refused_without_showing_it(self, url: str) -> None:
-        with pytest.raises(DeclarationError, match=r"holds a key or a password. Leave it out") as caught:
+        with pytest.raises(DeclarationError, match=r"contains a key or a password. Leave it out") as caught:
             objects_at(url)
 
         assert "geheim" not in str(caught.value)

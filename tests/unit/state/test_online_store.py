@@ -16,7 +16,7 @@ import pytest
 from mlops_assets.errors import DeclarationError, StoreError
 from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, Feature, FeatureKind, FeatureView
 from mlops_assets.state.online_outage import Breaker
-from mlops_assets.state.online_store import Asked, OnlineStore
+from mlops_assets.state.online_store import Lookup, OnlineStore
 from tests.servers.databases import Server
 from tests.servers.processes import free_port
 from tests.serving.running_api import eventually
@@ -159,10 +159,10 @@ def test_many_look_ups_are_answered_together_each_at_its_own_moment(store: Onlin
     found = store.read_many(
         "p",
         [
-            Asked(weather, ["EWR"], NOON + timedelta(hours=7)),
-            Asked(by_number, ["EWR", 1], NOON + timedelta(hours=7)),
-            Asked(weather, ["JFK"], NOON),
-            Asked(weather, ["EWR"], NOON),
+            Lookup(weather, ["EWR"], NOON + timedelta(hours=7)),
+            Lookup(by_number, ["EWR", 1], NOON + timedelta(hours=7)),
+            Lookup(weather, ["JFK"], NOON),
+            Lookup(weather, ["EWR"], NOON),
         ],
     )
 
@@ -275,13 +275,13 @@ def test_while_a_store_is_away_reads_are_told_at_once_and_it_is_found_when_it_is
     breaker = Breaker(probe)
     for _ in range(3):
         with pytest.raises(StoreError, match="away"):
-            breaker.ask(question)
+            breaker.call(question)
     reached_meanwhile = len(asked)
     is_away = False
 
     def answers() -> bool:
         with suppress(StoreError):
-            return breaker.ask(question) == "found"
+            return breaker.call(question) == "found"
         return False
 
     eventually(answers)

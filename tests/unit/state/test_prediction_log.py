@@ -320,7 +320,7 @@ def test_a_damaged_object_is_an_error_that_names_it(log: PredictionLog, objects:
     name = "predictions/flight_delay/2013-07-04/host-1-bad.parquet"
     objects.put(name, b"PAR1, said somebody")
 
-    with pytest.raises(DataError, match=rf"{name} is damaged: .+ or delete it to read the others"):
+    with pytest.raises(DataError, match=rf"{name} is damaged: .+ or delete it so that the others can be read"):
         log.read("flight_delay", NOON)
     assert log.read("flight_delay", NOON + DAY).is_empty()
 
@@ -590,7 +590,7 @@ def test_rows_that_cannot_be_written_down_are_refused_and_their_neighbours_are_n
     eventually(lambda: len(outcomes) == 3)
 
     assert (outcomes["a"], outcomes["c"]) == (None, None)
-    assert "rows of flight_delay cannot be written down" in str(outcomes["b"])
+    assert "rows of flight_delay cannot be encoded" in str(outcomes["b"])
     assert sorted(ids(log)) == ["a", "c", "x"]
     assert (log.health.dropped_rows, log.health.waiting_rows, log.last_error) == (1, 0, None)
     log.close()
@@ -616,7 +616,7 @@ def test_while_the_objects_are_away_everybody_is_served_and_it_is_said_and_segme
     assert "nobody answers" in str(sick.seal_error)
     assert (sick.is_writing, sick.last_error, sick.unsealed_rows) == (True, None, 2)
     assert in_the_meantime == ["a", "b"]
-    assert "It stays on this machine, is read here as it is, and is tried again." in caplog.text
+    assert "It stays on this machine, where it can be read, and is tried again." in caplog.text
     assert sorted(ids(on_another_machine(objects, tmp_path))) == ["a", "b"]
     assert segments(spool) == []
     log.close()

@@ -134,7 +134,7 @@ def test_a_damaged_record_is_named(objects: Objects, content: bytes) -> None:
     objects.put(NAME, content)
 
     with pytest.raises(
-        DataError, match=r"records/taxi/skipped/2013-07-01.json is damaged, and cannot be read as Skipped"
+        DataError, match=r"records/taxi/skipped/2013-07-01.json is damaged and cannot be read as Skipped"
     ):
         Records(objects, "taxi").load(SkippedPeriod, "2013-07-01")
 

@@ -51,7 +51,7 @@ def test_a_process_number_that_was_given_anew_is_not_the_run():
 def test_a_machine_that_was_restarted_carries_no_run_on():
     record = msgspec.structs.replace(record_of_this_process("run"), boot="the one before")
 
-    assert reason_it_is_gone(record, NOW) == f"{record.host} was restarted while the run was under way"
+    assert reason_it_is_gone(record, NOW) == f"{record.host} was restarted during the run"
 
 
 def test_a_process_on_another_machine_is_gone_once_it_has_been_silent_for_too_long():
@@ -59,7 +59,7 @@ def test_a_process_on_another_machine_is_gone_once_it_has_been_silent_for_too_lo
 
     assert reason_it_is_gone(record, NOW + LOST_AFTER) is None
     assert reason_it_is_gone(record, NOW + LOST_AFTER + timedelta(seconds=1)) == (
-        f"its process 1 on elsewhere has not been heard of since {NOW:%Y-%m-%d %H:%M:%S}"
+        f"its process 1 on elsewhere has not reported since {NOW:%Y-%m-%d %H:%M:%S}"
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 from mlops_assets.state.online_sqlite import SqliteBackend
 from tests.servers.read_only import can_mount_read_only, with_read_only
 
@@ -32,9 +32,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from mlops_assets.state.online_sqlite import SqliteBackend
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 store = SqliteBackend(Path(sys.argv[1]) / "online.sqlite")
-store.upsert("p", "view", {"key": Held(30, 30, b"{}")})
+store.upsert("p", "view", {"key": StoredValue(30, 30, b"{}")})
 print("committed", flush=True)
 sys.stdin.read()
 """
@@ -42,17 +42,17 @@ MANY = """
 import sys
 from pathlib import Path
 from mlops_assets.state.online_sqlite import SqliteBackend
-from mlops_assets.state.online_backend import Held
+from mlops_assets.state.online_backend import StoredValue
 store = SqliteBackend(Path(sys.argv[1]) / "online.sqlite")
 for event in range(2, 102):
-    store.upsert("p", "view", {"key": Held(event, event, b"{}")})
+    store.upsert("p", "view", {"key": StoredValue(event, event, b"{}")})
 """
 
 
 def keep(home: Path, event: int) -> None:
     """A value of this time, by a writer that goes away."""
     with closing(SqliteBackend(home / "online.sqlite")) as store:
-        store.upsert("p", "view", {"key": Held(event, event, b"{}")})
+        store.upsert("p", "view", {"key": StoredValue(event, event, b"{}")})
 
 
 @dataclass

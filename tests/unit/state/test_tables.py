@@ -338,7 +338,7 @@ def test_borrowed_tables_are_read_where_they_lie(objects: Objects, local: Tables
     borrowing = Tables(objects, "p", {"raw": local.objects})
 
     borrowing.write("features", "a", B)
-    with pytest.raises(DeclarationError, match=r"^p/raw belongs to file://.* and is only read here\. Write it in that"):
+    with pytest.raises(DeclarationError, match=r"^p/raw belongs to file://.* and is read-only here\. Write it in that"):
         borrowing.write("raw", "a", B)
 
     assert_frame_equal(borrowing.read("raw", ["a"]), A)
