@@ -52,11 +52,11 @@ lock: ## renew the lock files (hashes, no registry address)
 	  case $$name in bootstrap) from=requirements/bootstrap.in;; runtime) from=pyproject.toml;; dev) from="pyproject.toml --extra dev -c requirements/runtime.lock";; serving) from="requirements/serving.in -c requirements/dev.lock";; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$from -o requirements/$$name.lock || exit 1; done
-	@for from in benchmarks/peers/*.in; do \
+	@for from in benchmarks/peers/*.in examples/airflow/requirements.in; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$from -o $${from%.in}.lock || exit 1; done
 
-peers: $(READY) ## make the environments of the peers that benchmarks compare with
+peers: $(READY) ## make the environments of the peers that benchmarks compare with, and of Airflow's example
 	@$(BIN)/python benchmarks/peer_environments.py
 
 clean: ## remove the environment and what the demo left

@@ -1,6 +1,6 @@
 """Environments of the peers that benchmarks compare with: one per peer set, from its hashed lock, made on first use.
 
-Peers are never installed beside the platform: their pins would decide what it runs on.
+Peers are never installed beside the platform: their pins would decide what it runs on. The Airflow of `examples/airflow` is one, too.
 """
 
 import hashlib
@@ -8,21 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOCKS = Path(__file__).parent / "peers"
-ENVIRONMENTS = Path(__file__).parents[1] / "var" / "peers"
+ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = ROOT / "var" / "peers"
+LOCKS = {
+    **{path.stem: path for path in sorted((ROOT / "benchmarks" / "peers").glob("*.lock"))},
+    "airflow": ROOT / "examples" / "airflow" / "requirements.lock",
+}
 
 
 def python_with(name: str) -> Path:
-    """The interpreter of the environment of `peers/<name>.lock`. Making it can take minutes, and says so."""
-    lock = LOCKS / f"{name}.lock"
-    if not lock.exists():
-        known = ", ".join(sorted(path.stem for path in LOCKS.glob("*.lock")))
-        sys.exit(f"there is no peer environment {name!r}. Known: {known}. Write {name}.in and run `make lock`.")
+    """The interpreter of the environment of a lock. Making it can take minutes, and says so."""
+    lock = LOCKS.get(name)
+    if lock is None:
+        sys.exit(
+            f"there is no peer environment {name!r}. Known: {', '.join(LOCKS)}. Write {name}.in and run `make lock`."
+        )
     folder = ENVIRONMENTS / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     if not ready.exists() or ready.read_text() != digest:
-        print(f"making the peers' environment in {folder.relative_to(ENVIRONMENTS.parents[1])}", file=sys.stderr)
+        print(f"making the peers' environment in {folder.relative_to(ROOT)}", file=sys.stderr)
         uv = Path(sys.executable).with_name("uv")
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
         subprocess.run(
@@ -33,5 +38,5 @@ def python_with(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for path in sorted(LOCKS.glob("*.lock")):
-        python_with(path.stem)
+    for name in LOCKS:
+        python_with(name)
