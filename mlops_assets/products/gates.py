@@ -147,4 +147,4 @@ def leakage_probe(at_most: float = 0.9) -> LeakageProbe:
 
 
 def _slug(limit: float) -> str:
-    return f"{limit:g}".replace(".", "_").replace("-", "minus_")
+    return f"{limit:g}".replace(".", "_").replace("-", "minus_").replace("+", "")

@@ -209,11 +209,19 @@ def test_a_lookup_on_rows_that_are_known_when_they_happen_is_refused_with_what_t
 
 
 def test_gate_names_can_be_part_of_a_key():
-    gates = (at_least("r2", -0.5), at_most("mae", 12.5), slice_gap("origin", "mae", 1), latency_p99(5), onnx_parity(1))
+    gates = (
+        at_least("r2", -0.5),
+        at_most("mae", 12.5),
+        at_most("rmse", 4.4e7),
+        slice_gap("origin", "mae", 1),
+        latency_p99(5),
+        onnx_parity(1),
+    )
 
     assert [gate.name for gate in gates] == [
         "r2_at_least_minus_0_5",
         "mae_at_most_12_5",
+        "rmse_at_most_4_4e07",
         "mae_gap_by_origin",
         "latency_p99",
         "onnx_parity",
