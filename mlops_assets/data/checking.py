@@ -145,7 +145,10 @@ def _of_label(product: ModelProduct, rows: pl.DataFrame, place: str) -> str:
         raise DataError(
             f"{product.name}: {product.label.name} is {counts[LABEL][0]} in every row, so there is nothing to tell apart."
         )
-    shares = ", ".join(f"{value}: {100 * count / known.len():.1f} %" for value, count in counts.head(8).iter_rows())
+    names = {0.0: "false", 1.0: "true"} if product.task is Task.BINARY else {}
+    shares = ", ".join(
+        f"{names.get(value, value)}: {100 * count / known.len():.1f} %" for value, count in counts.head(8).iter_rows()
+    )
     return f"{said}; {shares}"
 
 
