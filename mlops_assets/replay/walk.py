@@ -48,7 +48,7 @@ def train_first_champion(replay: Replay, key: str, console: Console) -> None:
         if not result.success:
             raise PlatformError(
                 f"the first champion of {name} was refused: {failure_of(result)}. What is stored is kept: change the product "
-                "(its features, candidates or gates), then run the same command again."
+                "(its features, candidates or gates), then run the same command again, or begin with a later period (--from)."
             )
     _refuse_what_waits(replay, key)
     champion = state.ledger.champion()
