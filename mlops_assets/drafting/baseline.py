@@ -16,7 +16,6 @@ from mlops_assets.errors import DataError
 from mlops_assets.features.build import features_of
 from mlops_assets.products.candidates import dummy
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import Task
 from mlops_assets.testing.leakage import probe_leakage
 from mlops_assets.training.bootstrap import Score, score_with_interval
 from mlops_assets.training.fit import class_names, fit, label_codes
@@ -29,8 +28,9 @@ NEVER = datetime(9_000, 1, 1, tzinfo=UTC)  # by then every outcome is known
 
 @dataclass(frozen=True)
 class Baseline:
-    """scores: of the best candidate in each window, oldest first. ranked: names of the candidates that beat a constant answer,
-    best first. constant: the mean score of that answer. limit: what a gate may ask for. margin: within which scores are alike."""
+    """scores: of the best candidate in each window, oldest first. ranked: names of the candidates that beat a constant answer in
+    every window, or else on average, best first. constant: the mean score of that answer. limit: what each of them reaches, so
+    that a gate may ask for it. margin: within which scores are alike."""
 
     metric: str
     scores: tuple[Score, ...]
@@ -84,24 +84,23 @@ def measure_baseline(
             warnings.simplefilter("ignore")  # what a library says of a first try would hide what is said here
             scores[candidate.name] = [_score(product, candidate, window) for window in windows]
     sign = product.primary_metric.sign
-    means = {name: sign * float(np.mean([score.value for score in found])) for name, found in scores.items()}
-    constant = means.pop(dummy().name)
-    ranked = sorted(means, key=lambda name: -means[name])
-    best = scores[ranked[0]]
-    beating = tuple(name for name in ranked if means[name] > constant) or (ranked[0],)
+    values = {name: sign * np.array([score.value for score in found]) for name, found in scores.items()}
+    constant = values.pop(dummy().name)
+    by_mean = sorted(values, key=lambda name: -float(values[name].mean()))
+    # an experiment may choose any of them, and one that fails in some part of the past is refused there
+    reliable = [name for name in by_mean if bool((values[name] > constant).all())]
+    beating = [name for name in by_mean if values[name].mean() > constant.mean()]
+    ranked = tuple(reliable or beating or by_mean[:1])
+    tested = [score for name in ranked for score in scores[name]]
+    best = tuple(scores[ranked[0]])
     width = float(np.mean([(score.high - score.low) / 2 for score in best]))
-    limit = min(score.low for score in best) if sign > 0 else max(score.high for score in best)
-    if product.task is Task.REGRESSION:
-        return Baseline(
-            product.metric,
-            tuple(best),
-            beating,
-            sign * constant,
-            rounded(limit, math.ceil),
-            rounded(width / 2, math.ceil),
-        )
-    limit = max(0.5, math.floor(100 * limit) / 100)
-    return Baseline(product.metric, tuple(best), beating, sign * constant, limit, max(0.01, round(width / 2, 2)))
+    if sign > 0:
+        limit = max(0.5, math.floor(100 * min(score.low for score in tested)) / 100)
+        margin = max(0.01, round(width / 2, 2))
+    else:
+        limit = rounded(max(score.high for score in tested), math.ceil)
+        margin = rounded(width / 2, math.ceil)
+    return Baseline(product.metric, best, ranked, sign * float(constant.mean()), limit, margin)
 
 
 def rounded(value: float, rounding: Callable[[float], int], digits: int = 2) -> float:

@@ -25,7 +25,7 @@ from mlops_assets.drafting.columns import (
 from mlops_assets.drafting.key import choose_key
 from mlops_assets.drafting.origin import Origin
 from mlops_assets.drafting.questions import Ask, Question, Remarks, listed
-from mlops_assets.drafting.source_text import Declaration, file_text
+from mlops_assets.drafting.source_text import Declaration, file_text, number_text
 from mlops_assets.drafting.task import Target, choose_label, choose_task, is_categorical
 from mlops_assets.drafting.windows import choose_windows
 from mlops_assets.errors import DeclarationError, choices
@@ -213,18 +213,19 @@ def _without_suspects(
     inputs: list[Profile], telling: Mapping[str, float], label: Profile, remarks: Remarks
 ) -> list[Profile]:
     suspects = [item for item in inputs if telling.get(item.name, 0.0) > DEFAULT_LEAKAGE]
-    for item in suspects:
+    if suspects:
+        told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in suspects])
         remarks.warn(
-            f"left out: {item.source_name} tells {label.source_name} by itself ({telling[item.name]:.2f} of 1), as a part of the "
-            "outcome does. Put it back if a request can carry it before the outcome is known, and raise the gate leakage_probe."
+            f"left out: {told} {_tell(suspects)} {label.source_name} {'by itself' if len(suspects) == 1 else 'each by itself'}, as a part "
+            "of the outcome does. Put back what a request can carry before the outcome is known, and raise the gate leakage_probe."
         )
     kept = [item for item in inputs if item not in suspects]
-    for item in kept:
-        if telling.get(item.name, 0.0) > _TELLING:
-            remarks.warn(
-                f"{item.source_name} alone tells much of {label.source_name} ({telling[item.name]:.2f} of 1): make sure that it is "
-                "known before the outcome."
-            )
+    strong = [item for item in kept if telling.get(item.name, 0.0) > _TELLING]
+    if strong:
+        told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in strong])
+        remarks.warn(
+            f"{told} alone {_tell(strong)} much of {label.source_name}: make sure that what tells so much is known before the outcome."
+        )
     if len(kept) > MOST_FEATURES:
         most = sorted(kept, key=lambda item: -telling.get(item.name, 0.0))[:MOST_FEATURES]
         remarks.warn(
@@ -233,6 +234,10 @@ def _without_suspects(
         )
         kept = [item for item in kept if item in most]
     return kept
+
+
+def _tell(columns: Sequence[Profile]) -> str:
+    return "tells" if len(columns) == 1 else "tell"
 
 
 def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Sequence[Profile]) -> Declaration:
@@ -268,14 +273,19 @@ def _is_open(target: Target) -> bool:
 def _with_baseline(declared: Declaration, baseline: Baseline, remarks: Remarks) -> Declaration:
     metric, limit, margin = baseline.metric, baseline.limit, baseline.margin
     more = declared.target.task is not Task.REGRESSION
-    gate = f'ml.{"at_least" if more else "at_most"}("{metric}", {limit:g})'
-    gates = (gate, f'ml.not_worse_than_champion("{metric}", {margin:g})', "ml.latency_p99(250)")
+    gate = f'ml.{"at_least" if more else "at_most"}("{metric}", {number_text(limit)})'
+    gates = (gate, f'ml.not_worse_than_champion("{metric}", {number_text(margin)})', "ml.latency_p99(250)")
     calls = {"linear": "ml.linear()", "lightgbm": "ml.lightgbm(n_estimators=100)"}
     said = f"{metric} {baseline.value:.4g} ({baseline.low:.4g} to {baseline.high:.4g})"
     remarks.assume(
         f"the gate {metric} {'at least' if more else 'at most'} {limit:g}",
         f"{baseline.ranked[0]} reaches {said} on {len(baseline.scores)} windows of the past; a constant answer {baseline.constant:.4g}",
     )
+    unreliable = [name for name in calls if name not in baseline.ranked]
+    if unreliable:
+        remarks.assume(
+            f"without the candidate {', '.join(unreliable)}", "a constant answer beats it in some window of the past"
+        )
     bound = baseline.low if more else -baseline.high
     if bound <= (baseline.constant if more else -baseline.constant):
         remarks.warn(

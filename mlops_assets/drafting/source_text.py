@@ -105,7 +105,7 @@ def file_text(declared: Declaration) -> str:
         Group("features=", [Group("ml.row_view", view)]),
         Group("candidates=", declared.candidates),
         Group("gates=", declared.gates),
-        f"drift=ml.DriftPolicy(min_rows={_number(windows.min_rows)})",
+        f"drift=ml.DriftPolicy(min_rows={number_text(windows.min_rows)})",
     ]
     lines = [
         f'"""Predicts {_in_docstring(declared.target.column.source_name)} of {_in_docstring(place)}. Drafted by `mlops new`."""',
@@ -133,7 +133,7 @@ def _column(column: Column) -> Group:
         parts.append("nullable=True")
     for name, value in (("minimum", column.minimum), ("maximum", column.maximum)):
         if value is not None:
-            parts.append(f"{name}={_number(value)}")
+            parts.append(f"{name}={number_text(value)}")
     if column.choices:
         parts.append(_tuple("choices=", column.choices))
     for name, text in (("source_name", column.source_name), ("format", column.format)):
@@ -168,9 +168,9 @@ def _tuple(head: str, values: Sequence[str]) -> Group:
     return Group(head, [written(value) for value in values])
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """
-    >>> _number(1500000), _number(0.25), _number(12.0)
+    >>> number_text(1500000), number_text(0.25), number_text(12.0)
     ('1_500_000', '0.25', '12')
     """
     return f"{int(value):_}" if float(value).is_integer() else repr(float(value))

@@ -324,13 +324,28 @@ def test_of_2000_columns_the_most_predictive_ones_are_kept(tmp_path: Path):
     assert any("columns that tell less than the 100 that are kept" in line for line in made.remarks.warnings)
 
 
-def test_a_column_that_tells_the_label_by_itself_is_left_out(tmp_path: Path):
-    made = draft(orders(minutes_late=pl.col("late").cast(pl.Int64) * 40 + AT.dt.minute()), tmp_path, label="late")
+def test_columns_that_tell_the_label_by_themselves_are_left_out(tmp_path: Path):
+    minutes = pl.col("late").cast(pl.Int64) * 40 + AT.dt.minute()
 
-    assert "minutes_late" not in made.product.feature_names
-    assert any(
-        line.startswith("left out: minutes_late tells late by itself (1.00 of 1)") for line in made.remarks.warnings
-    )
+    made = draft(orders(minutes_late=minutes, fine=minutes * 2.5), tmp_path, label="late")
+
+    assert not {"minutes_late", "fine"} & set(made.product.feature_names)
+    (said,) = [line for line in made.remarks.warnings if "by itself" in line]
+    assert said.startswith("left out: minutes_late (1.00 of 1), fine (1.00 of 1) tell late each by itself, as a part")
+
+
+def test_a_candidate_that_fails_in_a_part_of_the_past_is_not_drafted(tmp_path: Path):
+    # the test of the first training, days 28 to 34, holds weights in another unit: a line goes on to where they are
+    unit = pl.when((AT - FIRST).dt.total_days().is_between(27, 34)).then(30.0).otherwise(1.0)
+    minutes = 100 * (pl.col("region") == "north").cast(pl.Float64) + pl.col("weight")
+
+    made = draft(orders(minutes=minutes, weight=pl.col("weight") * unit).drop("late"), tmp_path, label="minutes")
+
+    assert [candidate.name for candidate in made.product.candidates] == ["lightgbm"]
+    assert (
+        "without the candidate linear",
+        "a constant answer beats it in some window of the past",
+    ) in made.remarks.assumed
 
 
 def test_constant_columns_and_long_texts_are_left_out(tmp_path: Path):
@@ -442,6 +457,13 @@ def test_labels_wait_until_nearly_all_outcomes_are_known(tmp_path: Path):
 def test_the_wait_for_the_outcome_is_the_label_delay(tmp_path: Path):
     assert draft(orders(), tmp_path, label="late").product.label.delay == days(1)
     assert draft(orders(), tmp_path, label="late", known_after="12h").product.label.delay == timedelta(hours=12)
+
+
+def test_numbers_of_many_digits_make_a_gate_that_has_a_name(tmp_path: Path):
+    made = draft(orders(revenue=pl.col("weight") * 1e8).drop("late", "weight"), tmp_path, label="revenue")
+
+    assert re.search(r'ml\.at_most\("mae", \d{3}_000_000\)', made.text)
+    assert re.fullmatch(r"mae_at_most_\d(_\d)?e08", made.product.gates[0].name)
 
 
 def test_texts_are_categories_and_numbers_are_numbers(tmp_path: Path):
