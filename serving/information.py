@@ -130,7 +130,7 @@ class Readiness(msgspec.Struct):
     """products: the state of each product. With one that is 'loading' or 'failed' the server is not ready; 'no champion' is
     fine.
 
-    broken: products whose files cannot be used, with the reason. They are not served, and hold readiness back for no other.
+    broken: products whose files cannot be used, with the reason. They are not served, and the server is ready without them.
     swap_errors: why the newest deployment of a product cannot serve; the former version serves, if it can be opened.
     ledger_error: why the last poll could not read the deployment ledger; models continue to serve."""
 

@@ -128,7 +128,7 @@ class Services:
 
 
 def _served(settings: Settings, products: Sequence[ModelProduct] | None) -> Catalog:
-    """The whole catalog, or the one product that the settings name. Raises UncollectedProduct."""
+    """The whole catalog, or the one product that the settings name. Raises UnknownProduct."""
     collected = catalog() if products is None else Catalog(tuple(products))
     name = settings.product if settings.pinned is None else settings.pinned.product
     if name is not None:

@@ -189,7 +189,7 @@ def test_where_no_keys_are_needed_an_address_has_one_rate_whatever_it_sends_as_a
     ("variables", "says"),
     [
         ({"MLOPS_MAX_BODY_MB": "0"}, "above 0"),
-        ({"MLOPS_RATE_PER_SECOND": "-1"}, "not below 0"),
+        ({"MLOPS_RATE_PER_SECOND": "-1"}, "must not be negative"),
         ({"MLOPS_MAX_CONCURRENCY": "many"}, "MLOPS_MAX_CONCURRENCY is 'many'"),
     ],
 )

@@ -153,14 +153,14 @@ def test_where_narwhals_keeps_its_expressions_otherwise_the_plan_answers_and_the
     assert [path.of([row]).inputs for path in paths] == [[(200.0,)], [(200.0,)]]
     assert [path.is_translated for path in paths] == [False, False]
     (said,) = [record.getMessage() for record in caplog.records if product.name in record.getMessage()]
-    assert "are computed by a Polars plan, which is slower:  Narwhals 2" in said
+    assert "are computed by a Polars plan, which is slower: Narwhals 2" in said
 
 
 def test_a_translation_that_fails_is_not_used(workspace: Workspace) -> None:
     path = OnlineFeatures(flight_delay, workspace.online)
 
     with pytest.raises(Untranslatable, match="fails with ZeroDivisionError"):
-        path._proven(lambda rows, absent: [(1 / 0,)])
+        path._verified(lambda rows, absent: [(1 / 0,)])
 
 
 def test_a_translation_that_answers_differently_is_not_used(workspace: Workspace) -> None:
@@ -169,4 +169,4 @@ def test_a_translation_that_answers_differently_is_not_used(workspace: Workspace
     wrong: Callable[..., Any] = lambda rows, absent: [(*row[:-1], 0.0) for row in right(rows, absent)]  # noqa: E731
 
     with pytest.raises(Untranslatable, match="the plan"):
-        path._proven(wrong)
+        path._verified(wrong)

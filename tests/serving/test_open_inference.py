@@ -130,7 +130,7 @@ def test_errors_have_the_protocol_s_shape_and_the_native_words(client: Any) -> N
     ("body", "headers", "says"),
     [
         (b"{}", {}, "inputs"),
-        (b"[]", {}, "no inference request"),
+        (b"[]", {}, "not an inference request"),
         (b'{"inputs": [{"name": "a", "shape": [1], "datatype": "TEXT", "data": [1]}]}', {}, "no datatype 'TEXT'"),
         (b'{"inputs": [{"name": "a", "shape": [2], "datatype": "FP32", "data": [1]}]}', {}, "1 values for the shape"),
         (b'{"inputs": [{"name": "a", "shape": [2, 3], "datatype": "FP32", "data": [1]}]}', {}, "one tensor per column"),

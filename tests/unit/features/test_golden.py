@@ -248,7 +248,7 @@ def test_a_version_that_opened_lets_no_other_one_open_whose_golden_rows_differ(t
 def test_a_feature_that_was_renamed_is_refused_by_both_names(trained):
     product = declared(FeatureView("trip", (ORIGIN, Feature("miles", MILES))))
 
-    with pytest.raises(BundleError, match=r"distance \(numeric\) was where miles \(numeric\) is"):
+    with pytest.raises(BundleError, match=r"distance \(numeric\) before, and miles \(numeric\) now"):
         open_bundle(trained.of(product), 1)
 
 
