@@ -1,4 +1,4 @@
-"""What a first model reaches: the declared product trained and tested on windows of its past, as a retraining would do it."""
+"""The score of a first model: the declared product trained and tested on windows of its past, as a retraining would do it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlops_assets.training.bootstrap import Score, score_with_interval
 from mlops_assets.training.fit import class_names, fit, label_codes
 from mlops_assets.training.split import FIT, SPLIT, TEST, build_training_set
 
-WINDOWS = 3  # of the past: the first that can be trained on, one in the middle, the last
+WINDOWS = 3  # of the past: the first with enough rows for a training, one in the middle, the last
 MOST_FIT_ROWS, MOST_TEST_ROWS = 20_000, 10_000
 NEVER = datetime(9_000, 1, 1, tzinfo=UTC)  # by then every outcome is known
 
@@ -29,8 +29,8 @@ NEVER = datetime(9_000, 1, 1, tzinfo=UTC)  # by then every outcome is known
 @dataclass(frozen=True)
 class Baseline:
     """scores: of the best candidate in each window, oldest first. ranked: names of the candidates that beat a constant answer in
-    every window, or else on average, best first. constant: the mean score of that answer. limit: what each of them reaches, so
-    that a gate may ask for it. margin: within which scores are alike."""
+    every window, or else on average, best first. constant: the mean score of that answer. limit: of the gate, which each of them
+    reaches. margin: smaller differences of scores do not count."""
 
     metric: str
     scores: tuple[Score, ...]
@@ -68,7 +68,7 @@ def past_windows(product: ModelProduct, rows: pl.DataFrame) -> list[pl.DataFrame
 
 
 def leakage_of(product: ModelProduct, window: pl.DataFrame) -> Mapping[str, float]:
-    """How much each input tells of the label by itself, from 0 to 1: what the gate `leakage_probe` will say."""
+    """How well each input alone predicts the label, from 0 to 1: the value of the gate `leakage_probe`."""
     fitted, tested = (window.filter(pl.col(SPLIT) == split) for split in (FIT, TEST))
     return probe_leakage(product, fitted, tested, class_names(product.task, fitted[LABEL])).skills
 
@@ -81,7 +81,7 @@ def measure_baseline(
     for candidate in (dummy(), *product.candidates):
         on_progress(f"baseline: {candidate.name}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a library says of a first try would hide what is said here
+            warnings.simplefilter("ignore")  # warnings of libraries would hide the remarks
             scores[candidate.name] = [_score(product, candidate, window) for window in windows]
     sign = product.primary_metric.sign
     values = {name: sign * np.array([score.value for score in found]) for name, found in scores.items()}
@@ -104,7 +104,7 @@ def measure_baseline(
 
 
 def rounded(value: float, rounding: Callable[[float], int], digits: int = 2) -> float:
-    """To so many digits, up or down.
+    """Rounded up or down to so many significant digits.
 
     >>> rounded(0.04123, math.ceil), rounded(1234.0, math.ceil)
     (0.042, 1300.0)

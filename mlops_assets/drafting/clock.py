@@ -1,4 +1,4 @@
-"""Which column says when a row happened: how it is written, its zone, and whether another one says when it was learned."""
+"""The time column: how it is written, its zone, and whether another column says when the outcome was known."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _HINTS = re.compile(
 _NAMED_YEAR = re.compile(r"(^|[\W_])(year|yr|season|jahr)($|[\W_])", re.IGNORECASE)
 _FIRST_YEAR = 1_000  # a year of two digits is one of today's
 _SAMPLE = 2_000
-_IN_TIME = 0.99  # of the outcomes
+_IN_TIME = 0.99  # share of the outcomes that are known after the usual wait
 _SECONDS, _THOUSAND = (5e8, 4e9), 1_000  # 1985 to 2096
 
 
 @dataclass(frozen=True)
 class Moments:
-    """A column of moments. format: "" for a timestamp type or ISO 8601. is_naive: it carries no zone. values: as they are
+    """A column of timestamps. format: "" for a timestamp type or ISO 8601. is_naive: it carries no zone. values: as they are
     written, without a zone (UTC where they carry one)."""
 
     name: str
@@ -58,14 +58,14 @@ class Clock:
 
 
 def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Remarks) -> Clock:
-    """Raises DeclarationError: no column says when a row happened, or the one that was named does not."""
+    """Raises DeclarationError: no column contains timestamps, or `time` names one that does not."""
     if time and time not in rows.columns:
         raise DeclarationError(f"the table has no column {time!r} for --time. {known_columns(time, rows.columns)}")
     found = [moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None]
     if time and time not in [item.name for item in found]:
         examples = ", ".join(repr(value) for value in rows[time].drop_nulls().unique(maintain_order=True)[:3].to_list())
         raise DeclarationError(
-            f"--time {time}: it holds {examples}, of which no timestamp can be made. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
+            f"--time {time}: it contains {examples}, which cannot be read as timestamps. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
             "seconds or milliseconds since 1970. Write it as one of these."
         )
     found = found or _less_likely(rows)
@@ -87,24 +87,24 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
 
 
 def usual_wait(clock: Clock, remarks: Remarks) -> timedelta:
-    """After how long 99 of 100 outcomes are known, rounded up: to hours within a day, else to days; 0 where no column says so.
+    """The time after which 99 of 100 outcomes are known, rounded up: to hours within a day, else to days; 0 without such a column.
 
-    Labels are taken up once a period, when it is over and this time has passed: what is learned later would be lost, and
-    what takes long is seldom like the rest."""
+    Labels are read once a period, when it is over and this time has passed: an outcome that is known later would be lost, and
+    late outcomes are seldom like the others."""
     learned = next((item for item in clock.all_moments if item.name == clock.learned), None)
     if learned is None:
         return timedelta(0)
     wait = (learned.values - clock.time.values).quantile(_IN_TIME, "higher")
-    assert isinstance(wait, timedelta)  # of a duration
+    assert isinstance(wait, timedelta)
     unit = timedelta(hours=1) if wait <= timedelta(days=1) else timedelta(days=1)
     delay = -(-wait // unit) * unit
     if delay:
-        remarks.assume(f"labels are taken up {spelled(delay)} after a row", f"{_IN_TIME:.0%} are known by then")
+        remarks.assume(f"labels are read {spelled(delay)} after a row", f"{_IN_TIME:.0%} are known by then")
     return delay
 
 
 def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
-    """The column as moments, None where it is no column of moments.
+    """The column as timestamps; None where it does not contain timestamps.
 
     is_meant: somebody says that it is, so that numbers may be counts of seconds whatever their name."""
     kind = column.dtype
@@ -125,7 +125,7 @@ def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
 
 
 def _less_likely(rows: pl.DataFrame) -> list[Moments]:
-    """Numbers that may count seconds though their name does not say so, or else years."""
+    """Whether these are numbers that may be seconds although the column's name does not say so, or years."""
     whole = [column for column in rows if column.dtype.is_integer() or isinstance(column.dtype, pl.String)]
     epochs = [_epoch(column.cast(pl.Int64, strict=False), column) for column in whole]
     years = [_of_format(column, _YEARS) for column in whole if _NAMED_YEAR.search(column.name)]
@@ -160,13 +160,15 @@ def _written(column: pl.Series) -> Moments | None:
         iso = column.str.replace(" ", "T", literal=True)
         values = _parsed(iso, "%Y-%m-%dT%H:%M:%S%.f%#z" if has_offset else "%Y-%m-%dT%H:%M:%S%.f")
         return None if values is None else Moments(column.name, "", not has_offset, values)
-    is_numbers = sample.cast(pl.Float64, strict=False).null_count() == 0  # most columns are, and there may be thousands
+    is_numbers = (
+        sample.cast(pl.Float64, strict=False).null_count() == 0
+    )  # this spares most columns, of which there may be thousands, the attempts below
     fitting = [
         Moments(column.name, format, "%#z" not in format, values)
         for format in ((_WHOLE_NUMBERS,) if is_numbers else _FORMATS)
         if _parsed(sample, format) is not None and (values := _parsed(column, format)) is not None
     ]
-    # 03/04/2026 may be read both ways: the rows of most files are in the order of time
+    # 03/04/2026 is ambiguous, but most files are ordered by time
     return max(fitting, key=lambda item: _share_in_order(item.values), default=None)
 
 
@@ -210,9 +212,9 @@ def _zone(chosen: Moments, zone: str, ask: Ask, remarks: Remarks) -> str:
     answer = zone or ask(
         Question(
             "--zone",
-            f"{chosen.name} carries no zone. Of which one is it (such as Europe/Berlin)?",
+            f"{chosen.name} carries no time zone. Which one is it in (such as Europe/Berlin)?",
             "UTC",
-            "it says none",
+            "the values name none",
         )
     )
     _require_zone(answer, chosen.values)
@@ -220,7 +222,7 @@ def _zone(chosen: Moments, zone: str, ask: Ask, remarks: Remarks) -> str:
 
 
 def _require_zone(zone: str, values: pl.Series) -> None:
-    """Raises DeclarationError: there is no such zone, or its clocks never show some of these times, or twice."""
+    """Raises DeclarationError: there is no such zone, or some of these times occur never or twice in it."""
     from zoneinfo import ZoneInfo, available_timezones
 
     try:
@@ -233,8 +235,8 @@ def _require_zone(zone: str, values: pl.Series) -> None:
         first = values.filter(lost)[0]
         assert isinstance(first, datetime)
         raise DeclarationError(
-            f"the clocks of {zone} show {lost.sum():,} of these times never or twice, such as {first:%Y-%m-%d %H:%M}. Write offsets "
-            "from UTC in the source, or take --zone UTC if it is UTC."
+            f"{zone} has {lost.sum():,} of these times never or twice, such as {first:%Y-%m-%d %H:%M}, because of daylight saving "
+            "time. Write offsets from UTC in the source, or give --zone UTC if the times are UTC."
         )
 
 
@@ -246,7 +248,7 @@ def _close_zones(zone: str, known: set[str]) -> str:
 
 
 def _learned(time: Moments, found: list[Moments], remarks: Remarks) -> str | None:
-    """A column that is never before the event and never null, and is named for that."""
+    """A column that is never before the event, never null, and has a usual name for the time at which an outcome is known."""
     said = re.compile(r"created|reported|known|learned|recorded|updated|ingested|loaded|arrived", re.IGNORECASE)
     for item in found:
         later = item.values >= time.values

@@ -1,4 +1,4 @@
-"""What the contract of a column is: its kind, nulls, a range with a margin, a small closed set; and what its name may be."""
+"""The contract of a column: its name, kind, nulls, a range with a margin, or a small closed set of values."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ TAKEN = frozenset(
 )
 MOST_CATEGORIES = 100
 MOST_CHOICES = 12
-_ROWS_A_CHOICE = 30  # a set is closed when each of its values stands for so many rows
-_MARGIN = 0.5  # of the span that was seen
+_ROWS_A_CHOICE = 30  # a set of values is closed if it has at least so many rows for each value
+_MARGIN = 0.5  # share of the observed span by which a range is extended on either side
 _TRANSLITERATED = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "€": "eur"}
 )
@@ -48,9 +48,9 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Profile:
-    """A column as it was found. kind: None where it cannot be declared, for the reason in `fault`. values: of its kind.
+    """A column of the table. kind: None where it cannot be declared, for the reason in `fault`. values: of its kind.
 
-    distinct: different values, nulls aside."""
+    distinct: number of different values without nulls."""
 
     source_name: str
     name: str
@@ -71,7 +71,7 @@ class Profile:
 
 
 def decimal_mark(rows: pl.DataFrame, separator: str) -> str:
-    """Of a CSV: a comma where columns hold numbers with one, and no column holds numbers with a point."""
+    """The decimal mark of a CSV: a comma where some columns contain numbers with one, and none contains numbers with a point."""
     if separator == ",":
         return "."
     texts = [column.drop_nulls() for column in rows if column.dtype == pl.String]
@@ -85,7 +85,7 @@ def decimal_mark(rows: pl.DataFrame, separator: str) -> str:
 def profile_columns(
     rows: pl.DataFrame, moments: Iterable[Moments], decimal: str, *, is_text: bool = True
 ) -> list[Profile]:
-    """is_text: numbers come as texts, too; else a text of digits is a code, unless there are too many of them to be one."""
+    """is_text: the format stores numbers as text, too. Elsewhere a text of digits is a code, unless there are too many of them."""
     clocks = {item.name: item for item in moments}
     names = usable_names(rows.columns)
     return [
@@ -95,7 +95,7 @@ def profile_columns(
 
 
 def usable_names(source_names: Iterable[str]) -> dict[str, str]:
-    """A name for each column that every client can write and that the platform does not need for itself.
+    """A name for each column that every client can write and that the platform does not reserve.
 
     >>> usable_names(["Größe in cm", "class", "label", "2nd", "a b", "a-b"])
     {'Größe in cm': 'groesse_in_cm', 'class': 'class_', 'label': 'label_', '2nd': 'c_2nd', 'a b': 'a_b', 'a-b': 'a_b_2'}
@@ -120,7 +120,7 @@ def usable_names(source_names: Iterable[str]) -> dict[str, str]:
 
 
 def declare(profile: Profile, *, is_key: bool = False, is_open: bool = False) -> Column:
-    """The contract of the column. is_key: its values go on, as numbers of orders do. is_open: neither range nor set."""
+    """The contract of the column. is_key: its values grow, as order numbers do. is_open: neither range nor set."""
     assert profile.kind is not None
     source_name = "" if profile.name == profile.source_name else profile.source_name
     low, high = (None, None) if is_open or not profile.is_number else _range(profile)
@@ -204,13 +204,13 @@ def _kind_of_texts(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Ser
         return (
             Kind.STRING,
             column,
-            f"it holds texts beside numbers ({lost:,} rows, such as {examples}); correct them, or empty them if they mean null",
+            f"it contains texts and numbers ({lost:,} texts, such as {examples}); correct them, or empty them if they mean null",
         )
     return Kind.STRING, column, ""
 
 
 def _range(profile: Profile) -> tuple[float | None, float | None]:
-    """What was seen, with half its span on either side; what was never negative stays so, as what was never positive."""
+    """The observed range, extended by half its span on either side, but never across 0."""
     low, high = profile.values.min(), profile.values.max()
     assert isinstance(low, int | float)
     assert isinstance(high, int | float)
@@ -220,7 +220,7 @@ def _range(profile: Profile) -> tuple[float | None, float | None]:
 
 
 def _outward(value: float, rounding: object) -> float:
-    """To two digits, away from what was seen."""
+    """Rounded to two digits, so that the range grows."""
     assert callable(rounding)
     exponent = math.floor(math.log10(abs(value))) - 1 if value else 0
     rounded = (
@@ -243,5 +243,5 @@ def names_of(profiles: Collection[Profile]) -> list[str]:
 
 
 def utc(values: pl.Series, zone: str) -> pl.Series:
-    """Moments as they are written, in UTC."""
+    """Timestamps without a zone, converted from `zone` to UTC."""
     return values.dt.replace_time_zone(zone or UTC.tzname(None)).dt.convert_time_zone("UTC")

@@ -1,4 +1,4 @@
-"""Drafts a product from a table: one question after the other, a first model, and the text of the file."""
+"""Drafts a product from a table: asks the questions, trains a first model and writes the text of the file."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from mlops_assets.products.task import Task
 from mlops_assets.sources.typed_rows import typed
 
 MOST_FEATURES = 100
-_FEWEST_NUMBERED = 20  # rows that say whether a column counts them
-_TELLING = 0.7  # of the label by one column alone, which is worth a look
-_LEAST_ROWS = 250  # that a training set asks for: 200 to fit, 50 to test
+_FEWEST_NUMBERED = 20  # fewer rows do not show whether a column numbers them
+_TELLING = 0.7  # a column that alone predicts the label so well is reported
+_LEAST_ROWS = 250  # of a training set: 200 to fit, 50 to test
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command's options say; "" and () where they say nothing."""
+    """The options of the command; "" and () where they were not given."""
 
     time: str = ""
     label: str = ""
@@ -64,12 +64,12 @@ class Draft:
 def draft_product(
     name: str, origin: Origin, wishes: Wishes, ask: Ask, on_progress: Callable[[str], None] = lambda _: None
 ) -> Draft:
-    """Raises DeclarationError: no product can be made of the table, or of what was wished; the sentence says what to do."""
+    """Raises DeclarationError: the table or the options do not allow a product; the sentence says what to do."""
     remarks, rows = Remarks(), origin.rows
     if wishes.task and wishes.task not in list(Task):
         raise DeclarationError(f"no task {wishes.task!r}. {choices(wishes.task, [task.value for task in Task])}")
     if origin.every > 1:
-        remarks.assume(f"one of {origin.every} rows was looked at", f"there are about {origin.every * rows.height:,}")
+        remarks.assume(f"one of {origin.every} rows was read", f"there are about {origin.every * rows.height:,}")
     clock = choose_clock(rows, wishes.time, wishes.zone, ask, remarks)
     decimal = decimal_mark(rows, origin.separator) if origin.is_text else "."
     _remark_on_text(origin, decimal, remarks)
@@ -107,7 +107,7 @@ def draft_product(
     )
     declared = replace(declared, calendar=_calendar(events, declared, inputs))
     full = _with_inputs(declared, inputs, profiles)
-    on_progress("looking at every column alone")
+    on_progress("measuring how well each column alone predicts the label")
     table = _read(full, origin)
     past = past_windows(product_of(file_text(full), name), table)
     telling = leakage_of(product_of(file_text(full), name), past[-1])
@@ -115,7 +115,7 @@ def draft_product(
     full = _with_inputs(declared, inputs, profiles)
     if not (inputs or full.calendar):
         raise DeclarationError(
-            f"no column is left from which {label.source_name} could be told. Add columns that are known before the outcome."
+            f"no column is left from which {label.source_name} could be predicted. Add columns that are known before the outcome."
         )
     product = product_of(file_text(full), name)
     baseline = measure_baseline(product, past_windows(product, table), on_progress)
@@ -142,10 +142,10 @@ def _read(declared: Declaration, origin: Origin) -> pl.DataFrame:
 
 
 def _try(product: ModelProduct, events: pl.Series, remarks: Remarks) -> None:
-    """Raises DeclarationError, SourceError, ContractBroken: what was drafted does not read the table that it was drafted from."""
+    """Raises DeclarationError, SourceError, ContractBroken: the drafted product cannot read its own table."""
     validate_features(product)
     main = product.source.main
-    middle = events.sort()[len(events) // 2]  # of a period that has rows
+    middle = events.sort()[len(events) // 2]  # its period has rows
     period = product.period.containing(middle)
     result = check_contract(main, period, conform(main, product.source.read(main.name, period)))
     if not result.kept:
@@ -155,7 +155,7 @@ def _try(product: ModelProduct, events: pl.Series, remarks: Remarks) -> None:
 def _inputs(
     profiles: Sequence[Profile], time: Profile, label: Profile, key: Sequence[Profile], remarks: Remarks
 ) -> list[Profile]:
-    """Columns that may be features; the others are named with the reason."""
+    """Columns that may be features; a remark gives the others and the reason."""
     left_out: dict[str, list[str]] = {}
     inputs = []
     parts = _parts(time.values)
@@ -167,7 +167,7 @@ def _inputs(
             item.source_name.lower() in parts or any(_same(item.values, part) for part in parts.values())
         )
         reason = (
-            f"a part of the time, which moves by design; features are made of {time.source_name}"
+            f"a part of the time, which always drifts; features are computed from {time.source_name}"
             if is_part
             else _why_not(item)
         )
@@ -186,18 +186,18 @@ def _why_not(item: Profile) -> str:
     if item.is_constant:
         return "constant"
     if item.kind is Kind.TIMESTAMP:
-        return "another timestamp: it may be part of the outcome; a feature can be made of it"
+        return "another timestamp: it may be part of the outcome; a feature can be computed from it"
     if item.kind is Kind.STRING and not is_categorical(item):
         return f"more than {MOST_CATEGORIES} different texts, of which no feature can be made as they are"
     if _is_running_number(item):
-        return "a running number, which moves by design"
+        return "a running number, which always drifts"
     if item.nulls > 0.95 * len(item.values):
         return "null in more than 95 % of the rows"
     return ""
 
 
 def _is_running_number(item: Profile) -> bool:
-    """Whole numbers of which none comes twice and few are left out: they count rows, such as an id that a database gives."""
+    """Whether the column numbers the rows, as an id of a database does: whole numbers without duplicates and with few gaps."""
     if (
         item.kind is not Kind.INTEGER
         or item.nulls
@@ -216,32 +216,29 @@ def _without_suspects(
     if suspects:
         told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in suspects])
         remarks.warn(
-            f"left out: {told} {_tell(suspects)} {label.source_name} {'by itself' if len(suspects) == 1 else 'each by itself'}, as a part "
-            "of the outcome does. Put back what a request can carry before the outcome is known, and raise the gate leakage_probe."
+            f"left out: {told} {'alone predicts' if len(suspects) == 1 else 'each alone predict'} {label.source_name}, as a part of the "
+            "outcome does. Put back what a request can carry before the outcome is known, and raise the gate leakage_probe."
         )
     kept = [item for item in inputs if item not in suspects]
     strong = [item for item in kept if telling.get(item.name, 0.0) > _TELLING]
     if strong:
         told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in strong])
         remarks.warn(
-            f"{told} alone {_tell(strong)} much of {label.source_name}: make sure that what tells so much is known before the outcome."
+            f"{told} {'alone predicts' if len(strong) == 1 else 'each alone predict'} {label.source_name} well: make sure that columns "
+            "which predict so well are known before the outcome."
         )
     if len(kept) > MOST_FEATURES:
         most = sorted(kept, key=lambda item: -telling.get(item.name, 0.0))[:MOST_FEATURES]
         remarks.warn(
-            f"left out: {len(kept) - MOST_FEATURES:,} of {len(kept):,} columns that tell less than the {MOST_FEATURES} that are kept. "
+            f"left out: {len(kept) - MOST_FEATURES:,} of {len(kept):,} columns, which predict less than the other {MOST_FEATURES}. "
             "Name others in the file if you need them."
         )
         kept = [item for item in kept if item in most]
     return kept
 
 
-def _tell(columns: Sequence[Profile]) -> str:
-    return "tells" if len(columns) == 1 else "tell"
-
-
 def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Sequence[Profile]) -> Declaration:
-    """The declaration with these features, and a contract of the columns that it needs, in the order of the table."""
+    """The declaration with these features and the contract of the columns that it needs, in the order of the table."""
     label = declared.target.column
     needed = {*names_of(inputs), declared.time.source_name, label.source_name, *names_of(declared.key)}
     key = names_of(declared.key)
@@ -254,7 +251,7 @@ def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Seq
         for item in profiles
         if item.source_name in needed or item.name == declared.learned
     ]
-    # the outcome of new rows may not be known when they are delivered
+    # new rows may be delivered before their outcome is known
     columns = [replace(column, nullable=True) if column.name == label.name else column for column in columns]
     names = names_of(inputs)
     leave_out = [
@@ -266,7 +263,7 @@ def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Seq
 
 
 def _is_open(target: Target) -> bool:
-    """Numbers that are predicted may go on to where they never were; classes are those that were seen."""
+    """A predicted number may leave its observed range; a class must be one of those in the table."""
     return target.task is Task.REGRESSION
 
 
@@ -289,17 +286,17 @@ def _with_baseline(declared: Declaration, baseline: Baseline, remarks: Remarks) 
     bound = baseline.low if more else -baseline.high
     if bound <= (baseline.constant if more else -baseline.constant):
         remarks.warn(
-            f"the columns hardly tell {declared.target.column.source_name}: {said}, and a constant answer reaches {baseline.constant:.4g}. "
-            "Add columns or views of what was learned before, see docs/your_product.md."
+            f"the columns hardly predict {declared.target.column.source_name}: {said}, a constant answer reaches {baseline.constant:.4g}. "
+            "Add columns, or views of earlier outcomes, see docs/your_product.md."
         )
     return replace(declared, gates=gates, candidates=tuple(calls[name] for name in baseline.ranked))
 
 
 def _calendar(events: pl.Series, declared: Declaration, inputs: Sequence[Profile]) -> tuple[str, ...]:
-    """Parts of the time of which there are several, and that nothing of a request has the name of."""
+    """Parts of the time that have several values, and whose names no column of a request has."""
     parts = {name: part for name, part in _parts(events).items() if name in ("hour", "weekday", "month")}
     if events.dt.day().n_unique() == 1:
-        del parts["weekday"]  # rows of the first of every month are of no weekday in particular
+        del parts["weekday"]  # the weekday of the first of a month means nothing
     if not inputs:
         parts["year"] = events.dt.year()
     taken = {item.name for item in (*inputs, declared.time, *declared.key)} | {declared.target.name}
@@ -328,12 +325,14 @@ def _known_after(label: Profile, said: str, ask: Ask) -> timedelta:
             "--known-after",
             f"How long after the time of a row is {label.source_name} known (such as 30m, 6h, 2d)?",
             "1d",
-            "no column says when it was learned",
+            "no column says when it was known",
         )
     )
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m|h|d|w)?\s*", answer)
     if found is None or (found[2] is None and float(found[1])):
-        raise DeclarationError(f"--known-after {answer!r} is no time. Write it as 30m, 6h or 2d, and 0 for at once.")
+        raise DeclarationError(
+            f"--known-after {answer!r} is not a duration. Write it as 30m, 6h or 2d, and 0 for at once."
+        )
     unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "w": timedelta(weeks=1)}.get(
         found[2], timedelta(days=1)
     )
@@ -347,11 +346,11 @@ def _table_name(origin: Origin) -> str:
 
 def _remark_on_text(origin: Origin, decimal: str, remarks: Remarks) -> None:
     if origin.separator != ",":
-        remarks.assume(f"fields are separated by {origin.separator!r}", "it parts the first lines evenly")
+        remarks.assume(f"fields are separated by {origin.separator!r}", "it separates the first lines evenly")
     if decimal != ".":
         remarks.assume("numbers have a decimal comma", "columns hold numbers such as 3,5, and none such as 3.5")
     if origin.null_words:
-        remarks.assume(f"{', '.join(origin.null_words)} mean null", "they stand among numbers")
+        remarks.assume(f"{', '.join(origin.null_words)} mean null", "they occur among numbers")
 
 
 def _remark_on_names(profiles: Sequence[Profile], remarks: Remarks) -> None:

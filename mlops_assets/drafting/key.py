@@ -1,4 +1,4 @@
-"""Which columns identify a row: a number or code of its own, nothing but its time, or its time and what it is about."""
+"""The key: the columns that identify a row, which are an id of its own, its time alone, or its time and its subject."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.source import Kind
 
 _NAMED_ID = re.compile(r"(^|[_\W])(id|uuid|guid|key|no|nr|number)$|[a-z](Id|ID)$", re.IGNORECASE)
-_MOST_TRIED = 12  # columns that are tried beside the time
+_MOST_TRIED = 12  # columns that are tried together with the time
 _MOST_COLUMNS = 3
 
 
 def choose_key(
     profiles: Sequence[Profile], time: Profile, label: str, named: Sequence[str], remarks: Remarks
 ) -> tuple[Profile, ...]:
-    """() where the time alone identifies a row.
+    """The columns beside the time; () where the time alone identifies a row.
 
     named: by the user. Raises DeclarationError: nothing identifies a row, or what was named does not."""
     if named:
@@ -35,7 +35,9 @@ def choose_key(
     ]
     for item in usable:
         if _NAMED_ID.search(item.source_name) and item.distinct == len(item.values):
-            remarks.assume(f"{item.source_name} identifies a row", "it is named for that, and no value comes twice")
+            remarks.assume(
+                f"{item.source_name} identifies a row", "it has the usual name of a key, and no value occurs twice"
+            )
             return (item,)
     if time.distinct == len(time.values):
         remarks.assume("one series without a key", f"no two rows have the same {time.source_name}")
@@ -50,11 +52,11 @@ def choose_key(
                 return (*group, time)
     for item in usable:
         if item.distinct == len(item.values):
-            remarks.assume(f"{item.source_name} identifies a row", "no value comes twice")
+            remarks.assume(f"{item.source_name} identifies a row", "no value occurs twice")
             return (item,)
     raise DeclarationError(
-        f"nothing identifies a row: {_examples(time, tried[:_MOST_COLUMNS])}. Take out the rows that are there twice, add a column that "
-        "tells them apart, or name the columns with --key."
+        f"no columns identify a row: {_examples(time, tried[:_MOST_COLUMNS])}. Remove the duplicate rows, add a column in which they "
+        "differ, or name the columns with --key."
     )
 
 
@@ -67,12 +69,12 @@ def _named(profiles: Sequence[Profile], time: Profile, named: Sequence[str]) -> 
         if item.kind is None or item.nulls or item.kind in (Kind.FLOAT, Kind.BOOLEAN):
             what = f"is null in {item.nulls:,} rows" if item.nulls else f"is {item.kind or item.fault}"
             raise DeclarationError(
-                f"--key {name}: it {what} and identifies no row. Name whole numbers, texts or the time."
+                f"--key {name}: it {what} and cannot identify a row. Name whole numbers, texts or the time."
             )
     key = tuple(by_name[name] for name in named)
     if duplicates := _twice(key[0], key[1:]):
         raise DeclarationError(
-            f"--key {','.join(named)}: {duplicates:,} rows have the key of another one, such as {_example(key)}. Take them out of the "
+            f"--key {','.join(named)}: {duplicates:,} rows have the key of another one, such as {_example(key)}. Remove them from the "
             "source, or name further columns."
         )
     return () if key == (time,) else key

@@ -1,8 +1,8 @@
-"""Values as literals of Python."""
+"""Values as Python literals."""
 
 
 def written(value: object) -> str:
-    """A literal of Python, in the quotes that `ruff format` would choose.
+    """A Python literal, in the quotes that `ruff format` would choose.
 
     >>> written("it's"), written('say "x"'), written(3)
     ('"it\\'s"', '\\'say "x"\\'', '3')

@@ -1,4 +1,4 @@
-"""Where a table lies, and its rows as they are written there: files by path, glob or S3 address, Postgres, SQLite."""
+"""Reads the table for a draft, with its values as they are stored: files by path, glob or S3 address, Postgres, SQLite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlops_assets.sources.file_source import FORMATS
 from mlops_assets.sources.files_found import find_files, open_bytes, what_is_there, where_it_looked
 from mlops_assets.sources.sql_source import read_query
 
-MOST_ROWS = 1_000_000  # of more, every second, third, … row is read
+MOST_ROWS = 1_000_000  # of a table with more rows only every second, third, … row is read
 NULL_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-", "?")
 _HEAD_BYTES = 100_000
 _SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
@@ -26,9 +26,9 @@ _PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 @dataclass(frozen=True)
 class Origin:
-    """A table as it was found. name: for the declaration. every: of how many rows one was read.
+    """A table that was read. name: for the declaration. every: one of so many rows was read.
 
-    pattern: path of its files. url, query: of its database; url is "" where it may hold a password."""
+    pattern: path of its files. url, query: of its database; url is "" where it may contain a password."""
 
     name: str
     rows: pl.DataFrame
@@ -42,12 +42,12 @@ class Origin:
 
     @property
     def is_text(self) -> bool:
-        """Whether every value is a text, whose kind has to be found out."""
+        """Whether every value is a text, so that its kind has to be inferred."""
         return self.pattern.lower().endswith(".csv")
 
 
 def read_origin(source: str) -> Origin:
-    """Raises SourceError: nothing is there, it holds no rows, or it cannot be read; the sentence says what to do."""
+    """Raises SourceError: the table does not exist, has no rows or cannot be read; the sentence says what to do."""
     path = urlsplit(source).path.lower()
     if is_of_postgres(source):
         found = _from_postgres(source)
@@ -57,7 +57,7 @@ def read_origin(source: str) -> Origin:
         found = _from_files(source)
     place = found.pattern or f"table {found.query}"
     if not found.rows.width or not found.rows.height:
-        raise SourceError(f"{place} holds no rows. Deliver some: what a product is made of is read from them.")
+        raise SourceError(f"{place} has no rows. Deliver some: the product is drafted from them.")
     if found.rows.width == 1:
         raise SourceError(
             f"{place} has one column, {found.rows.columns[0]!r}. A product needs at least a time column and a label: add the other "
@@ -72,7 +72,7 @@ def _from_files(pattern: str) -> Origin:
         if Path(pattern).is_dir():
             raise SourceError(f"{pattern} is a folder. Name its files, as in {pattern.rstrip('/')}/*.parquet.")
         raise SourceError(
-            f"{pattern} is of no known format. {choices(ending, FORMATS)} The ending says which; a database is named as "
+            f"{pattern} has no known format. {choices(ending, FORMATS)} The ending says which; a database is named as "
             "postgresql://…?table=… or sqlite://file.db?table=…"
         )
     paths = find_files(pattern)
@@ -121,7 +121,7 @@ def _thinned(rows: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _separator(head: str) -> str:
-    """The mark that parts the first lines into most fields, as many in each."""
+    """The separator that splits the first lines into the most fields, the same number in each line."""
     lines = [line for line in head.splitlines()[:-1] or head.splitlines() if line.strip()][:20]
     counts = {mark: [line.count(mark) for line in lines] for mark in SEPARATORS}
     even = {mark: number[0] for mark, number in counts.items() if number[0] and len(set(number)) == 1}
@@ -130,7 +130,7 @@ def _separator(head: str) -> str:
 
 
 def _null_words(rows: pl.DataFrame) -> tuple[str, ...]:
-    """Words for null in columns that hold numbers otherwise."""
+    """Words for null in columns that otherwise contain numbers."""
     found: set[str] = set()
     for column in rows:
         said = column.filter(column.is_in(NULL_WORDS)).unique().to_list()

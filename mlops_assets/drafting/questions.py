@@ -1,4 +1,4 @@
-"""What `mlops new` asks of a person, and what it tells: one line for each assumption and each warning."""
+"""The questions of `mlops new` to a person, and its remarks: one line for each assumption and each warning."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _SHOWN_NAMES = 20
 
 @dataclass(frozen=True)
 class Question:
-    """option: of the command, which answers it without a prompt. assumption: what is taken where nobody answers."""
+    """option: of the command, which answers it without a prompt. assumption: the answer where nobody gives one."""
 
     option: str
     sentence: str
@@ -31,7 +31,7 @@ class Assumption(NamedTuple):
 
 @dataclass
 class Remarks:
-    """In the order in which they came up."""
+    """Assumptions and warnings, in the order in which they were made."""
 
     assumed: list[Assumption] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Remarks:
 
 
 def known_columns(wrong: str, names: Iterable[str]) -> str:
-    """Which columns there are; of a wide table, only those that are close."""
+    """A sentence with the columns of the table; of a wide table, only those with a similar name."""
     known = list(names)
     close = get_close_matches(wrong, known, n=_SHOWN_NAMES)
     if len(known) <= _SHOWN_NAMES:

@@ -15,12 +15,12 @@ from mlops_assets.products.source import Column
 
 WIDTH = 120
 _INDENT = "    "
-SPOILT_SHARE = 0.05  # of a period's rows that may break the contract, which was drawn from what was seen
+SPOILT_SHARE = 0.05  # share of a period's rows that may break the contract, because it was drafted from other rows
 
 
 @dataclass(frozen=True)
 class Group:
-    """Something in brackets: parts are texts or groups. `head` is what stands before the opening one."""
+    """An expression in brackets: parts are texts or groups. `head` is the text before the opening bracket."""
 
     head: str
     parts: Sequence[str | Group]
@@ -36,7 +36,7 @@ class Group:
         return self.brackets == "()" and (not self.head or self.head.endswith("="))
 
     def lines(self, indent: int, after: str = "") -> list[str]:
-        """As one line; else its parts on one line between the brackets; else each on its own."""
+        """One line if it fits; else the parts on one line between the brackets; else one line for each part."""
         space = _INDENT * indent
         if len(space + self.flat() + after) <= WIDTH:
             return [space + self.flat() + after]
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Declaration:
-    """Everything that the file says. learned: the column that says when the outcome was known. leave_out: columns that are no
+    """The content of the file. learned: the column that says when the outcome was known. leave_out: columns that are no
     features. gates, candidates: as they are written."""
 
     name: str

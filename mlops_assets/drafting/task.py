@@ -1,4 +1,4 @@
-"""What is predicted: which column is the label, whether it is two classes, several or a number, and as which expression."""
+"""The label: which column it is, whether it has two classes, several classes or is a number, and its expression."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mlops_assets.products.task import Task
 _USUAL_NAMES = ("label", "target", "y", "outcome", "class", "churn", "churned")
 _YES = ("yes", "true", "y", "1", "t", "up", "positive", "ja", "late", "bad", "fraud", "churned", "malignant")
 MOST_CLASSES = 50
-_FEW_NUMBERS = 10  # whole numbers of so many values may be names of classes
-_FEW_ROWS = 10  # of a class, of which little can be learned
+_FEW_NUMBERS = 10  # at most so many different whole numbers may be names of classes
+_FEW_ROWS = 10  # a class with fewer rows is hardly learned
 
 
 @dataclass(frozen=True)
 class Target:
-    """expression: of the label in the product file, where {col} stands for its column. name: of the label."""
+    """name: of the label. expression: that computes it in the product file; {col} stands for its column."""
 
     column: Profile
     name: str
@@ -43,7 +43,7 @@ def choose_label(profiles: Sequence[Profile], time: str, named: str, ask: Ask) -
         )
     usual = next((item for item in possible if item.source_name.lower() in _USUAL_NAMES), None)
     guess = usual or possible[-1]
-    why = "it is named for that" if usual else "it is the last column"
+    why = "it has the usual name of a label" if usual else "it is the last column"
     answer = ask(
         Question(
             "--label",
@@ -57,12 +57,12 @@ def choose_label(profiles: Sequence[Profile], time: str, named: str, ask: Ask) -
 
 
 def choose_task(label: Profile, product: str, named: str, taken: Sequence[str], ask: Ask, remarks: Remarks) -> Target:
-    """named: the task, "" to find out. taken: names that the label must not have.
+    """named: the task, or "" to infer it. taken: names that the label must not have.
 
     Raises DeclarationError: the column cannot be a label."""
     if label.kind is None or label.kind is Kind.TIMESTAMP:
         raise DeclarationError(
-            f"--label {label.source_name}: {label.fault or 'it holds timestamps'}. Name a column of numbers or classes."
+            f"--label {label.source_name}: {label.fault or 'it contains timestamps'}. Name a column of numbers or classes."
         )
     if label.is_constant:
         value = label.values.drop_nulls()[0]
@@ -72,8 +72,8 @@ def choose_task(label: Profile, product: str, named: str, taken: Sequence[str], 
         )
     if label.nulls:
         remarks.assume(
-            f"{label.nulls:,} rows without {label.source_name} are not learned from",
-            "their outcome never came, or not yet",
+            f"{label.nulls:,} rows without {label.source_name} are not used for training",
+            "their outcome is not known yet, or never will be",
         )
     name = label.name if label.name not in taken else f"{label.name}_outcome"
     task = Task(named) if named else _task_of(label, ask, remarks)
@@ -82,7 +82,7 @@ def choose_task(label: Profile, product: str, named: str, taken: Sequence[str], 
     if task is Task.REGRESSION:
         if not label.is_number:
             raise DeclarationError(
-                f"--label {label.source_name} is {label.kind}, which is no number. Leave --task out."
+                f"--label {label.source_name} is {label.kind}, which is not a number. Leave --task out."
             )
         remarks.assume("regression", f"{label.source_name} has {label.distinct:,} values")
         return Target(label, name, task, "{col}")
@@ -118,8 +118,8 @@ def _binary(label: Profile, remarks: Remarks) -> str:
         return "{col}"
     positive = next((value for value in values if str(value).lower() in _YES), values[-1])
     remarks.assume(
-        f"binary: {positive!r} of {label.source_name} is what is predicted",
-        f"the other one is {_other(values, positive)!r}",
+        f"binary: the probability of {positive!r} in {label.source_name} is predicted",
+        f"the other value is {_other(values, positive)!r}",
     )
     return f"{{col}} == {written(positive)}"
 
@@ -127,14 +127,14 @@ def _binary(label: Profile, remarks: Remarks) -> str:
 def _classes(label: Profile, remarks: Remarks) -> str:
     if label.distinct > MOST_CLASSES:
         raise DeclarationError(
-            f"--label {label.source_name} has {label.distinct:,} different values, more than the {MOST_CLASSES} classes that can "
-            "be told apart. Group them in the source, or name another column."
+            f"--label {label.source_name} has {label.distinct:,} different values, and a model may have at most {MOST_CLASSES} classes. "
+            "Group them in the source, or name another column."
         )
     counts = label.values.drop_nulls().value_counts(sort=True)
     rare = [str(value) for value, rows in counts.iter_rows() if rows < _FEW_ROWS]
     if rare:
         remarks.warn(f"classes of fewer than {_FEW_ROWS} rows will hardly be learned: {listed(rare)}")
-    remarks.assume(f"multiclass with {label.distinct} classes", f"{label.source_name} has so many values")
+    remarks.assume(f"multiclass with {label.distinct} classes", f"{label.source_name} has that many values")
     if label.kind is Kind.STRING:
         return "{col}"
     return "{col}.cast(ml.nw.String)" if label.kind is not Kind.FLOAT else "{col}.cast(ml.nw.Int64).cast(ml.nw.String)"

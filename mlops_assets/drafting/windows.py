@@ -1,4 +1,4 @@
-"""How long a period is, and how many of them a training and its test need, from the span and the rows there are."""
+"""Chooses the length of a period, and how many periods a training and its test need, from the span and number of rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlops_assets.products.policy import DriftPolicy
 
 # usual training and test windows, in periods
 _USUAL = {"hourly": (72, 12), "daily": (35, 7), "weekly": (20, 4), "monthly": (24, 6), "yearly": (10, 2)}
-_LONGEST_SPAN = {"hourly": 14, "daily": 120, "weekly": 4 * 365}  # in days, that is still cut into them
+_LONGEST_SPAN = {"hourly": 14, "daily": 120, "weekly": 4 * 365}  # in days: longer data is not cut into such periods
 _UNIT = {"hourly": "hours", "daily": "days", "weekly": "weeks", "monthly": "months", "yearly": "years"}
 _DAYS = {"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 30.4375, "yearly": 365.25}
 _LENGTH = {"hourly": "1h", "daily": "1d", "weekly": "1w", "monthly": "1mo", "yearly": "1y"}
 FIT_PERIODS = 6  # the experiment validates on three folds, each of which fits on as many periods before it
-FIT_ROWS, TEST_ROWS = 300, 100  # half as many again as a training set asks for, and twice as many
+FIT_ROWS, TEST_ROWS = 300, 100  # 1.5 times and twice the minimum of a training set
 # in the median period, of which a longer one is better; years only where most months have no rows
 _FEW_ROWS = {"daily": 20, "weekly": 20, "monthly": 1}
 _MANY_PERIODS = 24
@@ -45,13 +45,13 @@ class Windows:
 
     @property
     def period(self) -> str:
-        """As it is declared."""
+        """The text of the period in the file."""
         if self.every == "yearly":
             return f'ml.cron("0 0 1 1 *", start="{self.start}")'
         return f'ml.{self.every}(start="{self.start}")'
 
     def span(self, periods: int) -> str:
-        """So many periods, as they are declared."""
+        """The text of a duration of so many periods in the file."""
         return f"ml.months({12 * periods})" if self.every == "yearly" else f"ml.{_UNIT[self.every]}({periods})"
 
 
@@ -85,8 +85,8 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     min_rows = max(_LEAST_READ, min(_MOST_READ, _two_digits(in_reading // 2)))
     if in_reading < min_rows:
         remarks.warn(
-            f"a drift reading would hold {in_reading} rows, of which nothing can be said: it is inconclusive below {min_rows}. More rows a "
-            "period, or longer periods, make it conclusive."
+            f"a drift reading would have {in_reading} rows, and is inconclusive below {min_rows}. More rows in a period, or longer "
+            "periods, make it conclusive."
         )
     if every == "hourly":
         remarks.assume("hours rather than days", f"{span:,.0f} days are too few to train on some and to test on others")
@@ -100,8 +100,8 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
 
 
 def _in_order(events: pl.Series, span: float) -> list[tuple[str, list[int]]]:
-    """Lengths of periods with the rows of each period, best first: the shortest that holds enough rows. Hours come last, as they
-    are for a span that days do not divide."""
+    """Lengths of periods with the rows of each period, best first: the shortest that has enough rows. Hours come last, as they
+    are for data that is too short for days."""
     kinds = [every for every in _USUAL if span <= _LONGEST_SPAN.get(every, span)]
     counts = {every: _rows_by_period(events, every) for every in kinds}
     thin = []
@@ -114,7 +114,7 @@ def _in_order(events: pl.Series, span: float) -> list[tuple[str, list[int]]]:
 
 
 def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int] | None:
-    """Training and test periods of which every training in the data has enough rows; None where there are none."""
+    """Numbers of training and test periods with which every training in the data has enough rows; None if there are none."""
     usual, usual_test = _USUAL[every]
     late = int(np.ceil(delay / timedelta(days=_DAYS[every])))
     longest = len(counts) - 1
@@ -122,7 +122,7 @@ def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int]
     until = np.concatenate([[0], np.cumsum(counts)])  # rows before each period
 
     def fewest(training: int, begin: int, end: int) -> int:
-        """Rows from `begin` to `end` periods before the end of a training: of the one that has the fewest there."""
+        """The fewest rows that any training has from `begin` to `end` periods before its end."""
         ends = np.arange(training, len(until))
         return int((until[ends - end] - until[ends - begin]).min())
 
@@ -136,7 +136,7 @@ def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int]
 
 
 def _rows_by_period(events: pl.Series, every: str) -> list[int]:
-    """Rows of every period from the first to the last, also of those that have none."""
+    """Rows of every period from the first to the last, including periods without rows."""
     length = _LENGTH[every]
     counts = pl.DataFrame({"event": events}).with_columns(pl.col("event").dt.truncate(length)).group_by("event").len()
     whole = counts.sort("event").upsample("event", every=length).with_columns(pl.col("len").fill_null(0))

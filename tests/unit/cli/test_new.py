@@ -43,7 +43,7 @@ def test_a_product_file_is_written_and_what_was_assumed_is_said(folder: Path, ca
     validate_features(product)
     said = capsys.readouterr().out
     assert "one series without a key (no two rows have the same ordered_at)" in said
-    assert "1d (no column says when it was learned; --known-after says otherwise)" in said
+    assert "1d (no column says when it was known; --known-after says otherwise)" in said
     assert "products/shop.py is written" in said
 
 
@@ -69,7 +69,7 @@ def test_a_product_that_is_there_is_not_written_over(folder: Path):
     (folder / "mine").mkdir()
     (folder / "mine" / "shop.py").write_text("mine")
 
-    with pytest.raises(DeclarationError, match=r"mine/shop\.py is there already\. Choose another name, or .* --force"):
+    with pytest.raises(DeclarationError, match=r"mine/shop\.py exists already\. Choose another name, or .* --force"):
         new("shop", "orders.parquet", "--label", "late", "--yes", "--products", "mine")
 
     assert (folder / "mine" / "shop.py").read_text() == "mine"

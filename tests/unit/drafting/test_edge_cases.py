@@ -52,8 +52,8 @@ def test_an_empty_file_is_to_be_delivered_whole(tmp_path: Path, text: str):
 
 
 def test_a_file_of_nothing_but_its_header_holds_no_rows(tmp_path: Path):
-    refused("ordered_at,late\n", tmp_path, r"orders\.csv holds no rows\. Deliver some")
-    refused(orders().clear(), tmp_path, r"orders\.parquet holds no rows")
+    refused("ordered_at,late\n", tmp_path, r"orders\.csv has no rows\. Deliver some")
+    refused(orders().clear(), tmp_path, r"orders\.parquet has no rows")
 
 
 def test_one_column_is_too_few(tmp_path: Path):
@@ -80,10 +80,16 @@ def test_a_label_of_one_class_teaches_nothing(tmp_path: Path):
         ({"key": ["regoin"]}, r"no column 'regoin' for --key\. Known: .*Did you mean 'region'\?"),
         ({"task": "binry"}, r"no task 'binry'\. .*Did you mean 'binary'\?"),
         ({"zone": "Europa/Berlin"}, r"no time zone 'Europa/Berlin'\. Did you mean 'Europe/Berlin'\?"),
-        ({"known_after": "soon"}, r"--known-after 'soon' is no time\. Write it as 30m, 6h or 2d"),
-        ({"time": "region"}, r"--time region: it holds 'west', .*of which no timestamp can be made\. Known: ISO 8601"),
+        ({"known_after": "soon"}, r"--known-after 'soon' is not a duration\. Write it as 30m, 6h or 2d"),
+        (
+            {"time": "region"},
+            r"--time region: it contains 'west', .*which cannot be read as timestamps\. Known: ISO 8601",
+        ),
         ({"label": "ordered_at"}, r"--label ordered_at: it holds timestamps\. Name a column of numbers or classes"),
-        ({"label": "region", "task": "regression"}, r"--label region is string, which is no number\. Leave --task out"),
+        (
+            {"label": "region", "task": "regression"},
+            r"--label region is string, which is not a number\. Leave --task out",
+        ),
         ({"label": "weight", "task": "binary"}, r"--task binary: weight has [\d,]+ values\. Name a column of two"),
     ],
 )
@@ -118,7 +124,7 @@ def test_rows_that_are_there_twice_have_no_key(tmp_path: Path):
     refused(
         rows,
         tmp_path,
-        r"nothing identifies a row: 3 rows have the same ordered_at, region as another one.*--key",
+        r"no columns identify a row: 3 rows have the same ordered_at, region as another one.*--key",
         label="late",
     )
     refused(
@@ -162,7 +168,10 @@ def test_a_label_with_nulls_is_learned_from_where_it_is_known(tmp_path: Path):
     made = draft(orders().with_columns(late=pl.when(AT.dt.hour() > 0).then("late")), tmp_path, label="late")
 
     assert made.product.task is Task.BINARY
-    assert ("60 rows without late are not learned from", "their outcome never came, or not yet") in made.remarks.assumed
+    assert (
+        "60 rows without late are not used for training",
+        "their outcome is not known yet, or never will be",
+    ) in made.remarks.assumed
     assert first_day(made)["late"].null_count() == 1
 
 
@@ -173,7 +182,7 @@ def test_texts_beside_numbers_are_left_out_with_examples(tmp_path: Path):
 
     assert made.product.feature_names == ("region", "hour", "weekday")
     assert any(
-        re.match(r"left out: weight \(it holds texts beside numbers \(60 rows, such", line)
+        re.match(r"left out: weight \(it contains texts and numbers \(60 texts, such", line)
         for line in made.remarks.warnings
     )
 
@@ -290,7 +299,7 @@ def test_a_zone_whose_clocks_never_show_a_time_is_refused(tmp_path: Path):
     refused(
         rows,
         tmp_path,
-        r"the clocks of Europe/Berlin show 1 of these times never or twice",
+        r"Europe/Berlin has 1 of these times never or twice",
         zone="Europe/Berlin",
         label="late",
     )
@@ -321,7 +330,7 @@ def test_of_2000_columns_the_most_predictive_ones_are_kept(tmp_path: Path):
 
     assert len(made.product.source.main.columns) <= 103
     assert {"weight", "region"} <= set(made.product.feature_names)
-    assert any("columns that tell less than the 100 that are kept" in line for line in made.remarks.warnings)
+    assert any("columns, which predict less than the other 100" in line for line in made.remarks.warnings)
 
 
 def test_columns_that_tell_the_label_by_themselves_are_left_out(tmp_path: Path):
@@ -330,8 +339,8 @@ def test_columns_that_tell_the_label_by_themselves_are_left_out(tmp_path: Path):
     made = draft(orders(minutes_late=minutes, fine=minutes * 2.5), tmp_path, label="late")
 
     assert not {"minutes_late", "fine"} & set(made.product.feature_names)
-    (said,) = [line for line in made.remarks.warnings if "by itself" in line]
-    assert said.startswith("left out: minutes_late (1.00 of 1), fine (1.00 of 1) tell late each by itself, as a part")
+    (said,) = [line for line in made.remarks.warnings if "alone predict" in line]
+    assert said.startswith("left out: minutes_late (1.00 of 1), fine (1.00 of 1) each alone predict late, as a part")
 
 
 def test_a_candidate_that_fails_in_a_part_of_the_past_is_not_drafted(tmp_path: Path):
@@ -433,7 +442,7 @@ def test_a_text_of_two_values_is_binary_and_says_which_is_predicted(tmp_path: Pa
     made = draft(orders().with_columns(late=answers), tmp_path, label="late")
 
     assert 'ml.nw.col("late") == "yes"' in made.text
-    assert ("binary: 'yes' of late is what is predicted", "the other one is 'no'") in made.remarks.assumed
+    assert ("binary: the probability of 'yes' in late is predicted", "the other value is 'no'") in made.remarks.assumed
 
 
 def test_a_column_that_says_when_the_outcome_was_learned_is_the_created_timestamp(tmp_path: Path):
@@ -451,7 +460,7 @@ def test_labels_wait_until_nearly_all_outcomes_are_known(tmp_path: Path):
     made = draft(orders(reported_at=AT + pl.duration(hours=hours_taken)), tmp_path, label="late", time="ordered_at")
 
     assert made.product.label.delay == days(3)
-    assert ("labels are taken up 3 days after a row", "99% are known by then") in made.remarks.assumed
+    assert ("labels are read 3 days after a row", "99% are known by then") in made.remarks.assumed
 
 
 def test_the_wait_for_the_outcome_is_the_label_delay(tmp_path: Path):
@@ -478,7 +487,7 @@ def test_texts_are_categories_and_numbers_are_numbers(tmp_path: Path):
     ("source", "sentence"),
     [
         ("data", r"data is a folder\. Name its files, as in data/\*\.parquet"),
-        ("orders.xlsx", r"orders\.xlsx is of no known format\. Known: csv, json"),
+        ("orders.xlsx", r"orders\.xlsx has no known format\. Known: csv, json"),
         ("orders.csv", r"no file matches .*orders\.csv; .* holds data/\. Correct the path"),
         ("orders.db?table=a", r"no file matches .*orders\.db; .*Correct the path"),
     ],
@@ -523,4 +532,9 @@ def test_an_sqlite_table_is_drafted_and_read(tmp_path: Path):
 def test_too_many_classes_are_refused(tmp_path: Path):
     code = pl.int_range(pl.len()).mod(60).cast(pl.String)
 
-    refused(orders(code=code), tmp_path, "--label code has 60 different values, more than the 50 classes", label="code")
+    refused(
+        orders(code=code),
+        tmp_path,
+        "--label code has 60 different values, and a model may have at most 50 classes",
+        label="code",
+    )
