@@ -1,4 +1,4 @@
-"""What every generated asset shares: partitions, mappings, owners, tags, code references, metadata that reads well."""
+"""The parts that all generated assets share: partitions, mappings, owners, tags, code references, metadata."""
 
 import base64
 import hashlib
@@ -29,9 +29,8 @@ def partitions_of(periods: Periods) -> dg.TimeWindowPartitionsDefinition:
 
     The running period is one of them: a model that is retrained when a period ends has the key of the next one."""
     schedule, start = periods.schedule.expression, periods.start.strftime("%Y-%m-%d")
-    if schedule.startswith(
-        "0 0 * * "
-    ):  # as they have always been written, so that what Dagster stored of them stays theirs
+    # daily and weekly partitions keep their first form, to which Dagster's stored partitions belong
+    if schedule.startswith("0 0 * * "):
         end = periods.end.strftime("%Y-%m-%d") if periods.end else None
         if periods.length == timedelta(days=1):
             return dg.DailyPartitionsDefinition(start_date=start, end_date=end, end_offset=1)
@@ -55,7 +54,7 @@ def key_of(product: ModelProduct, asset: str) -> dg.AssetKey:
 
 
 def dep(product: ModelProduct, asset: str, *, first: int = 0, last: int = 0) -> dg.AssetDep:
-    """A dependency on the partitions from `first` to `last`, counted from the own one (-1: the period before)."""
+    """A dependency on the partitions from `first` to `last`, relative to the asset's own (-1: the previous period)."""
     with _beta():
         mapping = dg.TimeWindowPartitionMapping(
             start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
@@ -64,7 +63,7 @@ def dep(product: ModelProduct, asset: str, *, first: int = 0, last: int = 0) -> 
 
 
 def periods_in(product: ModelProduct, window: timedelta) -> int:
-    """How many periods it takes to cover `window`."""
+    """How many periods cover `window`."""
     return product.period.covering(window)
 
 
@@ -83,9 +82,9 @@ def product_asset(
     output_required: bool = True,
     many_at_once: bool = False,
 ) -> Callable[[Callable[..., object]], dg.AssetsDefinition]:
-    """`dg.asset` with what makes the assets of a product look and behave alike, and repeats a step after a transient error.
+    """`dg.asset` with the settings that all assets of a product share; a step is repeated after a transient error.
 
-    many_at_once: one run may be given a range of partitions, `context.partition_keys`, as a back-fill does."""
+    many_at_once: one run may get a range of partitions, `context.partition_keys`, as in a back-fill."""
     with _beta():
         asset_of = dg.asset(
             key=key_of(product, asset),
@@ -108,8 +107,8 @@ def product_asset(
 def materialized(
     metadata: Mapping[str, Any], version: str | None = None, asset_key: dg.AssetKey | None = None
 ) -> dg.MaterializeResult[None]:
-    """What an asset returns once it has stored something. metadata: what the UI shows; None is left out. version: of the
-    stored data, so that Dagster sees whether it changed."""
+    """The result of an asset that stored data. metadata: for the UI; None is left out. version: that of the stored data, by
+    which Dagster sees whether it changed."""
     return dg.MaterializeResult(
         asset_key=asset_key,
         metadata={name: value for name, value in metadata.items() if value is not None},
@@ -119,7 +118,7 @@ def materialized(
 
 @dataclass(frozen=True)
 class Part:
-    """What was stored for one partition: its data version, and what the UI shows."""
+    """A stored partition: its data version, and metadata for the UI."""
 
     version: str
     metadata: Mapping[str, Any]
@@ -128,10 +127,10 @@ class Part:
 def materialized_parts(
     context: dg.AssetExecutionContext, asset_key: dg.AssetKey, parts: Mapping[str, Part]
 ) -> dg.MaterializeResult[None]:
-    """What an asset returns once it has stored these partitions, which are all that its run was given.
+    """The result of an asset that stored these partitions, which are all partitions of its run.
 
-    Dagster gives the partitions of one run one data version. Of several it is made of all of theirs, so that none of them
-    looks unchanged when it is not."""
+    Dagster gives the partitions of one run one data version. For several it is a hash of all their versions, so that no
+    changed partition looks unchanged."""
     if len(parts) == 1:
         (part,) = parts.values()
         return materialized(part.metadata, part.version, asset_key)
@@ -142,7 +141,7 @@ def materialized_parts(
 
 
 def report_parts(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, parts: Mapping[str, Part]) -> None:
-    """Say of these partitions that they are stored, in a run that fails because of others."""
+    """Report these partitions as stored, in a run that fails because of others."""
     for key, part in parts.items():
         context.log_event(
             dg.AssetMaterialization(
@@ -162,7 +161,7 @@ def rows_metadata(frame: "pl.DataFrame") -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """A Markdown table; numbers are cut to four digits."""
+    """A Markdown table; numbers have four digits."""
     if not rows:
         return dg.MetadataValue.md("*no rows*")
     names = list(rows[0])
@@ -173,9 +172,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
 
 def picture(figure: "Figure") -> dg.MetadataValue[Any]:
     """A plot as a Markdown image that the UI shows in place."""
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=80, bbox_inches="tight")
-    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(held.getvalue()).decode()})")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=80, bbox_inches="tight")
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})")
 
 
 def _cell(value: object) -> str:
@@ -200,7 +199,7 @@ def _code_references(product: ModelProduct, factory: Callable[..., object]) -> d
 
 @contextmanager
 def _beta() -> Iterator[None]:
-    """Code references, backfill policies and mappings past the first partition are beta in Dagster 1.13, and say so at every use."""
+    """Code references, back-fill policies and mappings past the first partition are beta in Dagster 1.13, which warns at every use."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         yield

@@ -1,4 +1,4 @@
-"""Dagster's own event log: what was materialised when, by which run; and events that happened outside a run."""
+"""Dagster's own event log: materialisations with their runs, and events outside of runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ INPUT_VERSION = "dagster/input_data_version/"
 
 @dataclass(frozen=True)
 class Materialised:
-    """One event of the log. read: data version of each input that Dagster noted, by `product/asset`."""
+    """One event of the log. read: the data version of each input that Dagster recorded, by `product/asset`."""
 
     asset: str
     partition: str
@@ -49,7 +49,7 @@ def opened_instance(workspace: Workspace, dagster_home: str) -> Iterator[dg.Dags
         instance = dg.DagsterInstance.from_config(str(folder))
     except (dg.DagsterError, SQLAlchemyError, OSError, YAMLError) as error:
         raise StoreError(
-            f"Dagster's instance in {folder} cannot be opened: {reason(error)}. Mend its dagster.yaml, or name another folder "
+            f"Dagster's instance in {folder} cannot be opened: {reason(error)}. Correct its dagster.yaml, or name another folder "
             "in DAGSTER_HOME."
         ) from None
     with instance:
@@ -57,17 +57,17 @@ def opened_instance(workspace: Workspace, dagster_home: str) -> Iterator[dg.Dags
 
 
 class EventLog:
-    """What Dagster recorded of one product."""
+    """Dagster's events of one product."""
 
     def __init__(self, instance: dg.DagsterInstance, product: ModelProduct) -> None:
         self._instance, self._product = instance, product
 
     def newest(self, asset: str, partition: str | None = None, version: int | None = None) -> Materialised | None:
         """The newest event of this asset, partition and model version; None where the log has none."""
-        wanted = dg.AssetRecordsFilter(
+        records_filter = dg.AssetRecordsFilter(
             asset_key=key_of(self._product, asset), asset_partitions=None if partition is None else [partition]
         )
-        for record in self._instance.fetch_materializations(wanted, limit=50).records:
+        for record in self._instance.fetch_materializations(records_filter, limit=50).records:
             event = record.asset_materialization
             if event is None:
                 continue
@@ -92,7 +92,7 @@ class EventLog:
         return None
 
     def report(self, asset: str, partition: str | None, facts: Mapping[str, Any], data_version: str) -> None:
-        """Record what happened outside a run, so that the asset's history in the UI shows it."""
+        """Record an event outside of a run, so that the asset's history in the UI shows it."""
         self._instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 key_of(self._product, asset),

@@ -1,4 +1,4 @@
-"""Which engine builds features, and the Spark session that it needs if it is Spark."""
+"""The engine that builds features, and its Spark session if it is Spark."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class FeatureEngine(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Spark starts when its session is first asked for.
+    """Spark starts when its session is first used.
 
-    It takes the address, not the Spark resource: Dagster 1.13 warns of its own deprecated call when resources nest."""
+    The field is the address instead of the Spark resource: with nested resources Dagster 1.13 warns of its own deprecated
+    call."""
 
     engine: Engine
     spark_master: str

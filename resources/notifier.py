@@ -1,4 +1,4 @@
-"""Notifications: always to the log, to a webhook and to whatever apprise reaches where these are configured."""
+"""Notifications: always to the log, and to a webhook and apprise's services where these are configured."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("mlops_assets.notifier")
 class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Posts `{"title", "text", "product", "level"}` as JSON to `webhook_url` (empty: log only)."""
 
-    # empty: MLOPS_WEBHOOK_URL, read when it notifies; a configured address, which may hold a token, is readable in the UI
+    # empty: MLOPS_WEBHOOK_URL is read for each notification; the UI would show a configured address, which may contain a token
     webhook_url: str = ""
     timeout_seconds: float = 5.0
 
@@ -23,13 +23,13 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cls(webhook_url="" if is_in_variable else environment.webhook_url)
 
     def notify(self, *, title: str, text: str, product: str, level: str = "warning") -> str:
-        """Send it; returns what happened, in words. A receiver that does not answer is reported and never fails the asset."""
+        """Send it; returns the result as a sentence. A receiver that does not answer is reported and never fails the asset."""
         LOGGER.warning("%s: %s", title, text)
         environment = read_environment()
         address = self.webhook_url or environment.webhook_url
-        said = [self._post(address, title, text, product, level)] if address else []
-        said += [_send(environment.notify_urls, title, text, level)] if environment.notify_urls else []
-        return f"logged; {'; '.join(said) or 'nobody else is told (MLOPS_WEBHOOK_URL, MLOPS_NOTIFY_URLS)'}"
+        results = [self._post(address, title, text, product, level)] if address else []
+        results += [_send(environment.notify_urls, title, text, level)] if environment.notify_urls else []
+        return f"logged; {'; '.join(results) or 'sent to nobody (set MLOPS_WEBHOOK_URL or MLOPS_NOTIFY_URLS)'}"
 
     def _post(self, address: str, title: str, text: str, product: str, level: str) -> str:
         import httpx
@@ -43,21 +43,21 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             answer.raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # the address may hold a token, so neither it nor the error's text is shown
+            # the address may contain a token, so neither it nor the error's text is shown
             reason = (
                 f"status {error.response.status_code}"
                 if isinstance(error, httpx.HTTPStatusError)
                 else type(error).__name__
             )
-            LOGGER.error("the webhook did not take the notification (%s)", reason)
+            LOGGER.error("the webhook did not accept the notification (%s)", reason)
             return f"the webhook failed ({reason})"
         return "posted to the webhook"
 
 
 def _send(addresses: tuple[str, ...], title: str, text: str, level: str) -> str:
-    """To every address that apprise knows how to reach; an address may hold a token, so only its kind is named."""
+    """Send it to every apprise address; an address may contain a token, so only its kind is named."""
     kinds = {"error": "failure", "warning": "warning"}
-    reached: list[str] = []
+    sent: list[str] = []
     failed: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # its plugins import modules that Python 3.13 removed
@@ -71,8 +71,8 @@ def _send(addresses: tuple[str, ...], title: str, text: str, level: str) -> str:
                 body=text, title=title, notify_type=apprise.NotifyType(kinds.get(level, "info"))
             )
             kind, separator, _ = address.partition("://")
-            (reached if is_sent else failed).append(kind if separator else "an address without ://")
+            (sent if is_sent else failed).append(kind if separator else "an address without ://")
     if failed:
         LOGGER.error("not notified: %s. Check the addresses in MLOPS_NOTIFY_URLS.", ", ".join(failed))
-    told = f"sent by {', '.join(reached)}" if reached else "sent to nobody"
-    return f"{told}; {', '.join(failed)} failed" if failed else told
+    result = f"sent by {', '.join(sent)}" if sent else "sent to nobody"
+    return f"{result}; {', '.join(failed)} failed" if failed else result

@@ -1,4 +1,4 @@
-"""The workspace as a Dagster resource, with the addresses that asset metadata links to."""
+"""The workspace as a Dagster resource, with the addresses for links in asset metadata."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,15 +14,15 @@ from resources.environments import Environment, read_environment
 
 
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """state_url: the folder or bucket of everything that is kept. home: the folder of this machine. keep: for how long, where
-    that is not as products declare."""
+    """state_url: the folder or bucket of the state. home: the folder of this machine. keep: retention times that replace those of
+    the products."""
 
     state_url: str
     home: str
     api_url: str
     mlflow_url: str
-    # empty: MLOPS_ONLINE_STORE, read when a store is opened; a configured address, which may hold a password, is
-    # readable in the UI
+    # empty: MLOPS_ONLINE_STORE is read when a store is opened; the UI would show a configured address, which may contain a
+    # password
     online_store: str = ""
     keep: str = ""
     _heartbeat: Heartbeat | None = PrivateAttr(default=None)
@@ -41,7 +41,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record which process executes the run, for as long as it runs; a sensor's tick is no run."""
+        """Record the process of the run while it runs; a sensor's tick has no run."""
         if context.run is not None:
             self._heartbeat = Heartbeat(self.open().run_records, context.run.run_id)
             self._heartbeat.start()
@@ -51,7 +51,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._heartbeat.stop()
 
     def open(self) -> Workspace:
-        variables = read_environment().workspace  # the key is read only when needed, because the UI shows configuration
+        variables = read_environment().workspace  # the key is read here, because the UI shows the configuration
         online_store = self.online_store or variables.online_store
         return _workspace(self.state_url, self.home, online_store, variables.approval_key, variables.optuna_storage)
 
@@ -62,11 +62,11 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         return product.keep.changed_by(self.keep)
 
     def report_url(self, product: str, asset: str, key: str) -> str:
-        """Where the API serves the HTML report of this partition."""
+        """The address of this partition's HTML report in the API."""
         return f"{self.api_url}/reports/{product}/{asset}/{key}.html"
 
 
 @lru_cache(maxsize=8)
 def _workspace(url: str, home: str, online_store: str, approval_key: str, optuna_storage: str) -> Workspace:
-    """Kept for the life of the process, as a ledger reads only what is new to it."""
+    """Cached for the life of the process, because a ledger reads only new entries."""
     return Workspace(url, Path(home), online_store, approval_key, optuna_storage)

@@ -1,4 +1,4 @@
-"""Retries a step that failed for an outside reason: a store that does not answer, a disk that is full for a moment."""
+"""Repeats a step that failed for an external reason: a store that does not answer, a disk that is full for a moment."""
 
 import functools
 import inspect
@@ -9,9 +9,9 @@ import dagster as dg
 
 from mlops_assets.errors import PlatformError
 
-# a longer outage is waited for between runs: `Retries` of the product, carried out by the sensors
+# after a longer outage the sensors repeat the run, as the product's `Retries` say
 WAITS_SECONDS = (1.0, 2.0, 4.0)
-# by qualified name, so that nothing is imported for an error that never comes
+# qualified names, so that no library is imported only to name its errors
 TRANSIENT = frozenset(
     {
         "builtins.OSError",
@@ -27,10 +27,10 @@ TRANSIENT = frozenset(
 
 
 def retrying(compute: Callable[..., object], waits: Sequence[float] = WAITS_SECONDS) -> Callable[..., object]:
-    """`compute` of an asset, whose first argument is its context, so that Dagster repeats the step after a transient error.
+    """The compute function of an asset, wrapped so that Dagster repeats the step after a transient error.
 
-    As often as there are waits, in seconds. Every other error fails the step at once, as it is: a `RetryPolicy` would repeat a
-    failed gate or a broken contract as well."""
+    compute: its first argument is the context. waits: seconds before each repetition. Every other error fails the step at
+    once, unchanged: a `RetryPolicy` would also repeat a failed gate or a broken contract."""
     if inspect.isgeneratorfunction(compute):
 
         @functools.wraps(compute)

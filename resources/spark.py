@@ -1,4 +1,4 @@
-"""A Spark session through dagster-pyspark, made when it is first asked for."""
+"""A Spark session through dagster-pyspark, created on first use."""
 
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 class Spark(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """`master` is a typed field, because dagster-pyspark does not resolve variables inside its `spark_config`;
-    its package, and with it pyspark, is imported on first use, so that the code location loads without them."""
+    """`master` is a typed field, because dagster-pyspark does not resolve variables inside its `spark_config`. The package, and
+    with it pyspark, is imported on first use, so that the code location loads without them."""
 
     master: str = "local[2]"
     driver_memory: str = "2g"

@@ -1,4 +1,4 @@
-"""MLflow runs of assets: dagster-mlflow opens them and ties them to the Dagster run, this closes them truthfully."""
+"""MLflow runs of assets: dagster-mlflow opens them for the Dagster run, and this file closes them with the right status."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """`run()` for the asset that logs, `registry()` for look-ups and aliases.
+    """`run()` for the asset that logs, `registry()` for queries and aliases.
 
-    dagster-mlflow's resource is made inside `run()` and not as a resource of its own: importing it imports mlflow,
-    which would cost every code location and every run three seconds, used or not."""
+    dagster-mlflow's resource is created inside `run()` instead of separately: importing it imports mlflow, which would take
+    three seconds in every code location and every run, used or not."""
 
-    artifacts: str  # where runs keep their files; empty: the tracking server says it
+    artifacts: str  # the address of runs' files; empty: the tracking server decides
     ui_url: str
-    # empty: MLOPS_MLFLOW_TRACKING, read when MLflow is asked; a configured address, which may hold a password, is readable
-    # in the UI
+    # empty: MLOPS_MLFLOW_TRACKING is read when MLflow is used; the UI would show a configured address, which may contain a
+    # password
     tracking_uri: str = ""
 
     @classmethod
@@ -52,19 +52,19 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         self.registry().experiment_id(experiment)
         with warnings.catch_warnings():
-            # dagster-mlflow calls itself beta at import and at every use
+            # dagster-mlflow warns at import and at every use that it is beta
             warnings.simplefilter("ignore", dg.BetaWarning)
-            tracked = self._tracked(context, experiment, tags)
+            run = self._open_run(context, experiment, tags)
         try:
             with reachable(self._address):
-                yield tracked
+                yield run
         except BaseException:
             mlflow.end_run(status="FAILED")
             raise
         else:
             mlflow.end_run()
 
-    def _tracked(self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]) -> "MlFlow":
+    def _open_run(self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]) -> "MlFlow":
         from dagster_mlflow.resources import MlFlow
 
         return MlFlow(

@@ -1,4 +1,4 @@
-"""Which periods a sensor asks for next: pure, so that it can be read and tested without Dagster."""
+"""The periods that a sensor requests next: pure functions without Dagster."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -8,7 +8,7 @@ from mlops_assets.products.product import ModelProduct
 
 
 def periods_to_ingest(product: ModelProduct, now: datetime, stored: Collection[str]) -> list[str]:
-    """Keys of the periods that arrived and are not stored, oldest first; where gaps are allowed, these too."""
+    """Keys of the periods that arrived and are not stored, oldest first, with gaps where the product allows them."""
     return [
         period.key
         for period in product.period.ended_by(now)

@@ -1,4 +1,4 @@
-"""Whether to ask for a run again: pure, from the runs of one cause, the time and what the product declares."""
+"""Whether to request a run again: pure functions of the runs of one cause, the time and the product's retries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from mlops_assets.products.policy import Retries
 
 
 class State(StrEnum):
-    DUE = "due"  # it was never asked for, or it failed long enough ago
+    DUE = "due"  # it was never requested, or it failed long enough ago
     UNDER_WAY = "under way"
-    WAITS = "waits"  # it failed, and is asked for again later
+    WAITS = "waits"  # it failed, and is requested again later
     DONE = "done"
-    REFUSED = "refused"  # it failed for a reason that another attempt does not change
+    REFUSED = "refused"  # it failed for a reason that another attempt would not change
     GIVEN_UP = "given up"  # it failed as often as the product declares
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run. ended_at: None while it has not ended, or while Dagster is about to retry it. is_final: another attempt
-    would end the same. is_retry: Dagster launched it for the run before, so it counts as one attempt with that run."""
+    """One run. ended_at: None while it has not ended, or while Dagster is about to retry it. is_final: another attempt would
+    fail the same way. is_retry: Dagster launched it as a retry, so it and the previous run count as one attempt."""
 
     ended_at: datetime | None
     succeeded: bool = False
@@ -30,7 +30,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Standing:
-    """attempts: how often a run was asked for. until: when it is asked for again, where it waits."""
+    """attempts: how often a run was requested. until: when it is requested again, where it waits."""
 
     state: State
     attempts: int = 0
@@ -38,7 +38,7 @@ class Standing:
 
     @property
     def is_open(self) -> bool:
-        """Will something still happen without a person?"""
+        """Whether it continues without a person."""
         return self.state in (State.DUE, State.UNDER_WAY, State.WAITS)
 
 

@@ -1,4 +1,4 @@
-"""A run failed: tell people which, and what it said, once nothing goes on by itself."""
+"""The failure sensor: notifies people of a failed run and its error, once no retry follows."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from mlops_assets.products.product import ModelProduct
 from resources.notifier import Notifier
 from resources.platform import Platform
 from sensors.attempts import State
-from sensors.runs import CAUSE, how_to_go_on, is_final, root_error, standing, will_be_retried
+from sensors.runs import CAUSE, how_to_continue, is_final, root_error, standing, will_be_retried
 
-ASKED_AGAIN_WHATEVER_FAILED = ("arrival", "labels", "only_labels")
+RETRIED_AFTER_ANY_ERROR = ("arrival", "labels", "only_labels")
 
 
 def build_failure_sensor(
     status: dg.DefaultSensorStatus, products: Sequence[ModelProduct], name: str = "failures"
 ) -> dg.SensorDefinition:
-    known = {product.name: product for product in products}
+    products_by_name = {product.name: product for product in products}
 
     @dg.run_failure_sensor(
         name=name,
         minimum_interval_seconds=5,
         default_status=status,
-        description="Notifies of every run that failed for good: no retry follows, or only a person can mend the reason.",
+        description="Notifies of every run that failed for good: no retry follows, or only a person can fix the cause.",
     )
     def failures(context: dg.RunFailureSensorContext, notifier: Notifier, platform: Platform) -> dg.SkipReason | None:
         run, instance = context.dagster_run, context.instance
@@ -31,23 +31,22 @@ def build_failure_sensor(
         cause = run.tags.get(CAUSE, "")
         name, period, what = cause.split(":", 2) if cause.count(":") >= 2 else ("", "", "")
         remedy = ""
-        if name in known:
-            found = standing(
-                instance, platform.state_of(known[name]), period, what, gives_up=what not in ASKED_AGAIN_WHATEVER_FAILED
-            )
-            if found.is_open and not (found.attempts == 1 and is_final(instance, run.run_id)):
-                return dg.SkipReason(f"{cause} failed {found.attempts} times and is asked for again")
-            if found.state is State.GIVEN_UP:
-                remedy = f" It failed {found.attempts} times. {how_to_go_on(known[name], period)}"
+        if product := products_by_name.get(name):
+            state, gives_up = platform.state_of(product), what not in RETRIED_AFTER_ANY_ERROR
+            status_of_run = standing(instance, state, period, what, gives_up=gives_up)
+            if status_of_run.is_open and not (status_of_run.attempts == 1 and is_final(instance, run.run_id)):
+                return dg.SkipReason(f"{cause} failed {status_of_run.attempts} times and is requested again")
+            if status_of_run.state is State.GIVEN_UP:
+                remedy = f" It failed {status_of_run.attempts} times. {how_to_continue(product, period)}"
         root = root_error(instance, run.run_id)
-        said = (
+        error = (
             f"{root.step}: {root.kind}: {root.text}"
             if root
             else f"before its first step: {context.failure_event.message}"
         )
         notifier.notify(
             title=f"run of {cause or run.job_name} failed",
-            text=f"{said}{remedy} (run {run.run_id})",
+            text=f"{error}{remedy} (run {run.run_id})",
             product=run.tags.get("product", ""),
             level="error",
         )

@@ -1,4 +1,4 @@
-"""The labels of a predicted period are due: measure and decide."""
+"""The labels sensor: stores the labels that are due, and lets the loop measure and decide."""
 
 from collections.abc import Iterator
 
@@ -20,8 +20,8 @@ LABELS, ONLY_LABELS = "labels", "only_labels"
 
 
 def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """One period at a time, oldest first, as a decision looks back to the one before. A failed run is asked for again as
-    the product's `retries` say; then the period waits for a person, or is passed over where the product declares that."""
+    """One period at a time, oldest first, because a decision looks back to the previous one. A failed run is requested again as
+    the product's `retries` say; then the period waits for a person, or is skipped where the product declares that."""
 
     @dg.sensor(
         name=f"{product.name}_labels",
@@ -37,7 +37,7 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
                 continue
             if found.state is not State.DUE:
                 return dg.SkipReason(in_words(product, key, what, found))
-            # labels come after the predictions they judge
+            # labels follow the predictions that they judge
             for kind in (ARRIVAL, LABELS, ONLY_LABELS):
                 if cause := under_way(instance, product, kind):
                     return dg.SkipReason(f"{key} waits for the run of {cause}")
@@ -49,17 +49,17 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
 
 
 def unfinished_labels(instance: dg.DagsterInstance, state: ProductState) -> Iterator[tuple[str, str, Standing]]:
-    """Stored periods whose labels are due and not carried out whole, oldest first, with what is to be asked for.
+    """Stored periods whose labels are due and not finished, oldest first, with the kind of run and its standing.
 
-    Only those before the first period whose arrival is unfinished: a period that is still arriving has no predictions yet."""
+    Only periods before the first one whose arrival is unfinished, as such a period has no predictions yet."""
     product = state.product
     now = state.clock.now()
     arriving, _ = next(unfinished_arrivals(instance, state, now), (None, None))
     predicted = set(state.records.keys(DriftRecord))
     decided = set(state.records.keys(DriftDecision))
-    labelled_alone = set(state.tables.keys("labels")) - predicted
+    only_labelled = set(state.tables.keys("labels")) - predicted
     done = (decided - unfinished_periods(instance, product, LABELS)) | (
-        labelled_alone - unfinished_periods(instance, product, ONLY_LABELS)
+        only_labelled - unfinished_periods(instance, product, ONLY_LABELS)
     )
     done -= state.skipped.asked_again()
     stored = {key for key in state.tables.keys("features") if arriving is None or key < arriving}

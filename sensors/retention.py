@@ -1,4 +1,4 @@
-"""Every night: remove what a product has kept for long enough."""
+"""The nightly schedule that removes objects older than the product's retention times."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ NIGHTLY = "30 3 * * *"
 
 
 def build_retention_schedule(product: ModelProduct, status: dg.DefaultSensorStatus) -> dg.ScheduleDefinition:
-    """status: as that of the product's sensors, since both belong to a loop that goes on by itself."""
+    """status: the same as for the product's sensors, because both are parts of the loop."""
     is_running = status is dg.DefaultSensorStatus.RUNNING
     return dg.ScheduleDefinition(
         name=f"{product.name}_retention",
@@ -18,5 +18,5 @@ def build_retention_schedule(product: ModelProduct, status: dg.DefaultSensorStat
         cron_schedule=NIGHTLY,
         tags={"product": product.name},
         default_status=dg.DefaultScheduleStatus.RUNNING if is_running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Removes what {product.name} has kept for long enough (`keep` of the product, MLOPS_KEEP).",
+        description=f"Removes expired objects of {product.name} (`keep` of the product, MLOPS_KEEP).",
     )

@@ -1,4 +1,4 @@
-"""The runs of a cause as Dagster recorded them: how often it was tried, how that ended, and the next run request."""
+"""The runs of a cause in Dagster's records: attempts, their results, and the next run request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import ProductState
 from sensors.attempts import Attempt, Standing, State, standing_of
 
-CAUSE = "mlops/cause"  # what a sensor asked for, once per event: product:period:what
+CAUSE = "mlops/cause"  # the reason for a sensor's request, one per event: product:period:what
 WHAT = "mlops/what"
 FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 ENDED = (dg.DagsterRunStatus.SUCCESS, *FAILED)
 OPEN = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
 # tags that Dagster's own run retries leave
 WILL_RETRY, RETRIED_BY, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
-RETRY_SECONDS = 300.0  # a retry that Dagster announced and did not launch for so long does not come any more
+RETRY_SECONDS = 300.0  # a retry that Dagster announced and did not launch within this time will not come
 NEWEST_RUNS = 100
 BLOCKED_BY_CHECK = "DagsterAssetCheckFailedError"
 
@@ -36,11 +36,11 @@ def standing(
     since: float | None = None,
     gives_up: bool = False,
 ) -> Standing:
-    """How it stands with what a sensor asks for.
+    """The standing of what a sensor requests.
 
-    What ended before a person asked for the period again does not count. since: seconds since 1970 before which failed
-    runs do not count either. gives_up: an error that is not transient is the answer, as a
-    failed gate is; otherwise what failed may be mended outside of us, and is asked for again."""
+    Runs that ended before a person requested the period again do not count. since: failed runs before this time, in seconds
+    since 1970, do not count either. gives_up: an error that is not transient, such as a failed gate, is final; otherwise its
+    cause may be fixed outside of the platform, and the run is requested again."""
     product = state.product
     again = state.skipped.asked_again_at(period)
 
@@ -64,9 +64,9 @@ def request(
     *,
     kind: str = "",
 ) -> dg.RunRequest:
-    """A run for this cause. Dagster takes each run key once, so it counts the runs that there were.
+    """A run for this cause. Dagster accepts each run key once, so the key contains the number of the attempt.
 
-    kind: by which runs of different causes are found together (default: `what`)."""
+    kind: a tag that runs of different causes share (default: `what`)."""
     cause = cause_of(product, period, what)
     return dg.RunRequest(
         run_key=f"{cause}:{len(_records(instance, cause)) + 1}",
@@ -77,15 +77,15 @@ def request(
 
 
 def under_way(instance: dg.DagsterInstance, product: ModelProduct, what: str) -> str | None:
-    """The cause of a run of this kind that has not ended; periods follow each other, so the next one waits for it."""
+    """The cause of an active run of this kind, for which the next period waits."""
     runs = instance.get_runs(dg.RunsFilter(tags={"product": product.name, WHAT: what}, statuses=list(OPEN)), limit=1)
     return runs[0].tags[CAUSE] if runs else None
 
 
 def unfinished_periods(instance: dg.DagsterInstance, product: ModelProduct, what: str) -> set[str]:
-    """Periods whose newest run of this kind has not succeeded: it failed, or has not ended.
+    """Periods whose newest run of this kind has failed or not ended.
 
-    Of the newest runs alone, so that a tick costs the same however long the history is."""
+    Only the newest runs are read, so that the time of a tick does not grow with the history."""
     runs = instance.get_runs(dg.RunsFilter(tags={"product": product.name, WHAT: what}), limit=NEWEST_RUNS)
     newest: dict[str, dg.DagsterRunStatus] = {}
     for run in runs:
@@ -93,18 +93,19 @@ def unfinished_periods(instance: dg.DagsterInstance, product: ModelProduct, what
     return {period for period, status in newest.items() if status is not dg.DagsterRunStatus.SUCCESS}
 
 
-def in_words(product: ModelProduct, period: str, what: str, found: Standing) -> str:
-    """What a tick says of a period that it asks nothing for."""
-    if found.state is State.GIVEN_UP:
-        return f"{what} of {period} failed {found.attempts} times and is not asked for again. {how_to_go_on(product, period)}"
-    if found.state is State.WAITS and found.until is not None:
-        return f"{what} of {period} failed {found.attempts} times and is asked for again at {found.until:%H:%M:%S} UTC"
-    return f"{what} of {period} is {found.state}"
+def in_words(product: ModelProduct, period: str, what: str, standing: Standing) -> str:
+    """The reason for which a tick requests no run of a period."""
+    failed = f"{what} of {period} failed {standing.attempts} times and is"
+    if standing.state is State.GIVEN_UP:
+        return f"{failed} not requested again. {how_to_continue(product, period)}"
+    if standing.state is State.WAITS and standing.until is not None:
+        return f"{failed} requested again at {standing.until:%H:%M:%S} UTC"
+    return f"{what} of {period} is {standing.state}"
 
 
-def how_to_go_on(product: ModelProduct, period: str) -> str:
+def how_to_continue(product: ModelProduct, period: str) -> str:
     return (
-        f"Mend what the run says, then `mlops retry {product.name} {period}`; or go on without the period: "
+        f"Fix the error of the run, then `mlops retry {product.name} {period}`; or continue without the period: "
         f'`mlops skip {product.name} {period} --reason "…"`.'
     )
 
@@ -119,23 +120,22 @@ class RootError:
 
 
 def root_error(instance: dg.DagsterInstance, run_id: str) -> RootError | None:
-    """Of the first step that failed; None where the run failed outside of its steps."""
+    """The error of the first failed step; None where the run failed outside of its steps."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         error = event.step_failure_data.error if event else None
         while error is not None and error.cause is not None:
             error = error.cause
         if event and error is not None:
-            named, _, text = error.message.strip().partition(": ")
-            return RootError(str(event.step_key), str(error.cls_name or named).rpartition(".")[2], text or named)
+            name, _, text = error.message.strip().partition(": ")
+            return RootError(str(event.step_key), str(error.cls_name or name).rpartition(".")[2], text or name)
     return None
 
 
 def is_final(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Did the run fail for a reason that another attempt does not change: a failed check, or one of our errors that is
-    not transient?"""
-    found = root_error(instance, run_id)
-    return found is not None and (found.kind == BLOCKED_BY_CHECK or found.kind in _definite())
+    """Whether another attempt would not help: a check failed, or one of our errors that is not transient."""
+    error = root_error(instance, run_id)
+    return error is not None and (error.kind == BLOCKED_BY_CHECK or error.kind in _final_errors())
 
 
 def _attempt(instance: dg.DagsterInstance, record: dg.RunRecord, gives_up: bool) -> Attempt:
@@ -152,7 +152,7 @@ def _attempt(instance: dg.DagsterInstance, record: dg.RunRecord, gives_up: bool)
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:
-    """Has Dagster announced a retry of this failed run, or launched it?"""
+    """Whether Dagster announced or launched a retry of this failed run."""
     return run.tags.get(WILL_RETRY) == "true"
 
 
@@ -168,11 +168,11 @@ def _records(instance: dg.DagsterInstance, cause: str) -> list[dg.RunRecord]:
     return list(instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}), ascending=True))
 
 
-def _definite() -> set[str]:
-    found, kinds = set(), [PlatformError]
+def _final_errors() -> set[str]:
+    names, kinds = set(), [PlatformError]
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         if not kind.is_transient:
-            found.add(kind.__name__)
-    return found
+            names.add(kind.__name__)
+    return names

@@ -1,4 +1,4 @@
-"""Which assets one run materialises."""
+"""The assets that each kind of run materialises."""
 
 import dagster as dg
 
@@ -31,23 +31,23 @@ def labelled(product: ModelProduct) -> list[dg.AssetKey]:
 
 
 def only_labels(product: ModelProduct) -> list[dg.AssetKey]:
-    """The labels of a period that nobody predicted are due."""
+    """The labels of a period without predictions are due."""
     return [key_of(product, "labels")]
 
 
 def development(product: ModelProduct) -> list[dg.AssetKey]:
-    """Search anew and let a recipe leave development."""
+    """Run the experiment, and promote its recipe."""
     return [key_of(product, name) for name in (Leaderboard.asset, Recipe.asset)]
 
 
 def retraining(product: ModelProduct) -> list[dg.AssetKey]:
-    """From the training set to the champion, or to the acceptance that a person gives."""
+    """From the training set to the champion, or to a person's acceptance."""
     names = ["training_set", ModelRecord.asset, TestReport.asset, StagingReport.asset, AcceptanceRecord.asset]
     return [key_of(product, name) for name in [*names, *(["deployment"] if is_automatic(product) else [])]]
 
 
 def answered(product: ModelProduct) -> list[dg.AssetKey]:
-    """A person answered: take the answer up, and deploy what was approved."""
+    """A person answered: store the acceptance, and deploy an approved version."""
     return [key_of(product, name) for name in (AcceptanceRecord.asset, "deployment")]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file, in one sentence that names the file and the line."""
+"""Explains in one sentence why a file cannot be read, with the file and the line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 
 
 class BrokenRow(NamedTuple):
-    """A row of a CSV with a wrong number of fields. line: its number. value: of the column that was asked for, "" for none."""
+    """A row of a CSV with a wrong number of fields. line: its number. value: of the requested column, "" where it has none."""
 
     line: int
     fields: int
@@ -50,15 +50,15 @@ def explain(
     decimal: str = ".",
     where: pl.Expr | None = None,
 ) -> str:
-    """rows: of the file as it was written, to find the cells that do not fit. where: the rows that matter."""
+    """rows: of the file as they are written, to find cells that do not fit. where: the rows that matter."""
     ending = path.rpartition(".")[-1].lower()
     if ending == "parquet":
-        fault = f"is no whole Parquet file, or a damaged one ({reason(error, lines=1)}). Deliver it again"
+        fault = f"is an incomplete or damaged Parquet file ({reason(error, lines=1)}). Deliver it again"
         return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone, decimal, where) or fault}."
     broken = ""
     if ending != "csv":
         broken = broken_json(path, ending)
-    elif table is None:  # else the lines were looked at before they were read
+    elif table is None:  # else the lines were checked before they were read
         broken = broken_lines(path, separator)
     return (
         broken or f"{path} {_cells(table, rows, zone, decimal, where) or f'cannot be read: {reason(error, lines=1)}'}."
@@ -72,15 +72,15 @@ def broken_lines(
     column: str = "",
     declared: Collection[str] = (),
 ) -> str:
-    """What keeps a CSV from being read as it was meant, "" if nothing does; Polars would fill up, cut off or rename.
+    """Why a CSV cannot be read reliably, "" if it can; Polars would fill missing fields, drop others or rename columns.
 
-    The file is read in parts, so that its size does not matter. concerns: which rows with a wrong number of fields matter, by
-    their values of `column`; without it, all of them. declared: names of columns."""
+    The file is read in parts, so that its size does not matter. concerns: selects the rows with a wrong number of fields that
+    matter, by their values of `column`; without it, all of them do. declared: names of columns."""
     try:
         with open_bytes(path) as file:
             mark = separator.encode()
             fields = _header(file, separator, declared).count(mark)
-            # without a quote, fields are counted by their separators: a hundred times as fast as reading them
+            # without quotes it is enough to count separators, which is a hundred times as fast as reading the fields
             if all(
                 b'"' not in part and all(line.count(mark) == fields for line in part.splitlines() if line.strip())
                 for part in _whole_lines(file)
@@ -94,7 +94,7 @@ def broken_lines(
 
 
 def broken_header(path: str, separator: str = ",", declared: Collection[str] = ()) -> str:
-    """Of a CSV, before anybody reads on; "" if its header can be used."""
+    """Why the header of a CSV cannot be used, "" if it can."""
     try:
         with open_bytes(path, _LONGEST_LINE + 1) as file:
             _header(file, separator, declared)
@@ -104,7 +104,7 @@ def broken_header(path: str, separator: str = ",", declared: Collection[str] = (
 
 
 def broken_json(path: str, ending: str) -> str:
-    """As `broken_lines`, of a file that cannot be read as JSON."""
+    """Why a file cannot be read as JSON, "" if no line is the reason."""
     import msgspec
 
     try:
@@ -118,7 +118,7 @@ def broken_json(path: str, ending: str) -> str:
                 except UnicodeDecodeError:
                     raise _not_utf8(part, number) from None
                 except msgspec.DecodeError as error:
-                    return f"{path} is broken: line {number} is no JSON ({error}). Correct it."
+                    return f"{path} is broken: line {number} is not JSON ({error}). Correct it."
                 except RecursionError:
                     return f"{path} is broken: line {number} is nested too deeply to be read. Correct it."
     except _Fault as fault:
@@ -127,7 +127,7 @@ def broken_json(path: str, ending: str) -> str:
 
 
 class _Fault(Exception):
-    """What is wrong, to be said behind the name of the file."""
+    """Its text follows the name of the file in a sentence."""
 
 
 def _header(file: IO[bytes], separator: str, declared: Collection[str]) -> bytes:
@@ -150,16 +150,14 @@ def _header(file: IO[bytes], separator: str, declared: Collection[str]) -> bytes
             f"Declare it: Files(…, separator={other!r})"
         )
     if twice := sorted({name for name in names if names.count(name) > 1} if len(names) <= _MOST_COLUMNS else ()):
-        raise _Fault(
-            f"names a column twice: {', '.join(twice[:_SHOWN])}. Which one is meant is not clear: name it once"
-        )
+        raise _Fault(f"has two columns of the same name: {', '.join(twice[:_SHOWN])}. Rename or remove one of them")
     if len(names) > _MOST_COLUMNS:
         raise _Fault(f"has more than {_MOST_COLUMNS:,} columns. Deliver those that are declared")
     return header
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The content in parts of whole lines. Raises _Fault: a line is longer than any that is meant, or no text."""
+    """The content in parts of whole lines. Raises _Fault: a line is too long, or is not text."""
     rest, line = b"", 1
     while True:
         read = file.read(_PART_BYTES)
@@ -168,7 +166,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         if len(after) > _LONGEST_LINE or (not feed and len(part) > _LONGEST_LINE):
             number = line + part.count(b"\n")
             raise _Fault(
-                f"has more than {_LONGEST_LINE:,} bytes in line {number}. Lines were not ended, or it is no text"
+                f"has more than {_LONGEST_LINE:,} bytes in line {number}: it has no line ends, or is not text. Deliver it again"
             )
         try:
             part.decode()
@@ -177,9 +175,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             raise _not_utf8(part[start : error.end], line + part.count(b"\n", 0, error.start)) from None
         if (place := part.find(b"\0")) >= 0:
             number = line + part.count(b"\n", 0, place)
-            raise _Fault(
-                f"has a NUL byte in line {number}, as files have that were not written to their end. Deliver it again"
-            )
+            raise _Fault(f"has a NUL byte in line {number}, as incompletely written files do. Deliver it again")
         if part:
             yield part
         line += part.count(b"\n")
@@ -215,13 +211,13 @@ def _wrong_widths(path: str, lines: Iterator[str], separator: str, concerns: Con
                 blocks[-1].rows.append(BrokenRow(reader.line_num, len(row), value))
                 count += 1
                 if any("\n" in field for field in row) or (count > _MOST_BROKEN if concerns else count == _SHOWN):
-                    concerns = None  # a quote was not ended, or the file is broken throughout: that concerns every row
+                    concerns = None  # a quote is not closed, or the whole file is broken, which affects every row
                     break
             is_after_broken, before = is_broken, value
-    except csv.Error:  # the one that its default dialect raises
+    except csv.Error:
         return (
-            f"{path} is broken: line {reader.line_num} has a field of more than {csv.field_size_limit():,} characters: a line or "
-            "a quote was not ended. Correct it."
+            f"{path} is broken: line {reader.line_num} has a field of more than {csv.field_size_limit():,} characters: a line end or "
+            "a closing quote is missing. Correct it."
         )
     rows = [row for block in blocks for row in block.rows] if concerns is None else concerns(blocks)
     if not rows:
@@ -240,5 +236,5 @@ def _cells(
     try:
         found = unfit(table, rows, zone, _SHOWN, where, decimal=decimal)
     except pl.exceptions.PolarsError:
-        return ""  # the file cannot be read at all: its first error says why
+        return ""  # the file cannot be read at all: the original error says why
     return f"does not fit {table.name}: {'; '.join(found)}" if found else ""

@@ -55,19 +55,19 @@ class Files:
                 raise DeclarationError(f"no path is declared for table {table.name!r}. Add it to `paths`.")
         if self.separator not in SEPARATORS:
             known = ", ".join(map(repr, SEPARATORS))
-            raise DeclarationError(f"separator {self.separator!r} is not known. Give one of {known}.")
+            raise DeclarationError(f"separator {self.separator!r} is not supported. Give one of {known}.")
         if self.decimal not in (".", ",") or self.decimal == self.separator:
             raise DeclarationError(
-                f"decimal {self.decimal!r} beside the separator {self.separator!r} is not clear. Give '.' or ',', and another separator."
+                f"decimal {self.decimal!r} and separator {self.separator!r} do not go together. Give '.' or ',', and another separator."
             )
         for path in self.paths.values():
             if _format(path) not in FORMATS:
                 raise DeclarationError(
-                    f"{path} is of no known format. {choices(_format(path), FORMATS)} The ending of the path says which."
+                    f"{path} has no known format. {choices(_format(path), FORMATS)} The ending of the path says which."
                 )
 
     def read(self, table: str, period: Period) -> pl.LazyFrame:
-        """Nothing but schemas is read before the frame is collected, and then file by file.
+        """Only schemas are read before the frame is collected, and then file by file.
 
         Raises SourceError, here or when it is collected: no file is there, or one is damaged; it names file and line."""
         import polars as pl
@@ -81,7 +81,7 @@ class Files:
         _refuse_other_schemas(frames)
         rows = pl.concat(frames.values(), how="vertical")
         if not is_of_many or declared.event_timestamp not in rows.collect_schema():
-            return rows  # without its clock it breaks the contract
+            return rows  # a table without its time column breaks the contract
         clock = pl.col(declared.event_timestamp)
         return rows.filter(clock >= period.start, clock < period.end)
 
@@ -91,7 +91,7 @@ class Files:
         return f"{table}: {where_it_looked(pattern)}. Deliver it, or correct `paths`."
 
     def has_arrived(self, period: Period, now: datetime) -> bool:
-        """Is it over, and are files of every table there?"""
+        """Whether the period is over and every table has files."""
         return period.end + self.arrives_after <= now and all(
             find_files(path.format(period=period.key)) for path in self.paths.values()
         )
@@ -99,11 +99,11 @@ class Files:
     def _table(self, name: str) -> Table:
         known = tables_by_name(self)
         if name not in known:
-            raise SourceError(f"these files hold no table {name!r}. {choices(name, known)}")
+            raise SourceError(f"these files have no table {name!r}. {choices(name, known)}")
         return known[name]
 
     def _guarded(self, table: Table, path: str, period: Period | None) -> pl.LazyFrame:
-        """The rows of one file; whatever goes wrong in it, now or later, is said with its name.
+        """The rows of one file; errors in it, now or when it is collected, name the file.
 
         period: the only one that is read of a file of many, in which a row that cannot be read concerns its own period alone."""
         import polars as pl
@@ -141,12 +141,12 @@ class Files:
         return register_io_source(batches, schema=schema)
 
     def _broken_lines(self, table: Table, path: str, period: Period | None) -> str:
-        """period: of which broken lines matter; None: of every one."""
+        """period: whose broken lines matter; None: those of every period."""
         if period is None:
             return broken_lines(path, self.separator, declared=_names(table))
 
         def of_period(blocks: Sequence[BrokenBlock]) -> list[BrokenRow]:
-            # the row before each block counts, too: a row without a time belongs where the row before it does
+            # the row before each block is needed, too: a row without a time belongs to the period of the row before it
             rows = [row for block in blocks for row in (BrokenRow(0, 0, block.before), *block.rows)]
             numbers = [number for number, block in enumerate(blocks) for _ in range(len(block.rows) + 1)]
             matters = are_of_period(table, self.zone, period, [row.value for row in rows], numbers)
@@ -167,7 +167,7 @@ class Files:
                     separator=self.separator,
                     infer_schema=False,
                     null_values=list(self.null_values),
-                    truncate_ragged_lines=True,  # those of the rows that are read are refused before
+                    truncate_ragged_lines=True,  # ragged lines among the rows that matter were refused before
                 )
             case "json":
                 return pl.read_json(path).lazy()
@@ -176,7 +176,7 @@ class Files:
 
 
 def _refuse_other_schemas(frames: Mapping[str, pl.LazyFrame]) -> None:
-    """Raises SourceError: files of one table differ in their columns, so that one of them is not what it should be."""
+    """Raises SourceError: files of one table differ in their columns, so that one of them is wrong."""
     (first, *others) = frames
     expected = frames[first].collect_schema()
     for path in others:
@@ -187,7 +187,9 @@ def _refuse_other_schemas(frames: Mapping[str, pl.LazyFrame]) -> None:
             if schema.get(name) != expected.get(name)
         ]
         if differing:
-            raise SourceError(f"{path} has other columns than {first}: {'; '.join(differing)}. Deliver them alike.")
+            raise SourceError(
+                f"{path} has other columns than {first}: {'; '.join(differing)}. Deliver both with the same columns."
+            )
 
 
 def _names(table: Table) -> list[str]:

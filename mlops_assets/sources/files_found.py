@@ -1,4 +1,4 @@
-"""Which files a path or glob means, on disk or on S3, and their bytes."""
+"""The files that match a path or glob, on disk or on S3, and their bytes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHOWN = 5
 
 
 def find_files(pattern: str) -> list[str]:
-    """In the order of their names. Raises SourceError: S3 cannot be reached."""
+    """The matching files, sorted by name. Raises SourceError: S3 cannot be reached."""
     if not pattern.startswith("s3://"):
-        found = glob(pattern, recursive=True)  # noqa: PTH207  (absolute or relative, with ** or not: Path.glob is not all)
-        return sorted(path for path in found if Path(path).is_file())
+        matches = glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute patterns)
+        return sorted(path for path in matches if Path(path).is_file())
     from obstore.exceptions import BaseError
 
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
@@ -37,7 +37,7 @@ def find_files(pattern: str) -> list[str]:
 
 
 def open_bytes(path: str, first: int | None = None) -> IO[bytes]:
-    """first: only so many bytes are fetched from S3. Raises SourceError: S3 cannot be reached."""
+    """The file's content. first: the number of bytes to fetch from S3. Raises SourceError: S3 cannot be reached."""
     if not path.startswith("s3://"):
         return Path(path).open("rb")
     from obstore.exceptions import BaseError
@@ -54,31 +54,32 @@ def open_bytes(path: str, first: int | None = None) -> IO[bytes]:
 
 
 def what_is_there(path: str) -> str:
-    """What stands where a file was expected, "" for nothing."""
+    """The kind of thing that is at a path instead of a file; "" for nothing."""
     place = Path(path)
     if place.is_symlink() and not place.exists():
-        return "a link that leads nowhere"
+        return "a broken link"
     kinds = (("a folder", place.is_dir), ("a pipe", place.is_fifo), ("a socket", place.is_socket))
     return next((name for name, is_it in kinds if is_it()), "a device" if place.exists() else "")
 
 
 def where_it_looked(pattern: str) -> str:
-    """The whole path of a pattern, and what lies in the nearest folder of it that exists. Raises SourceError: S3 cannot be reached."""
+    """A sentence with the whole path of a pattern, and the content of its nearest existing folder. Raises SourceError: S3 cannot be
+    reached."""
     if pattern.startswith("s3://"):
-        return _nothing_matches(pattern, *_beside_on_s3(pattern))
+        return _nothing_matches(pattern, *_nearest_on_s3(pattern))
     whole = Path(pattern).absolute()
     folder = next(parent for parent in whole.parents if not has_magic(str(parent)) and os.access(parent, os.R_OK))
-    there = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-    return _nothing_matches(str(whole), str(folder), there)
+    content = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return _nothing_matches(str(whole), str(folder), content)
 
 
-def _nothing_matches(pattern: str, folder: str, there: list[str]) -> str:
-    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-    return f"no file matches {pattern}; {folder} holds {', '.join(there[:_SHOWN]) or 'nothing'}{more}"
+def _nothing_matches(pattern: str, folder: str, content: list[str]) -> str:
+    more = f" and {len(content) - _SHOWN} more" if len(content) > _SHOWN else ""
+    return f"no file matches {pattern}; {folder} contains {', '.join(content[:_SHOWN]) or 'nothing'}{more}"
 
 
-def _beside_on_s3(pattern: str) -> tuple[str, list[str]]:
-    """The nearest folder of the pattern that holds something, and the names in it."""
+def _nearest_on_s3(pattern: str) -> tuple[str, list[str]]:
+    """The nearest folder of the pattern that is not empty, and the names in it."""
     from obstore.exceptions import BaseError
 
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
@@ -86,14 +87,14 @@ def _beside_on_s3(pattern: str) -> tuple[str, list[str]]:
     try:
         while True:
             listed = _bucket(bucket).list_with_delimiter(folder or None)
-            there = [f"{path}/" for path in listed["common_prefixes"]] + [item["path"] for item in listed["objects"]]
-            if there or not folder:
+            content = [f"{path}/" for path in listed["common_prefixes"]] + [item["path"] for item in listed["objects"]]
+            if content or not folder:
                 break
             folder = folder.rpartition("/")[0]
     except (BaseError, OSError) as error:
         raise _unreachable(pattern, error) from None
     before = f"{folder}/" if folder else ""
-    return f"s3://{bucket}/{folder}".rstrip("/"), sorted(path.removeprefix(before) for path in there)
+    return f"s3://{bucket}/{folder}".rstrip("/"), sorted(path.removeprefix(before) for path in content)
 
 
 def _bucket(name: str) -> S3Store:

@@ -15,7 +15,7 @@ from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS, Column, Kind, Table, tables_by_name
 from mlops_assets.sources.typed_rows import typed
 
-DAYS = "%Y-%m-%d"  # a text by which a database can select periods, as it can by ISO 8601
+DAYS = "%Y-%m-%d"  # besides ISO 8601, the only text format in which a database can select periods
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sql:
-    """queries: of every table its name in the database, or a SELECT in parentheses.
+    """queries: for every table its name in the database, or a SELECT in parentheses.
 
     url_variable: environment variable with the address, such as postgresql://user:password@host/database or
-    "host=… dbname=… password=…". It is read when rows are, because a declaration is shown in the UI and an address holds
-    a password, which no error repeats. url: the address of an SQLite file, which holds none, in place of a variable.
-    zone: of timestamps that carry no offset. arrives_after: how long after its end a period is complete.
+    "host=… dbname=… password=…". It is read together with the rows, because the UI shows a declaration and an address contains
+    a password; no error repeats it. url: the address of an SQLite file, which has no password, instead of a variable.
+    zone: the time zone of timestamps without an offset. arrives_after: how long after its end a period is complete.
     """
 
     main: Table
@@ -46,8 +46,8 @@ class Sql:
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.url_variable) or (self.url and _driver(self.url) != "sqlite"):
             raise DeclarationError(
-                f"the database of {self.main.name} needs one address. Name the environment variable that holds it with url_variable=…, "
-                "or give url='sqlite://…', an address without a password."
+                f"the database of {self.main.name} needs one address. Name the environment variable with the address as "
+                "url_variable=…, or give url='sqlite://…', an address without a password."
             )
         for table in (self.main, *self.side_tables):
             if table.name not in self.queries:
@@ -55,23 +55,23 @@ class Sql:
             event = table.column(table.event_timestamp)
             if event.format not in ("", DAYS, EPOCH_SECONDS, EPOCH_MILLISECONDS):
                 raise DeclarationError(
-                    f"{table.name}: a database cannot select periods by {event.name!r}, a text of the format {event.format!r}. Give a "
-                    "SELECT in `queries` that makes a timestamp of it."
+                    f"{table.name}: a database cannot select periods by {event.name!r}, a string in the format {event.format!r}. Give "
+                    "a SELECT in `queries` that converts it to a timestamp."
                 )
 
     def read(self, table: str, period: Period) -> pl.LazyFrame:
-        """Streamed batch by batch when it is collected; only the period's rows leave the database.
+        """The rows, streamed batch by batch when they are collected; only the period's rows leave the database.
 
-        Raises SourceError, here or when it is collected: the database cannot be reached or refuses the query.
-        Raises DeclarationError: it is not clear where the password of the address ends."""
-        known = tables_by_name(self)
-        if table not in known:
-            raise SourceError(f"this database holds no table {table!r}. {choices(table, known)}")
+        Raises SourceError, here or when they are collected: the database cannot be reached or refuses the query.
+        Raises DeclarationError: the address is ambiguous."""
+        tables = tables_by_name(self)
+        if table not in tables:
+            raise SourceError(f"this database has no table {table!r}. {choices(table, tables)}")
         url = self._url()
-        query = self._query(known[table], url, period)
-        held = _held_by_sqlite(known[table]) if _driver(url) == "sqlite" else None
-        rows = _through_adbc(url, query, held) if _driver(url) else _through_connectorx(url, query)
-        return typed(known[table], rows, self.zone)
+        query = self._query(tables[table], url, period)
+        schema = _sqlite_schema(tables[table]) if _driver(url) == "sqlite" else None
+        rows = _through_adbc(url, query, schema) if _driver(url) else _through_connectorx(url, query)
+        return typed(tables[table], rows, self.zone)
 
     def has_arrived(self, period: Period, now: datetime) -> bool:
         return period.end + self.arrives_after <= now
@@ -93,11 +93,11 @@ class Sql:
         clock = _quoted(event.delivered_as)
         start, end = (self._literal(moment, url, event.format) for moment in (period.start, period.end))
         is_text = _driver(url) == "sqlite" and not event.format
-        # SQLite compares texts, and its own functions part day and time by a space
-        written = f"replace({clock}, ' ', 'T')" if is_text else clock
+        # SQLite compares strings, and its own functions write a space between day and time
+        comparable = f"replace({clock}, ' ', 'T')" if is_text else clock
         return (
             f"SELECT {columns} FROM {self.queries[table.name]} AS source "
-            f"WHERE {written} >= {start} AND {written} < {end} ORDER BY {clock}"
+            f"WHERE {comparable} >= {start} AND {comparable} < {end} ORDER BY {clock}"
         )
 
     def _literal(self, moment: datetime, url: str, format: str) -> str:
@@ -106,15 +106,15 @@ class Sql:
         moment = moment.astimezone(ZoneInfo(self.zone)) if self.zone else moment
         if _driver(url) != "sqlite":
             return f"'{(moment.replace(tzinfo=None) if self.zone else moment).isoformat()}'"
-        # of SQLite's texts, one without an offset comes before the same one with any, and a day before its moments
+        # in SQLite a string without an offset sorts before the same one with an offset, and a day before its times
         return f"'{moment.replace(tzinfo=None).isoformat().removesuffix('T00:00:00')}'"
 
 
 def read_query(url: str, query: str) -> pl.DataFrame:
-    """All rows of a query, of a database that ADBC has a driver for.
+    """All rows of a query, from a database with an ADBC driver.
 
     Raises SourceError: the database cannot be reached or refuses the query.
-    Raises DeclarationError: it is not clear where the password of the address ends."""
+    Raises DeclarationError: the address is ambiguous."""
     import polars as pl
 
     refuse_unclear(url, "the address")
@@ -136,14 +136,14 @@ def _driver(url: str) -> str:
     return "sqlite" if url.startswith("sqlite://") else ""
 
 
-def _held_by_sqlite(table: Table) -> pl.Schema:
-    """Values of SQLite have types, its columns do not."""
+def _sqlite_schema(table: Table) -> pl.Schema:
+    """The types of a table's values: in SQLite values have types, but columns do not."""
     import polars as pl
 
-    return pl.Schema({column.delivered_as: _held_as(column) for column in table.delivered})
+    return pl.Schema({column.delivered_as: _sqlite_type(column) for column in table.delivered})
 
 
-def _held_as(column: Column) -> pl.DataType:
+def _sqlite_type(column: Column) -> pl.DataType:
     import polars as pl
 
     if column.kind is Kind.INTEGER or column.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
@@ -177,10 +177,10 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
     try:
         with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(f"SELECT * FROM ({query}) AS source LIMIT 0")
-            described = pl.DataFrame(cursor.fetch_arrow_table()).schema
+            described_schema = pl.DataFrame(cursor.fetch_arrow_table()).schema
     except _adbc_errors() as error:
         raise _failed(url, error, 0) from None
-    return register_io_source(batches, schema=described)
+    return register_io_source(batches, schema=described_schema)
 
 
 def _connect(url: str) -> Any:
@@ -198,7 +198,7 @@ def _through_connectorx(url: str, query: str) -> pl.LazyFrame:
 
     try:
         return pl.read_database_uri(query, url, engine="connectorx").lazy()
-    except RuntimeError as error:  # of connectorx, whatever went wrong
+    except RuntimeError as error:  # connectorx raises it for every fault
         raise _failed(url, error, 0) from None
 
 

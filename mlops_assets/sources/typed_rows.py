@@ -1,7 +1,7 @@
-"""Texts to declared kinds: what a CSV, a JSON file or a database without types says, as the table declares it.
+"""Converts the texts of a CSV, a JSON file or an untyped database to the declared kinds.
 
-A timestamp is a moment: it carries its offset from UTC, or the source declares the zone of its wall clock. A wall clock
-that shows a time twice or skips it (daylight saving) is not guessed at: those rows are an error that names them.
+A timestamp carries its offset from UTC, or the source declares the zone of its wall clock. A time that occurs twice or never
+in that zone (daylight saving) is not guessed: such rows are an error that names them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _WALL_CLOCK = "%Y-%m-%dT%H:%M:%S%.f"
 def typed(
     table: Table, rows: pl.LazyFrame, zone: str | None, *, strict: bool = True, decimal: str = "."
 ) -> pl.LazyFrame:
-    """The declared columns that are there, by their declared names and of the declared kinds; where one is missing every other
-    one too, so that an error can say what is there instead. strict: a text that does not fit is an error, else null.
+    """The declared columns, by their declared names and of the declared kinds; where one is missing the undeclared columns, too,
+    so that an error can name them. strict: a text that does not fit is an error, else null.
 
-    decimal: the mark before the fraction of a number that is a text."""
+    decimal: the mark before the fraction of a number that is stored as text."""
     schema = rows.collect_schema()
-    held = [column for column in table.columns if column.delivered_as in schema]
+    present = [column for column in table.columns if column.delivered_as in schema]
     is_whole = all(column.delivered_as in schema for column in table.delivered)
     declared = {name for column in table.columns for name in (column.name, column.delivered_as)}
     others = [] if is_whole else [name for name in schema if name not in declared]
     return rows.select(
-        *(_parsed(column, schema[column.delivered_as], zone, strict, decimal).alias(column.name) for column in held),
+        *(_parsed(column, schema[column.delivered_as], zone, strict, decimal).alias(column.name) for column in present),
         *others,
     )
 
 
 def rows_of_period(table: Table, kind: pl.DataType, zone: str | None, period: Period) -> pl.Expr:
-    """Which rows of a text file belong to the period. One whose time cannot be read belongs where the row before it does, so
-    that it keeps that period from being stored and no other one. kind: of the column of the event timestamp."""
+    """Which rows of a text file belong to the period. A row whose time cannot be read belongs to the period of the row before it,
+    so that only that period cannot be stored. kind: of the column of the event timestamp."""
     moment = _parsed(table.column(table.event_timestamp), kind, zone, strict=False, decimal=".")
     placed = moment.forward_fill().backward_fill().fill_null(period.start)
     return (placed >= period.start) & (placed < period.end)
@@ -50,7 +50,7 @@ def rows_of_period(table: Table, kind: pl.DataType, zone: str | None, period: Pe
 def are_of_period(
     table: Table, zone: str | None, period: Period, texts: Sequence[str], blocks: Sequence[int]
 ) -> list[bool]:
-    """As `rows_of_period`, of rows in blocks that are not adjacent; where no time of a block can be read, it may belong anywhere."""
+    """As `rows_of_period`, for rows in separate blocks; a block in which no time can be read may belong to any period."""
     import polars as pl
 
     name = table.column(table.event_timestamp).delivered_as
@@ -95,10 +95,10 @@ def _why(table: Table, name: str, zone: str | None, written: str) -> str:
         is_decimal_comma = kind is Kind.FLOAT and re.fullmatch(r"[+-]?\d+,\d+", written.strip())
         return f", not {kind}" + ("; declare decimal=',' if that is its decimal mark" if is_decimal_comma else "")
     if format:
-        return f", not of the format {format!r}" + (f", or a time that {zone} shows never or twice" if zone else "")
+        return f", not of the format {format!r}" + (f", or a time that occurs never or twice in {zone}" if zone else "")
     if zone is None:
         return ", no timestamp with an offset such as 2013-07-04T11:15:00Z; declare `zone` if it is a wall clock"
-    return f", which the clocks of {zone} show never or twice; give an offset from UTC"
+    return f", which occurs never or twice in {zone}; give an offset from UTC"
 
 
 def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, decimal: str) -> pl.Expr:
@@ -122,7 +122,7 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
     if column.kind is Kind.STRING and isinstance(kind, pl.Categorical | pl.Enum):
         return value.cast(pl.String)
     if column.kind is Kind.FLOAT and column.nullable and kind.is_float():
-        return value.fill_nan(None)  # what pandas writes for null
+        return value.fill_nan(None)  # pandas writes null as NaN
     if not isinstance(kind, pl.String):
         return value
     match column.kind:
@@ -141,7 +141,7 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
 
 
 def with_day(text: pl.Expr, format: str) -> tuple[pl.Expr, str]:
-    """Text and format with the first day of the month or year, where the source writes nothing shorter."""
+    """Text and format with the first day of the month or year added, where the source writes only a month or a year."""
     import polars as pl
 
     if "%y" not in format.lower() or any(f"%{part}" in format for part in "dejUWVD"):
@@ -151,7 +151,7 @@ def with_day(text: pl.Expr, format: str) -> tuple[pl.Expr, str]:
 
 
 def _read_moment(text: pl.Expr, format: str, zone: str | None, strict: bool) -> pl.Expr:
-    """A text as it is declared, or ISO 8601: with its offset, or the wall clock of `zone`."""
+    """A text of the declared format, or ISO 8601: with its offset, or the wall clock of `zone`."""
     text, format = with_day(text, format)
     iso = text if format else text.str.replace(" ", "T", literal=True)
     if (zone is None and not format) or "%z" in format or "%#z" in format:

@@ -77,7 +77,7 @@ def test_runs_that_live_and_runs_of_others_are_left_alone(watched: Replay):
     tick = evaluate(watched, "lost_runs", None)
 
     assert (status_of(watched, ours), status_of(watched, theirs)) == (Status.STARTED, Status.STARTED)
-    assert tick.skip_message == "1 runs are under way, and their processes live"
+    assert tick.skip_message == "1 runs are under way, and their processes are alive"
 
 
 def test_the_record_of_a_run_that_has_ended_is_taken_away(watched: Replay):
@@ -92,8 +92,8 @@ def test_the_record_of_a_run_that_has_ended_is_taken_away(watched: Replay):
 @pytest.mark.parametrize(
     ("status", "limit", "reason"),
     [
-        (Status.NOT_STARTED, STARTS_WITHIN, "no process took it up within 10 minutes"),
-        (Status.STARTING, STARTS_WITHIN, "no process took it up within 10 minutes"),
+        (Status.NOT_STARTED, STARTS_WITHIN, "no process started it within 10 minutes"),
+        (Status.STARTING, STARTS_WITHIN, "no process started it within 10 minutes"),
         (Status.STARTED, RECORDED_WITHIN, "its process ended before its first step"),
     ],
     ids=lambda value: getattr(value, "value", ""),
@@ -119,7 +119,7 @@ def test_a_run_that_was_asked_of_a_code_server_that_has_ended_is_lost_after_a_mi
 
     assert (
         why_lost(record, watched.state.workspace.run_records, later, restarted)
-        == "the code server that was asked to start it has ended"
+        == "the code server that was to start it has ended"
     )
     assert why_lost(record, watched.state.workspace.run_records, created + TAKEN_UP_WITHIN, restarted) is None
     assert why_lost(record, watched.state.workspace.run_records, later, still_the_same) is None
@@ -135,7 +135,7 @@ def test_a_run_that_a_daemon_recorded_and_did_not_launch_is_lost_where_we_start_
     assert why_lost(record, watched.state.workspace.run_records, created + LAUNCHED_WITHIN, code_server_began) is None
     assert why_lost(
         record, watched.state.workspace.run_records, created + LAUNCHED_WITHIN + timedelta(seconds=1), code_server_began
-    ) == ("no process took it up within 2 minutes")
+    ) == ("no process started it within 2 minutes")
 
 
 @pytest.mark.parametrize("status", [Status.MANAGED, Status.SUSPENDED], ids=lambda status: status.value)

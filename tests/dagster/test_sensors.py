@@ -182,7 +182,7 @@ def test_a_period_that_failed_is_waited_for_and_the_next_one_with_it(watched: Re
 
     assert asked(tick) == []
     assert re.fullmatch(
-        r"arrival of 2012-12-31 failed 1 times and is asked for again at \d\d:\d\d:\d\d UTC", tick.skip_message
+        r"arrival of 2012-12-31 failed 1 times and is requested again at \d\d:\d\d:\d\d UTC", tick.skip_message
     )
 
 
@@ -200,8 +200,8 @@ def test_a_period_that_failed_is_asked_for_again_after_its_wait(tmp_path: Path):
         assert keys == [f"flight_delay:2012-12-31:arrival:{number}" for number in (1, 2, 3)]
         assert asked(given_up) == []
         assert given_up.skip_message == (
-            "arrival of 2012-12-31 failed 3 times and is not asked for again. Mend what the run says, then "
-            "`mlops retry flight_delay 2012-12-31`; or go on without the period: `mlops skip flight_delay 2012-12-31 "
+            "arrival of 2012-12-31 failed 3 times and is not requested again. Fix the error of the run, then "
+            "`mlops retry flight_delay 2012-12-31`; or continue without the period: `mlops skip flight_delay 2012-12-31 "
             '--reason "…"`.'
         )
 
@@ -559,7 +559,9 @@ def test_people_are_told_once_when_a_period_is_given_up_with_the_command_that_go
 
         assert told[:3] == [0, 0, 1]
         (posted, *_) = webhook.posted
-        assert "It failed 3 times. Mend what the run says, then `mlops retry flight_delay 2012-12-31`" in posted["text"]
+        assert (
+            "It failed 3 times. Fix the error of the run, then `mlops retry flight_delay 2012-12-31`" in posted["text"]
+        )
 
 
 def test_a_run_that_succeeds_is_not_notified(tmp_path: Path, webhook: Webhook):

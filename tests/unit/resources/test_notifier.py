@@ -81,7 +81,7 @@ def test_a_webhook_that_refuses_is_reported_with_its_status_and_not_with_its_add
     webhook.status = status
 
     assert notify(webhook.url) == f"logged; the webhook failed (status {status})"
-    assert f"the webhook did not take the notification (status {status})" in log.text
+    assert f"the webhook did not accept the notification (status {status})" in log.text
     assert TOKEN not in log.text
 
 
@@ -106,7 +106,7 @@ def test_an_address_that_is_none_is_reported_and_fails_nothing(log, url):
 def test_without_a_webhook_the_log_has_it(log):
     became = Notifier().notify(title="taxi goes back", text="12 % of rows moved", product="taxi")
 
-    assert became == "logged; nobody else is told (MLOPS_WEBHOOK_URL, MLOPS_NOTIFY_URLS)"
+    assert became == "logged; sent to nobody (set MLOPS_WEBHOOK_URL or MLOPS_NOTIFY_URLS)"
     assert [record.levelname for record in log.records] == ["WARNING"]
     assert "taxi goes back: 12 % of rows moved" in log.text
 

@@ -34,7 +34,7 @@ def a_device(path: Path) -> None:
     [
         (Path.mkdir, "is a folder. Deliver a file there"),
         (a_pipe, "is a pipe"),
-        (a_loop, "is a link that leads nowhere"),
+        (a_loop, "is a broken link"),
         (a_device, "is a device"),
     ],
     ids=["folder", "pipe", "loop", "device"],
@@ -57,11 +57,11 @@ def test_what_is_no_file_is_named_and_not_waited_for(
         ((HEADER + GOOD).encode() + b"\xff\xfe\n", "is not UTF-8: byte 0xff in line 3"),
         ((HEADER + GOOD).encode()[:-1] + b"\xc3", "is not UTF-8: byte 0xc3 in line 2"),  # cut in a letter
         ((HEADER + GOOD).replace("\n", "\r"), "ends its lines with a carriage return alone"),
-        (HEADER.strip() + ",ride\n" + GOOD.strip() + ",7\n", "names a column twice: ride"),
+        (HEADER.strip() + ",ride\n" + GOOD.strip() + ",7\n", "has two columns of the same name: ride"),
         (HEADER + GOOD + '2,"EWR,2013-07-02T08:00:00Z,3.5\n' + OTHER, "is broken: line 4 has 2 fields"),
         (
             HEADER + '1,"' + "x\n" * 200_000,
-            "is broken: line 65538 has a field of more than 131,072 characters: a line or a quote was not ended",
+            "is broken: line 65538 has a field of more than 131,072 characters: a line end or a closing quote is missing",
         ),
         (HEADER + "1," + "x" * 3_000_000, "has more than 1,000,000 bytes in line 2"),
         (HEADER + GOOD * 200_000 + "x" * 3_000_000 + "\n", "is broken: line 200002 has a field of more than 131,072 characters"),
@@ -143,7 +143,7 @@ def test_a_parquet_file_that_lies_about_the_length_of_its_footer_is_named(tmp_pa
     content = path.read_bytes()
     path.write_bytes(content[:-8] + struct.pack("<I", length) + content[-4:])
 
-    with pytest.raises(SourceError, match=r"a\.parquet is no whole Parquet file, or a damaged one"):
+    with pytest.raises(SourceError, match=r"a\.parquet is an incomplete or damaged Parquet file"):
         read(path)
 
 

@@ -185,7 +185,7 @@ def test_a_database_has_one_address_and_no_password_in_its_declaration(address: 
 def test_a_database_cannot_select_periods_by_a_text_of_any_format():
     prices = Table("prices", (Column("at", Kind.TIMESTAMP, format="%d.%m.%Y"),), event_timestamp="at")
 
-    with pytest.raises(DeclarationError, match=r"cannot select periods by 'at', a text of the format '%d\.%m\.%Y'"):
+    with pytest.raises(DeclarationError, match=r"cannot select periods by 'at', a string in the format '%d\.%m\.%Y'"):
         Sql(prices, {"prices": "prices"}, url="sqlite://prices.db")
 
 
