@@ -35,7 +35,7 @@ def with_products(
         str, Parameter(help="Folder of your product files (default: MLOPS_PRODUCTS_DIR, else ./products).")
     ] = "",
 ) -> None:
-    """Run a command on the products of this folder, and every process that it starts."""
+    """Run a command, and every process that it starts, with the products of this folder."""
     if products:
         os.environ[FOLDER] = str(Path(products).absolute())
     app(command)
@@ -50,17 +50,17 @@ app.command(new)
 @app.command
 def demo(
     *,
-    exit: Annotated[bool, Parameter(negative="", help="End by itself instead of staying up until Ctrl-C.")] = False,
-    product: Annotated[str, Parameter(help="Which product's year is replayed.")] = "flight_delay",
-    home: Annotated[Path, Parameter(help="Data home of the demo; what the last demo left there is removed.")] = Path(
+    exit: Annotated[bool, Parameter(negative="", help="End after the demo instead of running until Ctrl-C.")] = False,
+    product: Annotated[str, Parameter(help="The product whose year is replayed.")] = "flight_delay",
+    home: Annotated[Path, Parameter(help="Data home of the demo; the results of the last demo are removed.")] = Path(
         "var/demo"
     ),
-    go_on: Annotated[bool, Parameter(negative="", help="Go on with a demo that was cut short in this home.")] = False,
+    go_on: Annotated[bool, Parameter(negative="", help="Continue an interrupted demo in this home.")] = False,
 ) -> None:
     """Replay a year of real data, then let its last weeks arrive through the sensors of a running Dagster."""
     from mlops_assets.replay.demo import run_demo
 
-    run_demo(product_named(product), home, Console(), leave=exit, goes_on=go_on)
+    run_demo(product_named(product), home, Console(), leave=exit, resumes=go_on)
 
 
 app.command(check)
@@ -77,49 +77,51 @@ def up(
     home: InHome = "",
     sensors: Annotated[
         str,
-        Parameter(help='Products whose sensors run, by comma, "all" or "none" (default: those that this state holds).'),
+        Parameter(
+            help='Products whose sensors run, with commas, "all" or "none" (default: those with data in this state).'
+        ),
     ] = "",
 ) -> None:
     """Start Dagster, MLflow and the prediction API on your own data home, until Ctrl-C."""
     from mlops_assets.cli.starting import next_steps, sensors_to_run
     from mlops_assets.servers.platform import run_platform
 
-    workspace = opened(home, is_made=True)
+    workspace = opened(home, create=True)
     running = sensors_to_run(workspace, sensors)
     run_platform(workspace, running, Console(), next_steps(workspace, running))
 
 
 @app.command
 def products() -> None:
-    """List the model products of the catalog, after trying their labels and features on rows that are made up.
+    """List the model products of the catalog, and try their labels and features on synthetic rows.
 
     Exit code 1: one of them cannot be used, or there is none."""
     from mlops_assets.features.validation import validate_product
 
-    console, known, are_well = Console(), catalog(), True
-    for product in known.products:
+    console, collected, are_usable = Console(), catalog(), True
+    for product in collected.products:
         file, line = Path(product.declared_at.file), product.declared_at.line
         console.print(f"[bold]{product.name}[/bold] ({product.task}, {product.metric}): {product.description}")
         console.print(f"  {shown_path(file)}:{line}", style="dim", soft_wrap=True, highlight=False)
         try:
             validate_product(product)
         except PlatformError as error:
-            are_well = False
+            are_usable = False
             console.print(f"  [red]cannot be used[/red]: {escape(str(error))}", soft_wrap=True, highlight=False)
         for note in product.notes(datetime.now(UTC)):
             console.print(f"  {note}", soft_wrap=True, highlight=False)
-    for broken in known.broken:
+    for broken in collected.broken:
         console.print(f"[bold red]{broken.name}[/bold red] cannot be used", highlight=False)
         console.print(f"  {escape(broken.place)}: {escape(broken.sentence)}", soft_wrap=True, highlight=False)
-    if not (known.products or known.broken):
-        console.print(f"There is no product. {known.search_hint}", soft_wrap=True, highlight=False)
-    if not (are_well and known.products) or known.broken:
+    if not (collected.products or collected.broken):
+        console.print(f"There is no product. {collected.search_hint}", soft_wrap=True, highlight=False)
+    if not (are_usable and collected.products) or collected.broken:
         sys.exit(1)
 
 
 @app.command
 def report(product: str, period: str, *, home: InHome = "") -> None:
-    """Render the Evidently reports of a period whose readings are stored; the API serves them."""
+    """Render the Evidently reports of a period with stored readings; the API serves them."""
     from mlops_assets.monitoring.render import render_drift, render_performance
 
     state = opened(home).of(product_named(product))
@@ -136,10 +138,10 @@ def backtest(
     product: str,
     *,
     policy: Annotated[tuple[str, ...], Parameter(help="A policy to try, as retrain=5,rework=10,cooldown=30d.")] = (),
-    answer_after: Annotated[int, Parameter(help="Periods after which development answers a rework; 0: never.")] = 1,
+    answer_after: Annotated[int, Parameter(help="Periods until development answers a rework; 0: never.")] = 1,
     home: InHome = "",
 ) -> None:
-    """Replay drift policies over the recorded periods, beside never, always and as often by calendar; nothing is changed."""
+    """Replay drift policies over the recorded periods and compare them with never retraining, always, and by the calendar."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -168,10 +170,10 @@ def backtest(
 def clean(
     product: str,
     *,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only list what would be removed.")] = False,
     home: InHome = "",
 ) -> None:
-    """Remove what the product has kept for long enough, as Dagster does every night."""
+    """Remove objects of the product that are older than its retention times, as Dagster does every night."""
     from rich.table import Table
 
     from mlops_assets.state.retention import expired, in_table, remove
@@ -179,10 +181,10 @@ def clean(
 
     declared, console = product_named(product), Console()
     state = opened(home).of(declared)
-    what = expired(state, declared.keep.changed_by(read_environment().keep), state.clock.now())
+    expired_kinds = expired(state, declared.keep.changed_by(read_environment().keep), state.clock.now())
     if not dry_run:
-        remove(state, what)
-    rows = in_table(what)
+        remove(state, expired_kinds)
+    rows = in_table(expired_kinds)
     shown = Table(*rows[0], title=f"{declared.name}: " + ("would be removed" if dry_run else "removed"))
     for row in rows:
         shown.add_row(*row.values())
@@ -191,7 +193,7 @@ def clean(
 
 @app.command
 def copy(source: str, target: str) -> None:
-    """Copy a state from one folder or bucket to another, verified; a copy that was cut short goes on when it is run again."""
+    """Copy a state from one folder or bucket to another and verify it; run it again to continue an interrupted copy."""
     from rich.progress import Progress
 
     from mlops_assets.state.copying import copy_databases, copy_state, remaining_parts
@@ -203,7 +205,7 @@ def copy(source: str, target: str) -> None:
         bar = progress.add_task("objects")
         copied = copy_state(*places, lambda done, every: progress.update(bar, completed=done, total=every))
     console.print(
-        f"{copied.objects:,} objects are in {places[1].url}, {copied.written:,} of them newly written ({copied.bytes / 1e6:,.1f} MB)",
+        f"{copied.objects:,} objects are in {places[1].url}, {copied.written:,} of them were written ({copied.bytes / 1e6:,.1f} MB)",
         soft_wrap=True,
     )
     if isinstance(places[0], Folder):
@@ -211,11 +213,11 @@ def copy(source: str, target: str) -> None:
             console.print(sentence, soft_wrap=True)
     if all(isinstance(place, Folder) for place in places):
         databases = copy_databases(*(place.root for place in places if isinstance(place, Folder)))
-        console.print(f"copied as well: {', '.join(databases) or 'no database'}")
+        console.print(f"databases copied: {', '.join(databases) or 'none'}")
     console.print(
-        "The databases of Dagster and MLflow are not part of a state: they stay where they are, or are named by URL "
-        "(DAGSTER_HOME, MLOPS_MLFLOW_TRACKING). A bucket needs an online store by URL (MLOPS_ONLINE_STORE); materialise "
-        "online_features to fill it.",
+        "The databases of Dagster and MLflow are not part of a state, so they were not copied; DAGSTER_HOME and "
+        "MLOPS_MLFLOW_TRACKING say where they are. With a bucket, set MLOPS_ONLINE_STORE to the URL of an online store, and "
+        "materialise online_features to fill it.",
         soft_wrap=True,
     )
 
@@ -225,6 +227,6 @@ def serve() -> None:
     """Start the prediction API on MLOPS_HOST and MLOPS_PORT (default 127.0.0.1:8000)."""
     import runpy
 
-    opened("", is_made=True)  # says which variable cannot be used before anything starts
-    sys.argv = ["serving"]  # the word `serve` would tell it that SageMaker starts it
+    opened("", create=True)  # raises for an unusable variable before anything starts
+    sys.argv = ["serving"]  # with the argument `serve` it would start as SageMaker's container
     runpy.run_module("serving", run_name="__main__")

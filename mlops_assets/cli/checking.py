@@ -1,4 +1,4 @@
-"""`mlops check`: is a product well, before anything is stored or started?"""
+"""`mlops check`: tries a product before anything is stored or started."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,21 +20,21 @@ def check(
     as_json: AsJson = False,
     home: InHome = "",
 ) -> None:
-    """Try one period of the source, its contract, features, label and a request; store nothing. Says what happens next."""
+    """Try one period of the source: its contract, features, label and a request. Nothing is stored."""
     from mlops_assets.data.checking import check_product
     from mlops_assets.data.next_step import progress_of
 
     declared, console = product_named(product), Console()
-    workspace = opened(home, is_made=True)
-    found = []
+    workspace = opened(home, create=True)
+    findings = []
     for finding in check_product(declared, datetime.now(UTC), period):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             mark = "[green]well[/green]" if finding.is_well else "[yellow]note[/yellow]"
             console.print(f"{mark} {finding.what:<12}{escape(finding.seen)}", soft_wrap=True, highlight=False)
     progress = progress_of(workspace.of(declared))
     if as_json:
-        document = {"product": product, "checks": [asdict(item) for item in found], "progress": progress}
+        document = {"product": product, "checks": [asdict(item) for item in findings], "progress": progress}
         write_json(document)
         return
     console.print(progress, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""The `mlops` command from its start to its exit code: an error is one sentence, and Ctrl-C ends it at once.
+"""The `mlops` command from its start to its exit code: errors are printed as one sentence, and Ctrl-C ends it at once.
 
-What it needs for that is imported here, and the commands only within: Ctrl-C comes at any moment, also while they load.
+The commands are imported inside `main`, because Ctrl-C may come at any time, even while they load.
 """
 
 import contextlib
@@ -17,31 +17,31 @@ from mlops_assets.cli.exit_codes import FAILED, INTERRUPTED, TOO_EARLY
 
 
 class _Interrupts:
-    """The first Ctrl-C lets what runs clean up after itself; the second one does not wait for it."""
+    """The first Ctrl-C lets the command clean up; the second one ends it without waiting."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.was_interrupted = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.came:
+        if self.was_interrupted:
             os._exit(INTERRUPTED)
-        self.came = True
+        self.was_interrupted = True
         raise KeyboardInterrupt
 
-    def not_raised(self, lost: "sys.UnraisableHookArgs") -> None:
-        """Where Python cannot raise it, in a finalizer or the callback of an import, it would be printed and forgotten."""
-        if isinstance(lost.exc_value, KeyboardInterrupt):
+    def on_unraisable(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """In a finalizer or the callback of an import Python only prints KeyboardInterrupt and continues."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
             _leave(INTERRUPTED)
-        sys.__unraisablehook__(lost)
+        sys.__unraisablehook__(unraisable)
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments name. Exit code 1: it failed; 75: a period has not arrived; 130: Ctrl-C ended it."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when LightGBM or scikit-learn load OpenMP
+    """Run the command in the arguments. Exit code 1: it failed; 75: a period has not arrived; 130: Ctrl-C ended it."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when LightGBM or scikit-learn load it
     interrupts = _Interrupts()
     try:
         signal.signal(signal.SIGINT, interrupts)
-        sys.unraisablehook = interrupts.not_raised
+        sys.unraisablehook = interrupts.on_unraisable
         from mlops_assets.own_names import leave_out_the_working_directory
 
         leave_out_the_working_directory()
@@ -50,25 +50,25 @@ def main() -> NoReturn:
         app.meta(sys.argv[1:])
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 (whatever it is, people read a sentence)
-        if interrupts.came:  # it came while a library was loaded, which made another error of it
+    except Exception as error:  # noqa: BLE001 (every error is printed as a sentence)
+        if interrupts.was_interrupted:  # a library that was being loaded turned the interrupt into another error
             _leave(INTERRUPTED)
         from mlops_assets.errors import NotArrived
 
         kind, sentence = _in_words(error)
-        _say(kind, sentence)
-        if "--json" in sys.argv:  # whoever reads the object finds the reason there, too
+        _print_error(kind, sentence)
+        if "--json" in sys.argv:  # programs that read the object need the reason there, too
             from mlops_assets.cli.output import write_json
 
             write_json({"succeeded": False, "error": f"{kind}: {sentence}"})
         sys.exit(TOO_EARLY if isinstance(error, NotArrived) else FAILED)
     finally:
-        gc.freeze()  # else the interpreter searches all objects for cycles before it ends, which takes most of a second
+        gc.freeze()  # otherwise the interpreter searches all objects for cycles before it ends, for most of a second
     sys.exit(0)
 
 
 def _in_words(error: Exception) -> tuple[str, str]:
-    """What kind of error it is, and the sentence."""
+    """The kind of error, and the sentence."""
     import sqlite3
 
     from mlops_assets.addresses import reason
@@ -78,15 +78,15 @@ def _in_words(error: Exception) -> tuple[str, str]:
         return type(error).__name__, str(error)
     if isinstance(error, OSError | sqlite3.Error):
         return type(error).__name__, (
-            f"{reason(error)}. Check that the data home is well, has room and may be written; --home or MLOPS_HOME names "
+            f"{reason(error)}. Check that the data home is intact, writable and has free space; --home or MLOPS_HOME names "
             "another one."
         )
     with tempfile.NamedTemporaryFile("w", prefix="mlops-", suffix=".log", delete=False) as trace:
         traceback.print_exception(error, file=trace)
-    return "Unforeseen", f"{type(error).__name__}: {reason(error)}. That is a fault of ours; {trace.name} tells where."
+    return "Unexpected", f"{type(error).__name__}: {reason(error)}. This is a bug in mlops-assets; see {trace.name}."
 
 
-def _say(kind: str, sentence: str) -> None:
+def _print_error(kind: str, sentence: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -94,9 +94,9 @@ def _say(kind: str, sentence: str) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Threads that still compute are not waited for: what they write is there whole, or not at all."""
+    """End without waiting for threads: their writes are complete or do not happen."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody may read it any more
+        with contextlib.suppress(OSError, ValueError):  # the reader may have closed it
             stream.flush()
     os._exit(code)
 

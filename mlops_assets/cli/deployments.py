@@ -1,4 +1,4 @@
-"""`mlops history`, `served` and `rollback`: what serves since when, and back to an earlier version."""
+"""`mlops history`, `served` and `rollback`: which version served since when, and back to an earlier one."""
 
 import getpass
 import time
@@ -22,12 +22,14 @@ def history(
     verify: Annotated[bool, Parameter(negative="", help="Prove that no entry was changed or removed.")] = False,
     home: InHome = "",
 ) -> None:
-    """What served from when to when, and why."""
+    """List which version served from when to when, and why."""
     shown = Table("since", "until", "version", "partition", "by", "reason")
     ledger = opened(home).of(product_named(product)).ledger
     if verify:
         count = ledger.verify()
-        Console().print(f"{count} entries of {product} follow each other: none was changed or removed", soft_wrap=True)
+        Console().print(
+            f"the ledger of {product} is intact: none of {count} entries was changed or removed", soft_wrap=True
+        )
         return
     for item, end in terms(ledger.history()):
         until = f"{end:%Y-%m-%d %H:%M}" if end else "now"
@@ -39,22 +41,22 @@ def history(
 def served(
     product: str,
     *,
-    at: Annotated[str, Parameter(help="A moment in UTC, as 2013-07-04T12:00.")],
+    at: Annotated[str, Parameter(help="A time in UTC, such as 2013-07-04T12:00.")],
     home: InHome = "",
 ) -> None:
-    """Which version served at a moment."""
+    """Show which version served at a time."""
     try:
         moment = datetime.fromisoformat(at)
     except ValueError:
-        raise DeclarationError(f"{at!r} is no moment. Write it as 2013-07-04T12:00 (UTC).") from None
+        raise DeclarationError(f"{at!r} is not a time. Write it as 2013-07-04T12:00 (UTC).") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    found = opened(home).of(product_named(product)).ledger.champion_at(moment)
-    if found is None:
-        Console().print(f"nothing served {product} at {moment:%Y-%m-%d %H:%M} UTC")
+    champion = opened(home).of(product_named(product)).ledger.champion_at(moment)
+    if champion is None:
+        Console().print(f"no version of {product} served at {moment:%Y-%m-%d %H:%M} UTC")
         return
     Console().print(
-        f"version {found.version} (partition {found.partition}), since {found.deployed_at:%Y-%m-%d %H:%M} by {found.by}: "
-        f"{found.reason}",
+        f"version {champion.version} (partition {champion.partition}), since {champion.deployed_at:%Y-%m-%d %H:%M} by "
+        f"{champion.by}: {champion.reason}",
         soft_wrap=True,
     )
 
@@ -63,23 +65,23 @@ def rollback(
     product: str,
     *,
     reason: str,
-    to: Annotated[int | None, Parameter(help="Version that is to serve again (default: the champion before).")] = None,
+    to: Annotated[int | None, Parameter(help="Version that serves again (default: the former champion).")] = None,
     by: By = "",
     home: InHome = "",
 ) -> None:
-    """Let an earlier version serve again; the API follows by itself. Recorded in the ledger and in Dagster."""
+    """Let an earlier version serve again. The API follows; the ledger and Dagster record it."""
     from mlops_assets.inference.rollback import roll_back
     from resources.environments import read_environment
 
     started = time.perf_counter()
     declared, console = product_named(product), Console()
     workspace = opened(home)
-    done = roll_back(workspace.of(declared), to=to, by=by or getpass.getuser(), reason=reason)
+    rolled_back = roll_back(workspace.of(declared), to=to, by=by or getpass.getuser(), reason=reason)
+    deployment, former = rolled_back.deployment, rolled_back.former
     console.print(
-        f"version {done.deployment.version} serves again, in place of {done.former.version} "
-        f"({time.perf_counter() - started:.2f} s)"
+        f"version {deployment.version} serves again instead of {former.version} ({time.perf_counter() - started:.2f} s)"
     )
-    # it serves already; what follows tells Dagster and MLflow
+    # the version serves already; Dagster and MLflow only record it
     from mlops_assets.inference.assets import deployment_facts
     from mlops_assets.state.model_registry import CHAMPION, ModelRegistry
     from resources.event_log import EventLog, opened_instance
@@ -87,15 +89,14 @@ def rollback(
     environment = read_environment()
     with opened_instance(workspace, environment.dagster_home) as instance:
         if instance is None:
-            console.print("recorded in the ledger; there is no Dagster instance here to record it in as well")
+            console.print("recorded only in the ledger, because there is no Dagster instance here")
         else:
-            facts = deployment_facts(done.deployment, done.former.version)
-            log = EventLog(instance, declared)
-            log.report("deployment", done.deployment.partition, facts, str(done.deployment.version))
+            facts = deployment_facts(deployment, former.version)
+            EventLog(instance, declared).report("deployment", deployment.partition, facts, str(deployment.version))
     tracking = tracking_of(workspace, home)
     registry = ModelRegistry(tracking, workspace.mlflow_artifacts(tracking))
-    if not registry.mirror_alias(declared.name, CHAMPION, done.deployment.version):
+    if not registry.mirror_alias(declared.name, CHAMPION, deployment.version):
         console.print(
-            f"MLflow at {addresses.shown(tracking)} does not know version {done.deployment.version}: its alias stays",
+            f"MLflow at {addresses.shown(tracking)} has no version {deployment.version}, so its alias was not moved",
             soft_wrap=True,
         )

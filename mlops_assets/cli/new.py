@@ -25,14 +25,14 @@ def new(
     *,
     time: Annotated[str, Parameter(help="Column that says when a row happened.")] = "",
     label: Annotated[str, Parameter(help="Column that is predicted.")] = "",
-    key: Annotated[str, Parameter(help="Columns that identify a row, by comma.")] = "",
+    key: Annotated[str, Parameter(help="Columns that identify a row, separated by commas.")] = "",
     task: Annotated[str, Parameter(help="binary, multiclass or regression.")] = "",
-    zone: Annotated[str, Parameter(help="Zone of timestamps that carry none, such as Europe/Berlin.")] = "",
+    zone: Annotated[str, Parameter(help="Time zone of timestamps without one, such as Europe/Berlin.")] = "",
     known_after: Annotated[
-        str, Parameter(help="How long after its time the outcome of a row is known: 30m, 6h, 2d.")
+        str, Parameter(help="How long after its event the outcome of a row is known: 30m, 6h, 2d.")
     ] = "",
-    yes: Annotated[bool, Parameter(negative="", help="Take every assumption instead of asking.")] = False,
-    force: Annotated[bool, Parameter(negative="", help="Write over a file that is there.")] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Accept every assumption without asking.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a product file for a table: a path or glob (Parquet, CSV, JSON; s3://…), postgresql://…?table=…, or an SQLite file."""
     from mlops_assets.addresses import is_of_postgres
@@ -45,7 +45,7 @@ def new(
     console = Console()
     with console.status(f"reading {escape('the database' if is_of_postgres(source) else source)}"):
         origin = read_origin(source)
-    if origin.is_postgres:  # the file names a variable, since an address holds a password
+    if origin.is_postgres:  # the file names a variable, because an address contains a password
         os.environ.setdefault(variable_of(name), source.partition("?")[0])
     wishes = Wishes(
         time, label, tuple(part.strip() for part in key.split(",") if part.strip()), task, zone, known_after
@@ -73,32 +73,32 @@ def new(
 
 
 def _show(status: Status, step: str) -> None:
-    """Begins with the first step, when every question was answered: it would write over a prompt."""
+    """Starts with the first step, when every question was answered; earlier it would overwrite a prompt."""
     status.start()
     status.update(escape(step))
 
 
 def _require_free(name: str, place: Path, force: bool) -> None:
-    """Raises DeclarationError: the product cannot have this name, or a file of it is there."""
+    """Raises DeclarationError: the product cannot have this name, or its file exists."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise DeclarationError(
-            f"a product cannot be named {name!r}: use lower-case letters, digits and underscores, beginning with a letter, and no word of "
-            "Python."
+            f"a product cannot be named {name!r}: use lower-case letters, digits and underscores, beginning with a letter, and no "
+            "Python keyword."
         )
     spec = find_spec(name)
     if spec is not None and spec.origin not in (None, str(place.absolute())):
         raise DeclarationError(
-            f"Python knows another module {name!r} ({spec.origin}) and would import that one. Choose another name."
+            f"Python finds another module {name!r} ({spec.origin}) and would import that one. Choose another name."
         )
-    known = catalog().products if place.parent.is_dir() or not os.environ.get(FOLDER) else ()
-    other = next((product for product in known if product.name == name), None)
+    products = catalog().products if place.parent.is_dir() or not os.environ.get(FOLDER) else ()
+    other = next((product for product in products if product.name == name), None)
     if other is not None and Path(other.declared_at.file) != place.absolute():
         raise DeclarationError(
             f"a product {name!r} is declared in {shown_path(Path(other.declared_at.file))} already. Choose another name."
         )
     if place.exists() and not force:
         raise DeclarationError(
-            f"{shown_path(place)} is there already. Choose another name, or write over it with --force."
+            f"{shown_path(place)} exists already. Choose another name, or overwrite it with --force."
         )
 
 
@@ -110,9 +110,10 @@ def _asking(yes: bool, console: Console, remarks: Remarks) -> Ask:
             )
             return question.assumption
         if not sys.stdin.isatty():
-            known = f" Known: {listed(question.options, shown=20)}." if question.options else ""
+            options_known = f" Known: {listed(question.options, shown=20)}." if question.options else ""
             raise DeclarationError(
-                f"{question.sentence} Answer with {question.option}, or take {question.assumption!r} with --yes ({question.why}).{known}"
+                f"{question.sentence} Answer with {question.option}, or accept {question.assumption!r} with --yes ({question.why})."
+                f"{options_known}"
             )
         options = list(question.options) if question.options else None
         return Prompt.ask(

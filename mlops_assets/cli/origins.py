@@ -1,4 +1,4 @@
-"""`mlops why` and `reproduce`: where a version comes from, and the same version again."""
+"""`mlops why` and `reproduce`: the origin of a version, and building it again."""
 
 import sys
 from typing import Annotated
@@ -20,7 +20,7 @@ def why(
     home: InHome = "",
     dagster_url: str = "http://127.0.0.1:3000",
 ) -> None:
-    """From what serves back to the raw partitions, as Dagster's log and the ledger recorded it."""
+    """Trace a version back to its raw partitions, as Dagster's log and the ledger recorded it."""
     from mlops_assets.inference.why import Places, explain
     from resources.environments import read_environment
     from resources.event_log import EventLog, opened_instance
@@ -40,27 +40,28 @@ def why(
 
 
 def reproduce(product: str, version: int, *, home: InHome = "") -> None:
-    """Build a version again from what it recorded: identical to the bit, or what changed is named (exit code 1)."""
+    """Build a version again from its records and compare it to the bit. Exit code 1: it differs."""
     from mlops_assets.training.reproduce import reproduce as build_again
 
     declared, console = product_named(product), Console()
     workspace = opened(home)
     with console.status(f"version {version}") as status:
-        found = build_again(workspace.of(declared), version, status.update)
-    shown = Table("what", "again", title=f"{declared.name} version {version}")
-    shown.add_row("training set", _same(found.data_is_same))
-    for name, is_same in found.files.items():
+        reproduction = build_again(workspace.of(declared), version, status.update)
+    shown = Table("part", "built again", title=f"{declared.name} version {version}")
+    shown.add_row("training set", _same(reproduction.data_is_same))
+    for name, is_same in reproduction.files.items():
         shown.add_row(name, _same(is_same))
-    largest = "not comparable" if found.largest_difference is None else f"{found.largest_difference:.3g}"
-    shown.add_row(f"predictions of {found.rows:,} test rows", f"largest difference {largest}")
+    difference = reproduction.largest_difference
+    largest = "not comparable" if difference is None else f"{difference:.3g}"
+    shown.add_row(f"predictions of {reproduction.rows:,} test rows", f"largest difference {largest}")
     console.print(shown)
-    for changed in found.changed:
+    for changed in reproduction.changed:
         console.print(f"changed since: {changed}", soft_wrap=True)
-    if found.is_identical:
+    if reproduction.is_identical:
         console.print("identical to the last bit")
         return
-    if not found.changed:
-        console.print("nothing that was recorded has changed, and yet it is not the same")
+    if not reproduction.changed:
+        console.print("the version differs, although none of its recorded inputs has changed")
     sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What a command prints for programs: one JSON object on standard output."""
+"""The output of commands for programs: one JSON object on standard output."""
 
 import sys
 from typing import Annotated

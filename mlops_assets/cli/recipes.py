@@ -1,4 +1,4 @@
-"""`mlops recipe …`: what leaves development."""
+"""`mlops recipe …`: recipes that leave development."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.catalog import product_named
 from mlops_assets.records.training import Recipe
 
-recipe = App(name="recipe", help="Recipes: what leaves development.")
+recipe = App(name="recipe", help="Recipes that leave development.")
 
 
 @recipe.command
@@ -18,11 +18,11 @@ def promote(
     run_id: str,
     *,
     by: By,
-    why: Annotated[str, Parameter(help="Why this one.")],
-    product: Annotated[str, Parameter(help="Product (default: what the run's tag says).")] = "",
+    why: Annotated[str, Parameter(help="The reason for this run.")],
+    product: Annotated[str, Parameter(help="Product (default: that of the run's tag).")] = "",
     home: InHome = "",
 ) -> None:
-    """Let the settings of an MLflow run leave development as the product's next recipe, whoever logged the run."""
+    """Make the settings of an MLflow run the product's next recipe; any program may have logged the run."""
     from mlops_assets.errors import choices
     from mlops_assets.products.catalog import catalog
     from mlops_assets.state.model_registry import NEEDS_REWORK, ModelRegistry
@@ -34,23 +34,21 @@ def promote(
     workspace, environment = opened(home), read_environment()
     tracking = tracking_of(workspace, home)
     registry = ModelRegistry(tracking, workspace.mlflow_artifacts(tracking))
-    facts = registry.run_facts(run_id)
-    name = product or facts.tags.get("product", "")
+    run = registry.run_facts(run_id)
+    name = product or run.tags.get("product", "")
     if not name:
         known = choices("", (item.name for item in catalog().products))
-        raise DeclarationError(f"run {run_id} does not say whose it is. Name the product with --product. {known}")
+        raise DeclarationError(f"run {run_id} has no tag `product`. Name the product with --product. {known}")
     declared = product_named(name)
-    settings = settings_of_run(declared, run_id, facts.params, facts.tags)
+    settings = settings_of_run(declared, run_id, run.params, run.tags)
     state = workspace.of(declared)
     former = current_recipe(state)
-    made = promote_settings(state, settings, by, why, state.clock.now(), run_id)
-    left = leave_development(state, former, made)
-    if left.cleared is not None:
-        registry.untag_version(declared.name, left.cleared, NEEDS_REWORK)
+    new = promote_settings(state, settings, by, why, state.clock.now(), run_id)
+    departure = leave_development(state, former, new)
+    if departure.cleared is not None:
+        registry.untag_version(declared.name, departure.cleared, NEEDS_REWORK)
     with opened_instance(workspace, environment.dagster_home) as instance:
         if instance is not None:
-            said = {"recipe version": made.version, "estimator": made.estimator, "by": made.by, "reason": made.reason}
-            EventLog(instance, declared).report(Recipe.asset, None, said, left.data_version)
-    Console().print(
-        f"recipe {made.version} of {declared.name}: {made.estimator} {made.hyperparameters}", soft_wrap=True
-    )
+            facts = {"recipe version": new.version, "estimator": new.estimator, "by": new.by, "reason": new.reason}
+            EventLog(instance, declared).report(Recipe.asset, None, facts, departure.data_version)
+    Console().print(f"recipe {new.version} of {declared.name}: {new.estimator} {new.hyperparameters}", soft_wrap=True)

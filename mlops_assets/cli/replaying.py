@@ -1,4 +1,4 @@
-"""`mlops replay`: a product's history, period by period."""
+"""`mlops replay`: replays a product's history, period by period."""
 
 from typing import Annotated
 
@@ -14,21 +14,20 @@ def replay(
     product: str,
     *,
     start: Annotated[
-        str, Parameter(name="--from", help="First period with a champion (default: the first that is possible).")
+        str, Parameter(name="--from", help="First period with a champion (default: the earliest possible one).")
     ] = "",
     end: Annotated[str, Parameter(name="--to", help="Last period (default: the newest that has arrived).")] = "",
     until_champion: Annotated[bool, Parameter(negative="", help="Stop once the first champion is deployed.")] = False,
     home: InHome = "",
 ) -> None:
-    """Live through what the source holds: history, first champion, then each period with its decision. Run it again to
-    go on where it stopped."""
+    """Replay the source's history: train the first champion, then decide each later period. Run it again to continue."""
     from mlops_assets.replay.replay import run_replay
 
-    said = {"--from": start, "--to": end, "--home": home}
-    options = [f"{name} {value}" for name, value in said.items() if value]
+    arguments = {"--from": start, "--to": end, "--home": home}
+    options = [f"{name} {value}" for name, value in arguments.items() if value]
     run_replay(
         product_named(product),
-        environment_of(home, is_made=True),
+        environment_of(home, create=True),
         Console(),
         start=start,
         end=end,

@@ -1,10 +1,9 @@
-"""`mlops materialize`, `train` and `experiment`: assets run in this process, for a terminal, cron, CI or another orchestrator."""
+"""`mlops materialize`, `train` and `experiment`: run assets in this process, for a terminal, cron, CI or another orchestrator."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from dataclasses import replace as changed
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,18 +34,17 @@ def materialize(
     as_json: AsJson = False,
     home: InHome = "",
 ) -> None:
-    """Materialise assets of a product, for one period or several, and nothing else. Exit code 1: a run failed; 75: a
-    period has not arrived."""
+    """Materialise assets of a product, for one period or several. Exit code 1: a run failed; 75: a period has not arrived."""
     from mlops_assets.replay.asked_runs import decisions_of, keys_of_range, partitions_of_runs, run_once, selection_of
 
     declared = product_named(product)
     keys = keys_of_range(declared, partition, datetime.now(UTC))
-    with in_this_process(declared, home, is_made=True) as running:
+    with in_this_process(declared, home, create=True) as running:
         selection = selection_of(running, assets, has_partition=bool(keys))
         outcomes = []
-        for several in partitions_of_runs(running, selection, keys):
-            outcomes.append(run_once(running, selection, several))
-            _say(outcomes[-1], as_json=as_json)
+        for partitions in partitions_of_runs(running, selection, keys):
+            outcomes.append(run_once(running, selection, partitions))
+            _print_outcome(outcomes[-1], as_json=as_json)
             if not outcomes[-1].succeeded:
                 break
         decided = decisions_of(running.state, outcomes)
@@ -63,12 +61,12 @@ def train(
     product: str,
     *,
     partition: Annotated[
-        str, Parameter(help="What the version is trained for (default: the period after the newest labelled one).")
+        str, Parameter(help="The period it is trained for (default: the period after the newest labelled one).")
     ] = "",
     as_json: AsJson = False,
     home: InHome = "",
 ) -> None:
-    """Train a version by the newest recipe, test, stage and deploy it. Exit code 1: its gates refused it."""
+    """Train a version with the newest recipe, test, stage and deploy it. Exit code 1: its gates refused it."""
     from mlops_assets.data.next_step import labelled_history
     from mlops_assets.records.acceptance import AcceptanceRecord
     from mlops_assets.replay.asked_runs import begun, run_once
@@ -78,26 +76,24 @@ def train(
     declared = product_named(product)
     with in_this_process(declared, home) as running:
         state = running.state
-        newest, found = labelled_history(state)
+        newest, count = labelled_history(state)
         key = begun(declared, declared.period.at(partition), datetime.now(UTC)).key if partition else newest
         needed = declared.training_periods
-        if not key or (not partition and found < needed):
+        if not key or (not partition and count < needed):
             raise DataError(
-                f"{found} of the {needed} labelled periods that {product} learns from are stored. `mlops replay {product} "
+                f"{count} of the {needed} labelled periods that {product} learns from are stored. `mlops replay {product} "
                 "--until-champion` stores them."
             )
         if current_recipe(state) is None:
-            raise DataError(
-                f"no recipe of {product} has left development. Run `mlops experiment {product} --finalise`."
-            )
+            raise DataError(f"{product} has no recipe yet. Run `mlops experiment {product} --finalise`.")
         outcome = run_once(running, retraining(declared), (key,))
         accepted = state.records.load(AcceptanceRecord, key) if state.records.has(AcceptanceRecord, key) else None
     if not outcome.succeeded:
-        accepted = None  # what an earlier run of the partition says
-        _say(outcome, as_json=as_json)
+        accepted = None  # the record is that of an earlier run
+        _print_outcome(outcome, as_json=as_json)
     if as_json:
-        said = {name: getattr(accepted, name, None) for name in ("version", "state", "reason")}
-        write_json({**_document(declared, [outcome]), **said})
+        facts = {name: getattr(accepted, name, None) for name in ("version", "state", "reason")}
+        write_json({**_document(declared, [outcome]), **facts})
     elif accepted is not None:
         Console().print(f"version {accepted.version} of {product} for {key}: {accepted.reason}", soft_wrap=True)
     if not outcome.succeeded:
@@ -108,9 +104,9 @@ def experiment(
     product: str,
     *,
     as_of: Annotated[
-        str, Parameter(help="Partition whose training window is searched (default: the newest that is labelled).")
+        str, Parameter(help="Partition whose training window is searched (default: the newest labelled one).")
     ] = "",
-    finalise: Annotated[bool, Parameter(negative="", help="Let the best leave development as the recipe.")] = False,
+    finalise: Annotated[bool, Parameter(negative="", help="Make the best candidate the recipe.")] = False,
     as_json: AsJson = False,
     home: InHome = "",
 ) -> None:
@@ -122,38 +118,32 @@ def experiment(
     declared = product_named(product)
     if as_of:
         declared.period.at(as_of)
-    searched, left = development(declared)
+    leaderboard, recipe = development(declared)
     with in_this_process(declared, home) as running:
-        names = {"__".join(key.path): key for key in (searched, left)}
-        of_experiment, of_recipe = names
-        ops = {of_experiment: {"config": {"as_of": as_of}}}
+        ops = {"__".join(leaderboard.path): {"config": {"as_of": as_of}}}
         if finalise:
-            ops[of_recipe] = {"config": {"by": "mlops experiment"}}
-        outcome = run_once(running, [searched, left] if finalise else [searched], (), ops)
+            ops["__".join(recipe.path)] = {"config": {"by": "mlops experiment"}}
+        outcome = run_once(running, [leaderboard, recipe] if finalise else [leaderboard], (), ops)
         board = running.state.records.load(Leaderboard, "latest") if outcome.succeeded else None
     if not outcome.succeeded:
-        _say(outcome, as_json=as_json)
+        _print_outcome(outcome, as_json=as_json)
     if as_json:
         write_json({**_document(declared, [outcome]), "leaderboard": board})
     elif board is not None:
         Console().print(leaderboard_table(board))
-        ending = (
-            "left development as the recipe"
-            if finalise
-            else f"`mlops experiment {product} --finalise` makes it the recipe"
-        )
+        ending = "it is the recipe now" if finalise else f"`mlops experiment {product} --finalise` makes it the recipe"
         Console().print(f"{board.best.candidate} is the best that can be served; {ending}", soft_wrap=True)
     if not outcome.succeeded:
         sys.exit(FAILED)
 
 
 @contextmanager
-def in_this_process(product: ModelProduct, home: str, *, is_made: bool = False) -> Iterator["Replay"]:
-    """What runs assets of the product on the home, with their reports; Ctrl-C ends a run and records it as failed."""
+def in_this_process(product: ModelProduct, home: str, *, create: bool = False) -> Iterator["Replay"]:
+    """Opens a `Replay` that runs assets of the product with their reports; Ctrl-C ends a run and records it as failed."""
     from mlops_assets.replay.opening import opened_replay, quieten
     from mlops_assets.servers.platform import interruptible, prepare
 
-    environment = environment_of(home, is_made=is_made)
+    environment = environment_of(home, create=create)
     prepare(environment.workspace)
     quieten()
     with interruptible(), opened_replay(environment.workspace.of(product), environment) as running:
@@ -161,12 +151,12 @@ def in_this_process(product: ModelProduct, home: str, *, is_made: bool = False) 
         yield running
 
 
-def environment_of(home: str, *, is_made: bool) -> "Environment":
-    """That of this process, with the home that was named. Raises DeclarationError: there is none, and none is made."""
+def environment_of(home: str, *, create: bool) -> "Environment":
+    """The environment of this process with this home. Raises DeclarationError: the home does not exist, and create is False."""
     from resources.environments import read_environment
 
-    workspace = opened(home, is_made=is_made)
-    return changed(read_environment(), workspace=workspace, mlflow_tracking=tracking_of(workspace, home))
+    workspace = opened(home, create=create)
+    return replace(read_environment(), workspace=workspace, mlflow_tracking=tracking_of(workspace, home))
 
 
 def leaderboard_table(board: "Leaderboard") -> Table:
@@ -182,7 +172,7 @@ def leaderboard_table(board: "Leaderboard") -> Table:
             behind,
             str(trial.tried),
             f"{trial.fit_seconds:.1f}",
-            "no ONNX form" if trial.bundle_bytes is None else f"{trial.bundle_bytes / 1e6:.1f} MB",
+            "no ONNX model" if trial.bundle_bytes is None else f"{trial.bundle_bytes / 1e6:.1f} MB",
         )
     shown.caption = (
         f"as of {board.as_of}, {board.rows:,} rows, {len(board.searched)} trials; ended by: {board.ended_by}"
@@ -199,12 +189,13 @@ def _document(product: ModelProduct, outcomes: "list[Outcome]") -> dict[str, obj
     }
 
 
-def _say(outcome: "Outcome", *, as_json: bool) -> None:
-    """A failure is said on standard error in any case, where logs of other programs find it as a sentence."""
-    about = f"{outcome.partitions[0]}: " if len(outcome.partitions) == 1 else ""
+def _print_outcome(outcome: "Outcome", *, as_json: bool) -> None:
+    """Failures are always printed on standard error, where logs of other programs show them as a sentence."""
+    partitions = f"{outcome.partitions[0]}: " if len(outcome.partitions) == 1 else ""
     if len(outcome.partitions) > 1:
-        about = f"{outcome.partitions[0]} to {outcome.partitions[-1]}: "
+        partitions = f"{outcome.partitions[0]} to {outcome.partitions[-1]}: "
     if outcome.succeeded and not as_json:
-        Console().print(f"{about}{', '.join(outcome.materialized)} ({outcome.seconds:.1f} s)", soft_wrap=True)
+        Console().print(f"{partitions}{', '.join(outcome.materialized)} ({outcome.seconds:.1f} s)", soft_wrap=True)
     if not outcome.succeeded:
-        Console(stderr=True).print(f"{about}run {outcome.run_id} failed: {outcome.error}", soft_wrap=True, markup=False)
+        failure = f"{partitions}run {outcome.run_id} failed: {outcome.error}"
+        Console(stderr=True).print(failure, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The workspace that a command works in: the one it was given, or the one that the environment names."""
+"""The workspace of a command: that of its option --home, or that of the environment."""
 
 from typing import Annotated
 
@@ -14,29 +14,31 @@ InHome = Annotated[
         name=["--home", "--state"], help="Folder or bucket of the state (default: MLOPS_STATE, else MLOPS_HOME)."
     ),
 ]
-By = Annotated[str, Parameter(help="Who does it.")]
+By = Annotated[str, Parameter(help="Your name.")]
 
 
-def opened(home: str, *, is_made: bool = False) -> Workspace:
-    """The workspace at a folder or bucket; where none is named, that of the environment.
+def opened(home: str, *, create: bool = False) -> Workspace:
+    """The workspace at a folder or bucket; "": that of the environment.
 
-    is_made: by the command, where there is none. Raises DeclarationError: there is none."""
+    create: whether the command may create it. Raises DeclarationError: it does not exist."""
     from resources.environments import read_environment
 
-    there = read_environment().workspace
+    workspace = read_environment().workspace
     if home:
-        named = objects_at(home)
-        local = named.root if isinstance(named, Folder) else there.home
-        there = Workspace(named.url, local, there.online_store, there.approval_key, there.optuna_storage)
-    if isinstance(there.objects, Folder) and not is_made and not there.objects.root.is_dir():
-        raise DeclarationError(
-            f"there is no state at {there.objects.root}. `mlops up` makes one; --home or MLOPS_HOME names the one to use."
+        objects = objects_at(home)
+        local = objects.root if isinstance(objects, Folder) else workspace.home
+        workspace = Workspace(
+            objects.url, local, workspace.online_store, workspace.approval_key, workspace.optuna_storage
         )
-    return there
+    if isinstance(workspace.objects, Folder) and not create and not workspace.objects.root.is_dir():
+        raise DeclarationError(
+            f"there is no state at {workspace.objects.root}. `mlops up` creates one; name another one with --home or MLOPS_HOME."
+        )
+    return workspace
 
 
 def tracking_of(workspace: Workspace, home: str) -> str:
-    """Where MLflow is: a home that was named has its own, and all else is as the environment says."""
+    """The address of MLflow's store: a home in a folder has its own; otherwise it is that of the environment."""
     from resources.environments import read_environment
 
     return workspace.mlflow_store if home and not workspace.is_shared else read_environment().mlflow_tracking

@@ -1,4 +1,4 @@
-"""Runs that a command asks for: which assets, over which periods, and how they ended."""
+"""Runs that a command requests: which assets, for which periods, and how they ended."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from mlops_assets.state.workspace import ProductState
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run. partitions: keys, oldest first; none of assets that are not kept by period. error: "" where it succeeded."""
+    """One run. partitions: keys, oldest first; none for assets without periods. error: "" where it succeeded."""
 
     run_id: str
     partitions: tuple[str, ...]
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Decided:
-    """A drift decision of a run. step: what carries it out, as `what_follows` names it; partition: which one that is for."""
+    """A drift decision of a run. step: what follows, as `what_follows` names it; partition: the one that the step is for."""
 
     period: str
     action: str
@@ -46,15 +46,16 @@ class Decided:
 
 
 def keys_of_range(product: ModelProduct, partition: str, now: datetime) -> tuple[str, ...]:
-    """`2013-04-22`, or `2013-04-22..2013-06-03` with both ends; none for "". now: by the wall clock, as Dagster knows no other.
+    """The keys of `2013-04-22`, or of `2013-04-22..2013-06-03` with both ends; none for "". now: the time of the wall clock,
+    which Dagster uses.
 
-    Raises DeclarationError: no such periods. Raises NotArrived: they have not begun."""
+    Raises DeclarationError: these are not periods of the product. Raises NotArrived: they have not begun."""
     if not partition:
         return ()
     first, separator, last = partition.partition("..")
     period, end = product.period.at(first), product.period.at(last if separator else first)
     if end < period:
-        raise DeclarationError(f"{partition} ends before it begins. Write the older period first.")
+        raise DeclarationError(f"{partition} ends before it starts. Write the older period first.")
     keys = []
     while period <= end:
         if not product.period.has(period):
@@ -74,29 +75,29 @@ def begun(product: ModelProduct, period: Period, now: datetime) -> Period:
 
 
 def selection_of(running: Replay, assets: tuple[str, ...], *, has_partition: bool) -> list[dg.AssetKey]:
-    """Raises DeclarationError: an asset does not exist, or a period is missing or too much."""
+    """Raises DeclarationError: an asset does not exist, or a period is missing or not applicable."""
     product = running.product
-    known = running.partitioned_assets()
+    has_periods = running.partitioned_assets()
     if not assets:
-        raise DeclarationError(f"name the assets to materialise. {choices('', known)}")
+        raise DeclarationError(f"name the assets to materialise. {choices('', has_periods)}")
     for name in assets:
-        if name not in known:
-            raise DeclarationError(f"{product.name} has no asset {name!r}. {choices(name, known)}")
-    by_period = [name for name in assets if known[name]]
+        if name not in has_periods:
+            raise DeclarationError(f"{product.name} has no asset {name!r}. {choices(name, has_periods)}")
+    by_period = [name for name in assets if has_periods[name]]
     if by_period and not has_partition:
         raise DeclarationError(
-            f"{', '.join(by_period)} of {product.name} are kept by period. Name one with --partition {product.period.first.key}, "
+            f"{', '.join(by_period)} of {product.name} have periods. Name one with --partition {product.period.first.key}, "
             "or several with --partition FIRST..LAST."
         )
     if has_partition and not by_period:
-        raise DeclarationError(f"{', '.join(assets)} of {product.name} are not kept by period. Leave --partition out.")
+        raise DeclarationError(f"{', '.join(assets)} of {product.name} have no periods. Leave --partition out.")
     return [running.key(name) for name in assets]
 
 
 def partitions_of_runs(
     running: Replay, selection: Sequence[dg.AssetKey], keys: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
-    """The partitions of each run: all in one where every asset can, else one after the other, as later ones look back."""
+    """The partitions of each run: one run for all where every asset supports it, else one run each, oldest first."""
     if len(keys) < 2 or running.takes_ranges(selection):
         return [keys]
     return [(key,) for key in keys]

@@ -14,7 +14,7 @@ from mlops_assets.replay.live import live_periods
 from mlops_assets.replay.opening import opened_replay, quieten
 from mlops_assets.replay.periods import deployed_after, split_history
 from mlops_assets.replay.runs import Replay
-from mlops_assets.replay.telling import tell, told_when_cut_short
+from mlops_assets.replay.telling import summary_when_interrupted, tell
 from mlops_assets.replay.walk import decide_periods, store_history, train_first_champion
 from mlops_assets.servers.platform import (
     Ports,
@@ -25,38 +25,39 @@ from mlops_assets.servers.platform import (
     start_servers,
     wait_for_interrupt,
 )
-from mlops_assets.servers.processes import Servers, held
+from mlops_assets.servers.processes import Servers, reserved
 from mlops_assets.servers.supervisor import LOCK, only_one
 from mlops_assets.state.clock import SystemClock
-from mlops_assets.state.workspace import Workspace
+from mlops_assets.state.workspace import ProductState, Workspace
 
 LIVE_PERIODS = 3
 
 
-def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool, goes_on: bool = False) -> None:
-    """Replay, go live, tell the story; with `leave` end by itself, else stay up until Ctrl-C.
+def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool, resumes: bool = False) -> None:
+    """Replay, go live, print a summary; with `leave` end then, else keep running until Ctrl-C.
 
-    goes_on: with what a demo that was cut short left in the folder. Whatever cuts this one short, what it made is kept, and
-    the console says how to go on."""
+    resumes: continue an interrupted demo in the folder. Results are kept when a demo is interrupted, and the console says how
+    to continue it."""
     started = time.monotonic()
     quieten()
-    if not goes_on:
-        _refuse_what_no_demo_made(folder)
+    if not resumes:
+        _refuse_foreign_folder(folder)
     with interruptible(), only_one(folder):
-        workspace = kept_workspace(folder) if goes_on else fresh_workspace(folder, console)
+        workspace = interrupted_workspace(folder) if resumes else fresh_workspace(folder, console)
         state = workspace.of(product)
         ports = free_ports(console)
-        # what is set for another installation (its registry, its webhook) is not the demo's
+        # variables of another installation (its registry, its webhook) do not apply to the demo
         for name in [name for name in os.environ if name.startswith("MLOPS_")]:
             del os.environ[name]
         environment = server_environment(workspace, ports, product.name)
         os.environ.update(environment)
-        # only now: it reads the environment that was just set
+        # imported late, because it reads the environment that was just set
         from resources.environments import read_environment
 
         history, replayed = split_history(product, arrived_periods(product, SystemClock().now()))
-        with opened_replay(state, read_environment()) as replay, told_when_cut_short(state, console, _again(replay)):
-            with held((ports.dagster, ports.mlflow, ports.api)):
+        interruption = summary_when_interrupted(state, console, _resume_command(state))
+        with opened_replay(state, read_environment()) as replay, interruption:
+            with reserved((ports.dagster, ports.mlflow, ports.api)):
                 store_history(replay, history, console)
                 train_first_champion(replay, replayed[0].key, console)
                 console.print(f"first champion after {time.monotonic() - started:.0f} s")
@@ -70,43 +71,45 @@ def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bo
                 tell(state, deployed, console)
                 _show_around(replay, ports, console)
                 console.print(
-                    f"live part {time.monotonic() - went_live:.0f} s, all in all {time.monotonic() - started:.0f} s"
+                    f"live part {time.monotonic() - went_live:.0f} s, total {time.monotonic() - started:.0f} s"
                 )
                 if not leave:
                     console.print("\n[bold]Ctrl-C ends everything.[/bold]")
                     wait_for_interrupt()
-    console.print(f"every process has ended; {workspace.home} keeps what was made until the next demo")
+    console.print(f"every process has ended; the results stay in {workspace.home} until the next demo")
 
 
-def _refuse_what_no_demo_made(folder: Path) -> None:
+def _refuse_foreign_folder(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()) and not (folder / "dagster").exists():
-        raise PlatformError(f"{folder} was not made by a demo, so it is left alone. Name another folder with --home.")
+        raise PlatformError(
+            f"{folder} was not created by a demo, so the demo does not empty it. Name another folder with --home."
+        )
 
 
 def fresh_workspace(folder: Path, console: Console) -> Workspace:
-    """An empty one; what the last demo left there is removed."""
-    left = [path for path in folder.iterdir() if path.name != LOCK]
-    if left:
-        console.print(f"starting clean: removing what the last demo left in {folder}")
-    for path in left:
+    """An empty workspace; the results of the last demo are removed."""
+    old = [path for path in folder.iterdir() if path.name != LOCK]
+    if old:
+        console.print(f"removing the results of the last demo in {folder}")
+    for path in old:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     workspace = Workspace(folder.absolute())
     prepare(workspace)
     return workspace
 
 
-def kept_workspace(folder: Path) -> Workspace:
-    """What a demo that was cut short left. Raises PlatformError: there is none."""
+def interrupted_workspace(folder: Path) -> Workspace:
+    """The workspace of an interrupted demo. Raises PlatformError: there is none."""
     if not (folder / "dagster").exists():
         raise PlatformError(
-            f"no demo has begun in {folder}. Leave --go-on out to begin one, or name its folder with --home."
+            f"no demo was started in {folder}. Leave --go-on out to start one, or name its folder with --home."
         )
     return Workspace(folder.absolute())
 
 
-def _again(replay: Replay) -> str:
-    other = "" if replay.product.name == "flight_delay" else f" --product {replay.product.name}"
-    return f"mlops demo --go-on --home {replay.state.workspace.home}{other}"
+def _resume_command(state: ProductState) -> str:
+    other = "" if state.product.name == "flight_delay" else f" --product {state.product.name}"
+    return f"mlops demo --go-on --home {state.workspace.home}{other}"
 
 
 def _show_around(replay: Replay, ports: Ports, console: Console) -> None:

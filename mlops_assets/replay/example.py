@@ -1,4 +1,4 @@
-"""A real prediction over HTTP, as a command to copy and the answer it gave."""
+"""A real prediction over HTTP, as a command to copy and its answer."""
 
 import json
 from typing import Any
@@ -11,17 +11,13 @@ from mlops_assets.testing.staging import request_row
 
 
 def next_row(state: ProductState) -> dict[str, Any]:
-    """The request of the first row after everything that is stored: what somebody would ask about now.
-
-    Where the source ends with the last period, the newest stored row."""
+    """A request with the first row after the stored periods; with the newest stored row where the source has no later one."""
     product = state.product
     newest = product.period.at(state.tables.keys("raw")[-1])
     clock = product.event_timestamp
-    coming = (
-        product.source.read(product.source.main.name, product.period.shift(newest, 1)).sort(clock).head(1).collect()
-    )
+    later = product.source.read(product.source.main.name, product.period.shift(newest, 1)).sort(clock).head(1).collect()
     stored = state.tables.scan("raw", [newest.key]).sort(clock).tail(1).collect()
-    row = (coming if coming.height else stored).select(product.request).to_dicts()[0]
+    row = (later if later.height else stored).select(product.request).to_dicts()[0]
     return request_row(row)
 
 

@@ -1,4 +1,4 @@
-"""Opens what a replay works with: the instance, the code location of one product, the resources."""
+"""Opens the parts of a replay: the instance, the code location of one product, the resources."""
 
 import logging
 import os
@@ -17,23 +17,23 @@ from resources.platform import Platform
 
 @contextmanager
 def opened_replay(state: ProductState, environment: Environment) -> Iterator[Replay]:
-    """environment: of the state's own workspace."""
+    """environment: that of the state's own workspace."""
     from mlops_assets.definitions import build_definitions
 
     folder = Path(environment.dagster_home) if environment.dagster_home else state.workspace.dagster_home
     with quiet_instance(folder) as instance:
         event_logs = sorted(folder.glob("**/index.db"))
         with kept_open([*event_logs, *folder.glob("**/runs.db")]):
-            # of this product alone: the graph of every other one would be gone through at each run
+            # only this product, because each run goes through the whole asset graph
             definitions = build_definitions(environment, [state.product])
             event_log_folder = event_logs[0].parent if event_logs else None
             yield Replay(state, instance, definitions, Platform.of(environment), event_log_folder)
 
 
 def quiet_instance(folder: Path) -> dg.DagsterInstance:
-    """The instance of the servers, without capturing what steps print.
+    """The instance of the servers, without capturing the output of steps.
 
-    The processes that capture it hear Ctrl-C before they are told to end, and answer it with tracebacks."""
+    The processes that capture output receive Ctrl-C before they are asked to end, and print tracebacks."""
     settings = (folder / "dagster.yaml").read_text()
     quiet = "compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}"
     (folder / "replay.yaml").write_text(f"{settings}\n{quiet}\n")
@@ -41,7 +41,7 @@ def quiet_instance(folder: Path) -> dg.DagsterInstance:
 
 
 def quieten() -> None:
-    """The console says what happens; logs would break its progress bar."""
+    """Silence logs, which would break the progress bar on the console."""
     logging.getLogger("mlops_assets").addHandler(logging.NullHandler())
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it sets its level when it is imported
     logging.getLogger("alembic").setLevel(logging.WARNING)

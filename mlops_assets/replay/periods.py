@@ -1,4 +1,4 @@
-"""Which periods a replay goes through: what is history, what is decided, what is left of it."""
+"""The periods of a replay: those of the history, those that are decided, and those that are left."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ from mlops_assets.state.workspace import ProductState
 def split_history(
     product: ModelProduct, arrived: Sequence[Period], start: str = "", end: str = ""
 ) -> tuple[list[Period], list[Period]]:
-    """The periods before the first champion, and those it is replayed over.
+    """The periods before the first champion, and those that are replayed with a champion.
 
-    start: key of the first period with a champion; "": the first that enough history lies before. end: key of the last
-    period; "": the newest. Raises DeclarationError: no such period has arrived. Raises NotArrived: there is too little."""
+    start: key of the first period with a champion; "": the first one with enough history. end: key of the last period; "": the
+    newest. Raises DeclarationError: the period has not arrived. Raises NotArrived: too few periods have arrived."""
     needed = product.training_periods
     keys = [period.key for period in arrived]
     for option, key in (("--from", start), ("--to", end)):
         if key and product.period.at(key).key not in keys:
-            raise DeclarationError(f"{option} {key} has not arrived. The source holds {keys[0]} to {keys[-1]}.")
+            raise DeclarationError(f"{option} {key} has not arrived. The source has {keys[0]} to {keys[-1]}.")
     if len(arrived) < needed:
         raise NotArrived(
             f"{len(arrived)} periods of {product.name} have arrived, and the first champion learns from {needed}: "
-            f"{needed - len(arrived)} more have to arrive, or declare a shorter training_window."
+            f"{needed - len(arrived)} more must arrive, or declare a shorter training_window."
         )
     first = keys.index(start) if start else needed
     if first < needed:
@@ -37,13 +37,13 @@ def split_history(
 
 
 def unfinished(state: ProductState, periods: Sequence[Period]) -> list[Period]:
-    """Without those before the last decided one, which may have been cut short in what follows a decision."""
+    """These periods from the last decided one on, as an interruption may have come right after its decision."""
     decided = state.records.keys(DriftDecision)
     return [period for period in periods if not decided or period.key >= decided[-1]]
 
 
 def deployed_after(state: ProductState) -> dict[str, int]:
-    """Which version became champion after which period: from the ledger, without the first one."""
+    """The version that became champion after each period, from the ledger, without the first champion."""
     periods = state.product.period
     return {
         periods.shift(periods.at(item.partition), -1).key: item.version for item in reversed(state.ledger.history()[1:])

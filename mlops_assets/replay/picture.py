@@ -1,4 +1,4 @@
-"""The picture of a replay: readings over the bands with the action taken, and the score with and without retraining."""
+"""The plot of a replay: readings over the bands with the action taken, and the score with and without retraining."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def replay_figure(product: ModelProduct, weeks: Sequence[Week], deployed: Mapping[str, int]) -> "Figure":
-    """deployed: version that became champion after the period's decision; a vertical line marks it."""
+    """deployed: the version that became champion after a period's decision; vertical lines mark them."""
     from matplotlib.figure import Figure
 
     from mlops_assets.monitoring.plots import draw_readings

@@ -1,4 +1,4 @@
-"""Replays history: a clock that is moved by hand, the shipped sensors, and their runs in this process."""
+"""Replays history: the replay clock, the shipped sensors, and their runs in this process."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ WITHOUT_REPORTS = {"config": {"render_report": False}}
 HAVE_REPORTS = tuple(
     record.asset for record in (DriftRecord, PerformanceRecord, StalenessRecord, DriftDecision, TestReport)
 )
-# tags by which Dagster knows a run over several partitions
+# tags with which Dagster marks a run over several partitions
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-PERIODS_OF_A_RUN = 50  # so that little is done again after an interrupt
+PERIODS_OF_A_RUN = 50  # so that little is repeated after an interruption
 
 
 @dataclass
 class Replay:
-    """Runs a product's sensors at chosen moments, and what they request, in order and in this process."""
+    """Evaluates a product's sensors at chosen times, and runs what they request, in order and in this process."""
 
     state: ProductState
     instance: dg.DagsterInstance
@@ -43,7 +43,7 @@ class Replay:
     platform: Platform
     event_log_folder: Path | None = None  # where Dagster keeps one SQLite database per run; None: in another database
     cursors: dict[str, str | None] = field(default_factory=dict)
-    renders_reports: bool = False  # and draws plots, which takes a third of a period
+    renders_reports: bool = False  # reports and plots take a third of the time of a period
 
     @property
     def product(self) -> ModelProduct:
@@ -57,7 +57,7 @@ class Replay:
         self.clock.set(moment)
 
     def tick(self, sensor_name: str) -> list[dg.ExecuteInProcessResult]:
-        """Evaluate one sensor until it asks for nothing more, and run what it asks for."""
+        """Evaluate one sensor until it requests nothing more, and run what it requests."""
         name = f"{self.product.name}_{sensor_name}"
         repository = self.definitions.get_repository_def()
         sensor = repository.get_sensor_def(name)
@@ -75,12 +75,11 @@ class Replay:
             self.cursors[name] = tick.cursor
             if not tick.run_requests and is_at_end:
                 return results
-            results += [self.run(asked) for asked in tick.run_requests or ()]
+            results += [self.run(run_request) for run_request in tick.run_requests or ()]
 
-    def run(self, asked: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return self.materialize(
-            asked.asset_selection or [], asked.partition_key, asked.tags, asked.run_config.get("ops")
-        )
+    def run(self, run_request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        selection, ops = run_request.asset_selection or [], run_request.run_config.get("ops")
+        return self.materialize(selection, run_request.partition_key, run_request.tags, ops)
 
     def materialize(
         self,
@@ -89,11 +88,11 @@ class Replay:
         tags: Mapping[str, str],
         ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Materialise assets as Dagster would in a run of its own; a failed run is in the result, not raised.
+        """Materialise assets in one run. A failed run is returned, not raised.
 
-        Raises KeyboardInterrupt, of which Dagster makes a failure of the step."""
-        unreported = [key for key in selection if key.path[-1] in HAVE_REPORTS and not self.renders_reports]
-        quick = {"__".join(key.path): WITHOUT_REPORTS for key in unreported}
+        Raises KeyboardInterrupt, which Dagster turns into a failure of the step."""
+        without_report = [key for key in selection if key.path[-1] in HAVE_REPORTS and not self.renders_reports]
+        quick = {"__".join(key.path): WITHOUT_REPORTS for key in without_report}
         run_id = str(uuid4())
         with kept_open([] if self.event_log_folder is None else [self.event_log_folder / f"{run_id}.db"]):
             result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -110,10 +109,10 @@ class Replay:
         return result
 
     def store_history(self, keys: Sequence[str]) -> Iterator[tuple[int, dg.ExecuteInProcessResult]]:
-        """Store periods that nobody predicts, with their labels: many in one run where the assets can, else one by one.
+        """Store periods without predictions, with their labels: many in one run where the assets support it, else one by one.
 
-        Returns how many periods a run was over, and its result. Nobody looks anything up online before there is a champion,
-        so of `online_features` only the newest state is written."""
+        Yields the number of periods of a run, and its result. Before there is a champion no request reads the online store, so
+        `online_features` is materialised only for the newest period."""
         product = self.product
         selection = [*first_arrival(product), *only_labels(product)]
         online = key_of(product, "online_features")
@@ -121,14 +120,8 @@ class Replay:
         size = PERIODS_OF_A_RUN if self.takes_ranges(selection) else 1
         tags = {"product": product.name}
         for start in range(0, len(keys), size):
-            several = keys[start : start + size]
-            if len(several) == 1:
-                yield 1, self.materialize(selection, several[0], tags)
-            else:
-                yield (
-                    len(several),
-                    self.materialize(selection, None, {**tags, RANGE_START: several[0], RANGE_END: several[-1]}),
-                )
+            batch = keys[start : start + size]
+            yield len(batch), self.materialize_several(selection, batch, tags)
         if keys:
             yield 0, self.materialize([online], keys[-1], tags)
 
@@ -139,7 +132,7 @@ class Replay:
         tags: Mapping[str, str],
         ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """One run over adjacent partitions, oldest first; over none where the assets have no partitions."""
+        """One run over adjacent partitions, oldest first; without keys, for assets without partitions."""
         if len(keys) < 2:
             return self.materialize(selection, keys[0] if keys else None, tags, ops)
         return self.materialize(selection, None, {**tags, RANGE_START: keys[0], RANGE_END: keys[-1]}, ops)
@@ -156,40 +149,40 @@ class Replay:
         return key_of(self.product, asset)
 
     def takes_ranges(self, selection: Sequence[dg.AssetKey]) -> bool:
-        """Can each of these assets build several partitions in one run?"""
+        """Whether each of these assets can build several partitions in one run."""
         policies = [self.definitions.resolve_assets_def(key).backfill_policy for key in selection]
         return all(policy is not None and policy.max_partitions_per_run is None for policy in policies)
 
     def arrive_and_label(self, key: str) -> dg.ExecuteInProcessResult:
-        """Both runs of a period that arrived and whose labels are due, in one: half of what they cost is Dagster's.
+        """One run instead of two for a period that arrived and whose labels are due: half of a run's time is Dagster's.
 
-        It has the cause of an arrival. Where it fails, the sensors ask for the arrival again, and then for the labels."""
+        It has the cause of an arrival. Where it fails, the sensors request the arrival again, and then the labels."""
         selection = [*arrival(self.product), *labelled(self.product)]
         return self.run(request(self.instance, self.product, key, ARRIVAL, key, selection))
 
     def develop(self, key: str, why: str) -> list[dg.ExecuteInProcessResult]:
-        """What a team does in development: run the experiment, let a recipe leave, train and deploy it as `key`."""
+        """The work of a team in development: run the experiment, promote its recipe, train and deploy it as `key`."""
         name = self.product.name
         experiment = {
             f"{name}__experiment": {"config": {"as_of": key}},
             f"{name}__recipe": {"config": {"by": "replay"}},
         }
         tags = {"product": name, CAUSE: f"{name}:{key}:{why}"}
-        searched = self.materialize(development(self.product), None, tags, experiment)
-        expect_success(searched)
-        asked = request(self.instance, self.product, key, f"{why}-training", key, retraining(self.product))
-        return [searched, self.run(asked)]
+        search = self.materialize(development(self.product), None, tags, experiment)
+        expect_success(search)
+        training = request(self.instance, self.product, key, f"{why}-training", key, retraining(self.product))
+        return [search, self.run(training)]
 
 
 def expect_success(result: dg.ExecuteInProcessResult) -> None:
-    """Raises PlatformError with the first reason a step gave."""
+    """Raises PlatformError, with the reason of the failure."""
     if result.success:
         return
     raise PlatformError(f"run {result.run_id} failed: {failure_of(result)}")
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """The failed checks of a run, or else the errors of its steps, in words."""
+    """A sentence with the failed checks of a run, or else the errors of its steps."""
     checks = [
         f"{item.asset_key.path[-1]}.{item.check_name}: {item.description}"
         for item in result.get_asset_check_evaluations()
@@ -203,7 +196,7 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     run = [
         _root(event.job_failure_data.error) or str(event.message) for event in result.all_events if event.is_job_failure
     ]
-    # two tables of a period that has not arrived say the same
+    # two tables of a period that has not arrived have the same error
     return "; ".join(dict.fromkeys(checks or [error for error in errors if error] or run))
 
 

@@ -1,4 +1,4 @@
-"""The story of a replay: what every period brought, why it was decided so, and what the first model would have scored."""
+"""The summary of a replay: readings and decisions of every period, and what the first champion would have scored."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Week:
-    """One period of the story; the scores are None where they do not exist."""
+    """One period of the summary; scores are None where they do not exist."""
 
     period: str
     rows: int
@@ -40,16 +40,16 @@ class Week:
 
 
 def week_of(state: ProductState, key: str, *, is_scored: bool = True) -> Week:
-    """is_scored: with the scores, which take a prediction of the whole period.
+    """is_scored: with the scores, for which the whole period is predicted.
 
-    Raises PartitionMissing: the period was not decided yet."""
+    Raises PartitionMissing: the period has no decision yet."""
     drift = state.records.load(DriftRecord, key).reading
     performance, never_retrained = _scores_of(state, key) if is_scored else (None, None)
     return Week(key, drift.rows, drift.percent, state.records.load(DriftDecision, key), performance, never_retrained)
 
 
 def _scores_of(state: ProductState, key: str) -> tuple[float | None, float | None]:
-    """Of the champions of the period, and of the first one alone, which is the same where it was the only one."""
+    """The scores of the period's champions, and of the first champion; equal where it was the only one."""
     history, end = state.ledger.history(), state.product.period.at(key).end
     performance = state.records.load(PerformanceRecord, key).reading.unpooled_value
     if performance is None:
@@ -60,7 +60,7 @@ def _scores_of(state: ProductState, key: str) -> tuple[float | None, float | Non
 
 
 def score_of(state: ProductState, key: str, history: list[Deployment]) -> float | None:
-    """What these deployments scored in this period, or the first alone would have: on the same rows."""
+    """The score of these deployments on the labelled rows of the period."""
     product = state.product
     features = state.tables.read("features", [key])
     labels = state.tables.read("labels", [key]).select(*product.entity_key, LABEL).drop_nulls()
@@ -74,13 +74,13 @@ def score_of(state: ProductState, key: str, history: list[Deployment]) -> float 
 
 def weeks_of(state: ProductState, *, is_scored: bool = True) -> list[Week]:
     """Every period that was decided, oldest first."""
-    found = []
+    weeks = []
     for key in state.records.keys(DriftDecision):
         try:
-            found.append(week_of(state, key, is_scored=is_scored))
+            weeks.append(week_of(state, key, is_scored=is_scored))
         except PartitionMissing:
-            continue  # a decision of a period whose labels were removed since
-    return found
+            continue  # the labels of the decided period were removed since
+    return weeks
 
 
 def one_line(week: Week) -> str:
@@ -90,12 +90,12 @@ def one_line(week: Week) -> str:
 
 
 def year_table(product: ModelProduct, weeks: Iterable[Week], deployed: dict[str, int]) -> Table:
-    """deployed: version that became champion after the period's decision."""
+    """deployed: the version that became champion after a period's decision."""
     shown = Table(title=f"{product.name}: {product.description}", caption_justify="left")
     for name in ("period", "rows", "drift %", "decision", "champion", f"{product.metric}", "never retrained"):
         shown.add_column(name, justify="left" if name in ("period", "decision") else "right")
-    listed = list(weeks)
-    for week in listed:
+    weeks = list(weeks)
+    for week in weeks:
         decision = week.decision
         after = f" -> {deployed[week.period]}" if week.period in deployed else ""
         shown.add_row(
@@ -108,18 +108,16 @@ def year_table(product: ModelProduct, weeks: Iterable[Week], deployed: dict[str,
             _number(week.never_retrained),
         )
     shown.add_section()
-    shown.add_row(
-        "mean", "", "", "", "", _mean(w.performance for w in listed), _mean(w.never_retrained for w in listed)
-    )
+    shown.add_row("mean", "", "", "", "", _mean(w.performance for w in weeks), _mean(w.never_retrained for w in weeks))
     return shown
 
 
 def decisions_table(weeks: Sequence[Week]) -> Table:
-    """Why each period was decided as it was: the reading that it rests on, and the features that caused it.
+    """The reason of each decision: the reading that it is based on, and the features that caused it.
 
-    Periods in which nothing moved are left out; their number is in the caption."""
+    Periods without drift are left out; their number is in the caption."""
     quiet = sum(week.decision.action is Action.NONE for week in weeks)
-    shown = Table(title="why", caption=f"decided none, as nothing moved: {quiet} periods" if quiet else None)
+    shown = Table(title="why", caption=f"{quiet} periods without drift: decided none" if quiet else None)
     shown.add_column("period", no_wrap=True)
     for name in ("decision", "feature", "why"):
         shown.add_column(name, overflow="fold")
@@ -132,34 +130,34 @@ def decisions_table(weeks: Sequence[Week]) -> Table:
 
 
 def what_inconclusive_needs(product: ModelProduct, weeks: Sequence[Week]) -> list[str]:
-    """What the periods that said nothing would need; nothing where there is none."""
-    silent = [week for week in weeks if week.drift is None]
-    if not silent:
+    """Sentences that say what the inconclusive readings need; none where every reading is conclusive."""
+    inconclusive = [week for week in weeks if week.drift is None]
+    if not inconclusive:
         return []
     needed = product.drift.min_rows
-    few = [week.rows for week in silent if 0 < week.rows < needed]
-    said = [f"{len(silent)} of {len(weeks)} readings of data drift are inconclusive."]
+    few = [week.rows for week in inconclusive if 0 < week.rows < needed]
+    sentences = [f"{len(inconclusive)} of {len(weeks)} readings of data drift are inconclusive."]
     if few:
-        typical = sorted(few)[len(few) // 2]
-        times = -(-needed // typical)
-        said.append(
-            f"{len(few)} of them have {min(few):,} to {max(few):,} rows, and the policy asks for min_rows={needed:,}: about "
-            f"{needed - typical:,} rows more in a period, periods {times} times as long, or DriftPolicy(min_rows={min(few)}) "
-            "if readings that vary more will do."
+        median = sorted(few)[len(few) // 2]
+        times = -(-needed // median)
+        sentences.append(
+            f"{len(few)} of them have {min(few):,} to {max(few):,} rows, and the policy needs min_rows={needed:,}: give about "
+            f"{needed - median:,} more rows in a period, periods {times} times as long, or DriftPolicy(min_rows={min(few)}) "
+            "if less precise readings are enough."
         )
-    others = sorted({week.decision.reason for week in silent if not 0 < week.rows < needed})
-    return [*said, *(f"{'The others' if few else 'The reason'}: {reason}." for reason in others[:3])]
+    others = sorted({week.decision.reason for week in inconclusive if not 0 < week.rows < needed})
+    return [*sentences, *(f"{'The others' if few else 'The reason'}: {reason}." for reason in others[:3])]
 
 
 def actions_in_words(weeks: Iterable[Week]) -> str:
-    """Which of the four actions occurred, and which the data never caused."""
+    """A sentence with the actions that were decided, and those that never were."""
     counts = {action: 0 for action in (Action.NONE, Action.WATCH, Action.RETRAIN, Action.REWORK)}
     for week in weeks:
         if week.decision.action in counts:
             counts[week.decision.action] += 1
-    happened = ", ".join(f"{action} {count}x" for action, count in counts.items() if count)
+    decided = ", ".join(f"{action} {count}x" for action, count in counts.items() if count)
     never = ", ".join(action for action, count in counts.items() if not count)
-    return f"Decisions: {happened}." + (f" The data of this year never caused: {never}." if never else "")
+    return f"Decisions: {decided}." + (f" Never decided: {never}." if never else "")
 
 
 def _number(value: float | None) -> str:

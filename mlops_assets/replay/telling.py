@@ -1,4 +1,4 @@
-"""Tells a replay on the console: the table, why each period was decided so, what is missing, the picture."""
+"""Prints the summary of a replay: the table, the reasons of the decisions, what inconclusive readings need, the plot."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,15 +35,15 @@ def tell(state: ProductState, deployed: Mapping[str, int], console: Console) -> 
 
 
 @contextmanager
-def told_when_cut_short(state: ProductState, console: Console, how_to_go_on: str) -> Iterator[None]:
-    """Whatever goes wrong in the block, the story so far is told, and how it goes on. how_to_go_on: a command."""
+def summary_when_interrupted(state: ProductState, console: Console, resume_command: str) -> Iterator[None]:
+    """If the block fails or is interrupted, print the periods so far and the command that continues."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
-        # without scores: whoever interrupts does not wait for predictions
+        # without scores, because nobody who interrupts wants to wait for predictions
         if weeks := weeks_of(state, is_scored=False):
             console.print()
             console.print(year_table(state.product, weeks, deployed_after(state)))
-        console.print(f"cut short. What was made is kept in {state.workspace.home}. To go on with it:", soft_wrap=True)
-        console.print(f"  {how_to_go_on}", soft_wrap=True, highlight=False)
+        console.print(f"interrupted. The results so far are in {state.workspace.home}. To continue:", soft_wrap=True)
+        console.print(f"  {resume_command}", soft_wrap=True, highlight=False)
         raise

@@ -1,4 +1,4 @@
-"""Walks through a product's periods: the history, the first champion, and every period that is decided after it."""
+"""The steps of a replay: the history, the first champion, and every period that is decided after it."""
 
 from collections.abc import Sequence
 
@@ -19,64 +19,63 @@ from sensors.selections import is_automatic
 
 
 def store_history(replay: Replay, periods: Sequence[Period], console: Console) -> None:
-    """Store what the first champion learns from, with its labels."""
+    """Store the periods and labels that the first champion is trained on."""
     state = replay.state
     stored = {*state.tables.keys("features")} & {*state.tables.keys("labels")}
-    left = [period.key for period in periods if period.key not in stored]
-    with a_progress(console) as progress:
-        bar = progress.add_task(f"{len(left)} periods of history arrive", total=len(left))
+    missing = [period.key for period in periods if period.key not in stored]
+    with progress_on(console) as progress:
+        bar = progress.add_task(f"{len(missing)} periods of history arrive", total=len(missing))
         replay.at(periods[-1].end + state.product.label.delay)
-        for count, result in replay.store_history(left):
+        for count, result in replay.store_history(missing):
             expect_success(result)
             progress.advance(bar, count)
 
 
 def train_first_champion(replay: Replay, key: str, console: Console) -> None:
-    """Experiment, recipe and the first champion as partition `key`, where there is none.
+    """Run the experiment and train the first champion as partition `key`, where there is none.
 
-    Raises PlatformError: its gates refused it, or it waits for a person; the sentence says how to go on."""
+    Raises PlatformError: its gates refused it, or it waits for a person; the error says how to continue."""
     state = replay.state
     name = state.product.name
     replay.tick("approvals")
     if state.ledger.history():
         return
-    _refuse_what_waits(replay, key)
-    with a_progress(console) as progress:
+    _refuse_waiting_version(replay, key)
+    with progress_on(console) as progress:
         progress.add_task("development: experiment, recipe, first champion", total=None)
         results = replay.develop(key, "first")
     for result in results:
         if not result.success:
             raise PlatformError(
-                f"the first champion of {name} was refused: {failure_of(result)}. What is stored is kept: change the product "
+                f"the first champion of {name} was refused: {failure_of(result)}. The stored periods are kept: change the product "
                 "(its features, candidates or gates), then run the same command again, or begin with a later period (--from)."
             )
-    _refuse_what_waits(replay, key)
+    _refuse_waiting_version(replay, key)
     champion = state.ledger.champion()
     console.print(f"{key}: first champion is version {champion.version}: {champion.reason}", soft_wrap=True)
 
 
 def decide_periods(replay: Replay, periods: Sequence[Period], deployed: dict[str, int], console: Console) -> None:
-    """Let each period arrive and be labelled, and carry out what was decided. deployed: as in `deployed_after`, kept up
-    to date."""
+    """Let each period arrive and be labelled, and carry out its decision. deployed: as in `deployed_after`; it is updated."""
     state = replay.state
-    left = unfinished(state, periods)
-    with a_progress(console) as progress:
-        bar = progress.add_task("", total=len(left))
-        for period in left:
+    remaining = unfinished(state, periods)
+    with progress_on(console) as progress:
+        bar = progress.add_task("", total=len(remaining))
+        for period in remaining:
             progress.update(bar, description=f"{period.key}: arrives")
             before = set(state.records.keys(DriftDecision))
-            _live_through(replay, period)
-            carried_out = replay.tick("drift")
+            _arrive_and_label(replay, period)
+            drift_runs = replay.tick("drift")
             for key in state.records.keys(DriftDecision):
                 if key not in before:
                     progress.console.print(one_line(week_of(state, key, is_scored=False)))
-            _follow(replay, period, carried_out, deployed, progress.console)
+            _follow(replay, period, drift_runs, deployed, progress.console)
             progress.advance(bar)
-        if left and _has_later_labels(state.product, left[-1]):
+        if remaining and _has_later_labels(state.product, remaining[-1]):
             # the newest labels are due after the last period has arrived
-            replay.at(left[-1].end + state.product.label.delay)
+            replay.at(remaining[-1].end + state.product.label.delay)
             _run(replay, "labels")
-            _follow(replay, left[-1], replay.tick("drift"), deployed, progress.console)
+            _follow(replay, remaining[-1], replay.tick("drift"), deployed, progress.console)
 
 
 def _has_later_labels(product: ModelProduct, period: Period) -> bool:
@@ -84,12 +83,12 @@ def _has_later_labels(product: ModelProduct, period: Period) -> bool:
     return product.label.delay > period.end - period.start
 
 
-def _live_through(replay: Replay, period: Period) -> None:
-    """What arrives with the period, and what is labelled until the next one."""
+def _arrive_and_label(replay: Replay, period: Period) -> None:
+    """Store the period, and the labels that are due until the next one."""
     state, product = replay.state, replay.product
     replay.tick("approvals")
     if _has_later_labels(product, period):
-        # labels of earlier periods are due meanwhile
+        # until then, labels of earlier periods are due
         replay.at(period.end)
     else:
         replay.at(period.end + product.label.delay)
@@ -105,13 +104,13 @@ def _live_through(replay: Replay, period: Period) -> None:
 
 
 def answer_rework(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
-    """Where the model was flagged: run the experiment again, let a recipe leave, test and deploy it, as a team would."""
+    """If the model was flagged, develop a new recipe and deploy it, as a team would."""
     flag = replay.state.ledger.open_flag()
     if flag is None:
         return
     console.print(f"    version {flag.version} is flagged for rework: {flag.reason}", soft_wrap=True)
     if not has_next(replay, period):
-        console.print("    the year ends here, so nobody answers it")
+        console.print("    this is the last period, so the rework is not answered")
         return
     for result in replay.develop(replay.product.period.shift(period, 1).key, "rework"):
         if not result.success:
@@ -124,7 +123,7 @@ def has_next(replay: Replay, period: Period) -> bool:
 
 
 def note_champion(replay: Replay, period: Period, deployed: dict[str, int], console: Console) -> None:
-    """Say it, where the period's decision led to a new champion."""
+    """Print the new champion, if the period's decision led to one."""
     champion = replay.state.ledger.champion()
     newest = deployed_after(replay.state)
     if {period: version for period, version in newest.items() if period not in deployed}:
@@ -132,7 +131,7 @@ def note_champion(replay: Replay, period: Period, deployed: dict[str, int], cons
         deployed.update(newest)
 
 
-def a_progress(console: Console) -> Progress:
+def progress_on(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -151,12 +150,12 @@ def _run(replay: Replay, sensor: str) -> None:
 def _follow(
     replay: Replay, period: Period, runs: list[dg.ExecuteInProcessResult], deployed: dict[str, int], console: Console
 ) -> None:
-    """Say what became of a retraining; answer a brief the way a team would."""
+    """Print the result of a retraining, and answer a rework as a team would."""
     for result in runs:
         if not result.success:
-            said = failure_of(result)
-            verdict = "could not be judged" if Inconclusive.__name__ in said else "refused"
-            console.print(f"    challenger {verdict}: {said}", soft_wrap=True)
+            failure = failure_of(result)
+            verdict = "could not be judged" if Inconclusive.__name__ in failure else "refused"
+            console.print(f"    challenger {verdict}: {failure}", soft_wrap=True)
         elif not is_automatic(replay.product) and (version := _waiting(replay, result)):
             console.print(f"    version {version} waits: {_how_to_approve(replay, version)}", soft_wrap=True)
     note_champion(replay, period, deployed, console)
@@ -178,7 +177,7 @@ def _waiting_as(replay: Replay, key: str) -> int | None:
     return record.version if record.state is AcceptanceState.WAITING else None
 
 
-def _refuse_what_waits(replay: Replay, key: str) -> None:
+def _refuse_waiting_version(replay: Replay, key: str) -> None:
     if version := _waiting_as(replay, key):
         raise PlatformError(
             f"version {version} of {replay.product.name} waits for a person, and nothing is decided without a champion. "
@@ -187,4 +186,4 @@ def _refuse_what_waits(replay: Replay, key: str) -> None:
 
 
 def _how_to_approve(replay: Replay, version: int) -> str:
-    return f'say `mlops approve {replay.product.name} {version} --note "…" --home {replay.state.workspace.url}`'
+    return f'run `mlops approve {replay.product.name} {version} --note "…" --home {replay.state.workspace.url}`'

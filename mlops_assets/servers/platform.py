@@ -18,18 +18,18 @@ from rich.console import Console
 from mlops_assets.addresses import shown
 from mlops_assets.errors import PlatformError
 from mlops_assets.servers.processes import HOST, Server, Servers, free_port
-from mlops_assets.servers.supervisor import CODE_SERVER, Supervisor, end_what_was_left, only_one, remember
+from mlops_assets.servers.supervisor import CODE_SERVER, Supervisor, end_left_servers, only_one, write_server_list
 from mlops_assets.state.workspace import Workspace
 from mlops_assets.variables import whole_number
 
-LOCATION = "mlops_assets"  # also in workspace.yaml: sensors and runs are known by it
+LOCATION = "mlops_assets"  # as in workspace.yaml: it is part of the identity of sensors and runs
 WORKSPACE = """load_from:
   - grpc_server:
       socket: {socket}
       location_name: mlops_assets
 """
 
-START_SECONDS = 900.0  # on a busy machine; one that ends is not waited for
+START_SECONDS = 900.0  # the limit for a busy machine; a server that ended fails at once
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,24 @@ class Ports:
 
 
 def free_ports(console: Console) -> Ports:
-    """The usual ports, or free ones above them. The API's is MLOPS_PORT where that is set."""
-    api = whole_number(os.environ, "MLOPS_PORT", 8000) or 8000  # 0 asks for any
+    """The default ports, or free ones above them. The API's default is MLOPS_PORT where that is set."""
+    api = whole_number(os.environ, "MLOPS_PORT", 8000) or 8000  # 0 means any port
     return Ports(*(free_port(port, console.print) for port in (3000, 5000, api)))
 
 
 def run_platform(workspace: Workspace, sensors: str, console: Console, next_steps: Sequence[str] = ()) -> None:
-    """Start everything on this home and keep it running until Ctrl-C; what the home holds is kept. next_steps: sentences
-    that are said once it runs.
+    """Start all servers on this home and keep them running until Ctrl-C. next_steps: sentences to print once they run.
 
-    Raises StillRunning: another one runs on this home."""
+    Raises StillRunning: another `mlops up` runs on this home."""
     with interruptible(), only_one(workspace.home):
         prepare(workspace)
-        _make_dagsters_tables(workspace)
-        left = workspace.home / "servers.json"
-        end_what_was_left(left, console.print)
+        _create_dagster_tables(workspace)
+        server_list = workspace.home / "servers.json"
+        end_left_servers(server_list, console.print)
         ports = free_ports(console)
         with Servers(workspace.home / "logs", server_environment(workspace, ports, sensors)) as servers:
             launch_servers(servers, ports, workspace)
-            remember(servers.running, left)
+            write_server_list(servers.running, server_list)
             console.print(f"Dagster  http://{HOST}:{ports.dagster}")
             console.print(f"MLflow   {shown(servers.environment['MLOPS_MLFLOW_URL'])}")
             console.print(f"API      http://{HOST}:{ports.api}/schema")
@@ -66,21 +65,23 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
             for sentence in next_steps:
                 console.print(sentence, soft_wrap=True, highlight=False)
 
-            def told(sentence: str) -> None:
+            def report(sentence: str) -> None:
                 console.print(f"{datetime.now():%H:%M:%S} {sentence}", soft_wrap=True, markup=False)
                 try:
-                    remember(servers.running, left)
-                except OSError as error:  # a full disk ends no server
-                    console.print(f"which servers run could not be written to {left}: {error.strerror}", soft_wrap=True)
+                    write_server_list(servers.running, server_list)
+                except OSError as error:  # a full disk must end no server
+                    console.print(
+                        f"the list of servers could not be written to {server_list}: {error.strerror}", soft_wrap=True
+                    )
 
             with suppress(KeyboardInterrupt):
-                Supervisor(servers, told).watch()
-        left.unlink(missing_ok=True)
+                Supervisor(servers, report).watch()
+        server_list.unlink(missing_ok=True)
     console.print("every process has ended")
 
 
 def prepare(workspace: Workspace) -> None:
-    """Make the folders and, where there are none, Dagster's instance settings."""
+    """Create the folders and, where they are missing, Dagster's instance settings."""
     folder = workspace.dagster_home
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
@@ -88,8 +89,8 @@ def prepare(workspace: Workspace) -> None:
         settings.write_text((files("mlops_assets.servers") / "dagster.yaml").read_text())
 
 
-def _make_dagsters_tables(workspace: Workspace) -> None:
-    """Once, before the daemon and the webserver open them: of two that make them at the same time, one would fail."""
+def _create_dagster_tables(workspace: Workspace) -> None:
+    """Before the daemon and the webserver start: if both created the tables at the same time, one of them would fail."""
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(workspace.dagster_home)) as instance:
@@ -99,7 +100,7 @@ def _make_dagsters_tables(workspace: Workspace) -> None:
 
 
 def start_servers(servers: Servers, ports: Ports, workspace: Workspace, console: Console) -> None:
-    """Start every server and wait until each answers. Raises PlatformError: one ended, or stays silent."""
+    """Start every server and wait until each answers. Raises PlatformError: one ended, or does not answer."""
     started = launch_servers(servers, ports, workspace)
     servers.wait_for(started["api"], "/health/ready", START_SECONDS, console.print)
     servers.wait_for(started["webserver"], "/server_info", START_SECONDS, console.print)
@@ -108,14 +109,14 @@ def start_servers(servers: Servers, ports: Ports, workspace: Workspace, console:
 
 
 def launch_servers(servers: Servers, ports: Ports, workspace: Workspace) -> dict[str, Server]:
-    """The code server, the daemon and the webserver of Dagster, the MLflow UI and the prediction API.
+    """Start Dagster's code server, daemon and webserver, the MLflow UI and the prediction API.
 
-    Dagster's three are started one by one and not by `dagster dev`, which ends with the first of them that ends."""
+    Dagster's three are started separately instead of by `dagster dev`, which ends as soon as one of them ends."""
     location = workspace.dagster_home / "workspace.yaml"
     socket = code_socket(workspace)
     location.write_text(WORKSPACE.format(socket=socket))
     host, on = ["--host", HOST], ["-w", str(location)]
-    # without the working directory, where a user's own `resources` would stand before ours
+    # without the working directory, as a user's own `resources` there would hide ours
     module = ["-m", "mlops_assets.definitions", "--location-name", LOCATION, "--empty-working-directory"]
     commands: list[tuple[str, list[str], int]] = [
         ("api", ["serving"], ports.api),
@@ -130,20 +131,20 @@ def launch_servers(servers: Servers, ports: Ports, workspace: Workspace) -> dict
 
 
 def tracking_address(workspace: Workspace) -> str:
-    """Where runs and versions are tracked: MLOPS_MLFLOW_TRACKING, else SQLite in the home."""
+    """The address of MLflow's store: MLOPS_MLFLOW_TRACKING, else SQLite in the home."""
     return os.environ.get("MLOPS_MLFLOW_TRACKING") or workspace.mlflow_store
 
 
 def is_served_elsewhere(tracking: str) -> bool:
-    """Is there a tracking server already, with a UI of its own?"""
+    """Whether a tracking server with its own UI already exists."""
     return tracking.startswith(("http", "databricks"))
 
 
 def code_socket(workspace: Workspace) -> Path:
-    """Where the code server of this home listens: a socket that only its owner can reach.
+    """The socket of this home's code server, which only its owner can reach.
 
-    A port would not do: gRPC shares ports, so a code server that is started again could join that of another home. The
-    system allows some 100 characters, so it does not lie in the home."""
+    A port is not enough: gRPC shares ports, so a restarted code server could share the port of another home's. The path of a
+    socket is limited to about 100 characters, so it is not in the home."""
     name = hashlib.sha256(str(workspace.home).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"mlops-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -153,7 +154,7 @@ def code_socket(workspace: Workspace) -> Path:
 
 
 def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict[str, str]:
-    """What every process of this installation is told. sensors: products by comma, or "all"."""
+    """The environment variables of every process of this installation. sensors: products separated by commas, or "all"."""
     tracking = tracking_address(workspace)
     mlflow = f"http://{HOST}:{ports.mlflow}"
     if is_served_elsewhere(tracking):
@@ -166,43 +167,43 @@ def server_environment(workspace: Workspace, ports: Ports, sensors: str) -> dict
         "MLOPS_PORT": str(ports.api),
         "MLOPS_API_URL": f"http://127.0.0.1:{ports.api}",
         "MLOPS_MLFLOW_URL": mlflow,
-        # not among its arguments, which everybody on this machine can read
+        # not an argument, because every user of this machine can read those
         "MLFLOW_BACKEND_STORE_URI": tracking,
         "MLOPS_SENSORS": sensors,
         **_search_path(workspace),
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # seven more processes that nothing here uses
+        # job execution would start seven more processes, which nothing here uses
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",
-        # OpenMP's threads spin while they wait by default, which on shared cores makes a fit many times slower
+        # by default OpenMP's threads spin while they wait, which makes a fit on shared cores many times slower
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def _search_path(workspace: Workspace) -> dict[str, str]:
-    """No working directory among the places of modules, and every entry of PYTHONPATH.
+    """Variables that keep the working directory out of `sys.path`, and every entry of PYTHONPATH in it.
 
-    Dagster takes the first entry of `sys.path` for the folder of the script and leaves it out while it imports the code
-    location. In this mode that is the first one of PYTHONPATH, so one that holds no module is put before it."""
+    Dagster takes the first entry of `sys.path` for the folder of the script, and removes it while it imports the code
+    location. In this mode it would be the first entry of PYTHONPATH, so a folder without modules is put before it."""
     path = os.environ.get("PYTHONPATH")
     return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": f"{workspace.dagster_home}{os.pathsep}{path}"} if path else {})}
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block SIGTERM, SIGINT and a closed terminal end the program alike, so that no process is left behind.
+    """Within the block SIGTERM, SIGINT and a closed terminal all raise KeyboardInterrupt, so that no process is left running.
 
     SIGINT is set as well: a shell starts background jobs with it ignored, and Dagster then ignores SIGTERM too."""
 
-    has_come = False
+    is_interrupted = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        """Once: what was started is being ended after that, and a second Ctrl-C would leave it behind."""
-        nonlocal has_come
-        if not has_come:
-            has_come = True
+        """Raises only once: afterwards processes are being ended, and a second interrupt would leave them running."""
+        nonlocal is_interrupted
+        if not is_interrupted:
+            is_interrupted = True
             raise KeyboardInterrupt
 
     former = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

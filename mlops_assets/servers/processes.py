@@ -1,4 +1,4 @@
-"""Starts the servers of the demo on free loopback ports and ends exactly what it started."""
+"""Starts servers on free loopback ports, and ends exactly those that it started."""
 
 import os
 import re
@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -25,7 +26,7 @@ MOST_LOG_BYTES = 50_000_000
 
 @dataclass(frozen=True)
 class Server:
-    """A process of ours, the address it answers on, and where it writes."""
+    """A process, its port and its log."""
 
     name: str
     command: tuple[str, ...]
@@ -41,7 +42,7 @@ class Server:
 
 @dataclass
 class Servers:
-    """The servers of one demo; leaving the block ends them and everything they started."""
+    """Servers that run together; leaving the block ends them and their children."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -54,13 +55,13 @@ class Servers:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], port: int, ends_on: signal.Signals) -> Server:
-        """Start `python -m command` in a process group of its own, so that Ctrl-C reaches only the demo itself."""
+        """Start `python -m command` in its own session, so that Ctrl-C reaches only this process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
-        with suppress(FileNotFoundError):  # of an installation that runs for years the last two starts are told
+        with suppress(FileNotFoundError):  # a long-running installation keeps only the current and the former log
             if log.stat().st_size > MOST_LOG_BYTES:
                 log.replace(log.with_suffix(".log.former"))
-        with _heard_later(), log.open("ab") as output:
+        with _signals_delayed(), log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 env={**os.environ, **self.environment},
@@ -74,31 +75,31 @@ class Servers:
         return server
 
     def start_again(self, ended: Server) -> Server:
-        """Start a server that ended once more, on the same port."""
+        """Restart a server that ended, on the same port."""
         self.running.remove(ended)
         return self.start(ended.name, ended.command, ended.port, ended.ends_on)
 
-    def wait_for(self, server: Server, path: str, seconds: float, told: Callable[[str], None]) -> None:
-        """Until it answers. Raises PlatformError: it ended, or stayed silent; its last lines are in the message."""
+    def wait_for(self, server: Server, path: str, seconds: float, report: Callable[[str], None]) -> None:
+        """Wait until it answers. Raises PlatformError, with the end of its log: it ended, or did not answer in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and server.process.poll() is None:
             try:
                 if httpx.get(server.address + path, timeout=2).status_code < 500 and _listens(server):
-                    told(f"{server.name} answers on {server.address}")
+                    report(f"{server.name} answers on {server.address}")
                     return
             except httpx.TransportError:
                 pass  # not listening yet
             time.sleep(0.2)
-        said = last_words(server.log)
+        output = end_of_log(server.log).strip() or "it wrote nothing"
         code = server.process.poll()
         fault = f"did not answer within {seconds:.0f} s" if code is None else f"ended with {exit_in_words(code)}"
-        raise PlatformError(f"{server.name} {fault}. The end of {server.log}:\n{said.strip() or 'it wrote nothing'}")
+        raise PlatformError(f"{server.name} {fault}. The end of {server.log}:\n{output}")
 
     def stop(self) -> None:
-        """Ask every process we started, and its children, to end; end those that do not within 15 s.
+        """Ask every started process and its children to end; kill those that do not within 15 s.
 
-        A second Ctrl-C meanwhile changes nothing, or it would leave them behind."""
-        with _uninterrupted():
+        A second Ctrl-C meanwhile is ignored, or it would leave them running."""
+        with _signals_ignored():
             self._stop()
 
     def _stop(self) -> None:
@@ -118,11 +119,11 @@ class Servers:
         self.running.clear()
 
 
-def last_words(log: Path, characters: int = 1_500) -> str:
-    """The end of what a server wrote, without the colours of a terminal."""
-    with log.open("rb") as written:
-        written.seek(max(0, log.stat().st_size - characters))
-        return re.sub(r"\x1b\[[0-9;]*m", "", written.read().decode(errors="replace"))
+def end_of_log(log: Path, characters: int = 1_500) -> str:
+    """The end of a server's log, without terminal colours."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - characters))
+        return re.sub(r"\x1b\[[0-9;]*m", "", file.read().decode(errors="replace"))
 
 
 def exit_in_words(code: int) -> str:
@@ -130,50 +131,47 @@ def exit_in_words(code: int) -> str:
 
 
 def end_family(pid: int) -> None:
-    """End what a server that crashed left running, so that its port is free for the next one."""
-    left = [process for process in _family(pid) if process.pid != pid]
-    for process in left:
+    """End the processes that a crashed server left, so that its port is free for the next one."""
+    children = [process for process in _family(pid) if process.pid != pid]
+    for process in children:
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile
             process.kill()
-    psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs(children, timeout=5)
 
 
 @contextmanager
-def _heard_later() -> Iterator[None]:
-    """A signal that comes within the block is heard at its end: a process that was started is known by then."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
-        return
-    heard: list[int] = []
-    # a function, not SIG_IGN, which the process would inherit
-    former = {
-        number: signal.signal(number, lambda number, _: heard.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def _signals_delayed() -> Iterator[None]:
+    """Signals that arrive within the block are raised at its end, when a started process is in the list of servers."""
+    received: list[int] = []
+    # a function instead of SIG_IGN, which the started process would inherit
     try:
-        yield
+        with _handling_signals(lambda number, _: received.append(number)):
+            yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        for each in heard:
-            signal.raise_signal(each)
+        for number in received:
+            signal.raise_signal(number)
+
+
+def _signals_ignored() -> AbstractContextManager[None]:
+    return _handling_signals(signal.SIG_IGN)
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _handling_signals(handler: Any) -> Iterator[None]:
+    """Within the block this handler gets SIGINT and SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
+        yield  # only the main thread receives signals
         return
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, former_handler in former.items():
+            signal.signal(number, former_handler)
 
 
-def free_port(preferred: int, told: Callable[[str], None]) -> int:
-    """The preferred port, or the next free one above it when somebody listens there."""
+def free_port(preferred: int, report: Callable[[str], None]) -> int:
+    """The preferred port, or the next free one above it."""
     for port in range(preferred, preferred + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -182,16 +180,18 @@ def free_port(preferred: int, told: Callable[[str], None]) -> int:
             except OSError:
                 continue
         if port != preferred:
-            told(f"port {preferred} is taken by {_listener(preferred)}; using {port}")
+            report(f"port {preferred} is used by {_listener(preferred)}; using {port}")
         return port
-    raise PlatformError(f"no free port between {preferred} and {preferred + 99}. End a program that listens there.")
+    raise PlatformError(
+        f"there is no free port from {preferred} to {preferred + 99}. End a program that listens there."
+    )
 
 
 @contextmanager
-def held(ports: Sequence[int]) -> Iterator[None]:
+def reserved(ports: Sequence[int]) -> Iterator[None]:
     """Within the block no other program can listen on these ports of the loopback address.
 
-    Raises PlatformError: one is taken already."""
+    Raises PlatformError: one is in use already."""
     with ExitStack() as sockets:
         for port in ports:
             holder = sockets.enter_context(socket.socket())
@@ -200,12 +200,12 @@ def held(ports: Sequence[int]) -> Iterator[None]:
                 holder.bind((HOST, port))
                 holder.listen()  # two sockets that do not listen may share a port
             except OSError as error:
-                raise PlatformError(f"port {port} is taken by {_listener(port)}. Try again.") from error
+                raise PlatformError(f"port {port} is used by {_listener(port)}. Try again.") from error
         yield
 
 
 def _listens(server: Server) -> bool:
-    """Is it this server, and not one that took its port, that answers there?"""
+    """Whether this server listens on its port, and not another program."""
     for process in _family(server.process.pid):
         with suppress(psutil.Error):  # it ended meanwhile
             if any(item.laddr and item.laddr.port == server.port for item in process.net_connections("tcp")):
@@ -214,7 +214,7 @@ def _listens(server: Server) -> bool:
 
 
 def _listener(port: int) -> str:
-    """Which program listens there, as far as this user may know."""
+    """The program that listens there, if this user may see it."""
     try:
         pids = {
             item.pid for item in psutil.net_connections("tcp") if item.laddr and item.laddr.port == port and item.pid
@@ -225,12 +225,12 @@ def _listener(port: int) -> str:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A server's children, and every process of the session it began, which outlive it when it crashes."""
-    found = set()
+    """The processes of a server's session and their children, which outlive a server that crashes."""
+    family = set()
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) == pid:
-                found |= {process, *process.children(recursive=True)}
+                family |= {process, *process.children(recursive=True)}
         except (OSError, psutil.Error):
             continue  # it ended meanwhile
-    return list(found)
+    return list(family)

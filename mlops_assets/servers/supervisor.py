@@ -1,4 +1,4 @@
-"""Keeps the servers of `mlops up` running: one that ended is started again, and one home has one `mlops up`."""
+"""Keeps the servers of `mlops up` running: restarts those that ended, and allows one `mlops up` per home."""
 
 import fcntl
 import os
@@ -12,18 +12,18 @@ import msgspec
 import psutil
 
 from mlops_assets.errors import StillRunning
-from mlops_assets.servers.processes import Server, Servers, end_family, exit_in_words, last_words
+from mlops_assets.servers.processes import Server, Servers, end_family, end_of_log, exit_in_words
 from mlops_assets.state.objects import Folder
 
 LOCK = "up.lock"
 LOOK_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
-SETTLED_SECONDS = 300.0  # a server that ran for so long is started at once when it ends
-CODE_SERVER = "code"  # its children are runs, which outlive it and carry on
+SETTLED_SECONDS = 300.0  # a server that ran for this long is restarted without a wait
+CODE_SERVER = "code"  # its children are runs, which outlive it and continue
 
 
-class LeftBehind(msgspec.Struct, frozen=True):
-    """A server of an `mlops up` that was killed. began: seconds since 1970, as process numbers are given anew."""
+class ServerProcess(msgspec.Struct, frozen=True):
+    """A server in the list of an `mlops up`. began: seconds since 1970, because process ids are reused."""
 
     name: str
     process: int
@@ -32,7 +32,7 @@ class LeftBehind(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Restarts:
-    """How often a server ended soon after its start, and when it is started next."""
+    """How often a server ended soon after its start, and when it is restarted."""
 
     count: int = 0
     due: float | None = None
@@ -41,23 +41,23 @@ class _Restarts:
 
 @dataclass
 class Supervisor:
-    """told: where each restart is said."""
+    """report: called with a sentence about each restart."""
 
     servers: Servers
-    told: Callable[[str], None]
+    report: Callable[[str], None]
     _restarts: dict[str, _Restarts] = field(default_factory=dict)
 
     def watch(self) -> None:
-        """Until it is interrupted."""
+        """Check the servers until it is interrupted."""
         while True:
             try:
-                self.look()
-            except OSError as error:  # no file or process can be made now: look again, and end no server for it
-                self.told(f"what ended cannot be started again now: {error.strerror}")
+                self.check()
+            except OSError as error:  # no file or process can be created now: try again, and end no server
+                self.report(f"a server that ended cannot be restarted now: {error.strerror}")
             time.sleep(LOOK_SECONDS)
 
-    def look(self) -> None:
-        """Start every server again that ended and has waited for its turn."""
+    def check(self) -> None:
+        """Restart every server that ended and whose wait is over."""
         for server in list(self.servers.running):
             if (code := server.process.poll()) is not None:
                 self._start_again(server, code)
@@ -69,10 +69,10 @@ class Supervisor:
             restarts.count = 0 if now - restarts.started > SETTLED_SECONDS else restarts.count
             wait = 0.0 if restarts.count == 0 else min(2.0 ** (restarts.count - 1), LONGEST_WAIT_SECONDS)
             restarts.due = now + wait
-            self.told(
-                f"{server.name} ended with {exit_in_words(code)} and is started again"
+            self.report(
+                f"{server.name} ended with {exit_in_words(code)} and is restarted"
                 + (f" in {wait:.0f} s" if wait else "")
-                + f". The end of {server.log}:\n{last_words(server.log, 400)}"
+                + f". The end of {server.log}:\n{end_of_log(server.log, 400)}"
             )
         if now < restarts.due:
             return
@@ -80,45 +80,45 @@ class Supervisor:
             end_family(server.process.pid)
         self.servers.start_again(server)
         restarts.count, restarts.due, restarts.started = restarts.count + 1, None, now
-        self.told(f"{server.name} was started again (start {restarts.count + 1})")
+        self.report(f"{server.name} was restarted (start {restarts.count + 1})")
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Within the block no other process can be in it for this folder, on this machine; a killed one leaves no trace.
+    """Only one process of this machine can be in this block for a folder; the lock ends with its process.
 
-    Raises StillRunning: another one is in it."""
+    Raises StillRunning: another process is in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as held:
+    with (folder / LOCK).open("a+") as lock:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            held.seek(0)
+            lock.seek(0)
             raise StillRunning(
-                f"`mlops up` or `mlops demo` already runs on {folder} (process {held.read().strip() or 'unknown'}). Two "
+                f"`mlops up` or `mlops demo` already runs on {folder} (process {lock.read().strip() or 'unknown'}). Two "
                 "daemons on one home would launch everything twice. End that one with Ctrl-C, or name another home."
             ) from None
-        held.truncate(0)
-        held.write(str(os.getpid()))
-        held.flush()
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
 
 
-def remember(servers: Sequence[Server], path: Path) -> None:
-    """Write down which processes run, for the case that this one is killed and cannot end them."""
-    found = []
+def write_server_list(servers: Sequence[Server], path: Path) -> None:
+    """Write the list of running servers, in case this process is killed and cannot end them."""
+    processes = []
     for server in servers:
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile
             began = psutil.Process(server.process.pid).create_time()
-            found.append(LeftBehind(server.name, server.process.pid, began))
-    Folder(path.parent).put(path.name, msgspec.json.encode(found))
+            processes.append(ServerProcess(server.name, server.process.pid, began))
+    Folder(path.parent).put(path.name, msgspec.json.encode(processes))
 
 
-def end_what_was_left(path: Path, told: Callable[[str], None]) -> None:
-    """End the servers that an `mlops up` left running when it was killed; runs that are under way carry on."""
+def end_left_servers(path: Path, report: Callable[[str], None]) -> None:
+    """End the servers that a killed `mlops up` left running; active runs continue."""
     if not path.exists():
         return
-    for left in msgspec.json.decode(path.read_bytes(), type=list[LeftBehind]):
+    for left in msgspec.json.decode(path.read_bytes(), type=list[ServerProcess]):
         try:
             process = psutil.Process(left.process)
             is_same = abs(process.create_time() - left.began) < 2
@@ -127,7 +127,7 @@ def end_what_was_left(path: Path, told: Callable[[str], None]) -> None:
         if left.name != CODE_SERVER:
             end_family(left.process)
         if is_same:
-            told(f"ending {left.name} (process {left.process}), which an `mlops up` that was killed left running")
+            report(f"ending {left.name} (process {left.process}), which a killed `mlops up` left running")
             with suppress(psutil.NoSuchProcess):  # it ended meanwhile
                 process.kill()
                 process.wait(10)

@@ -148,7 +148,7 @@ def test_a_copy_of_the_demo_serves_tells_reproduces_and_rolls_back_as_the_demo_i
     assert of_copy == of_original
     assert of_copy[0]["version"] == champion
     assert "to see it" in after[0]
-    assert "none was changed or removed" in after[1]
+    assert "entries was changed or removed" in after[1]
     assert said_by(*told[0], **here) == original[0]  # the demo itself goes on as it was
 
 
@@ -163,5 +163,5 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
     )
 
     assert finished.returncode == 1
-    assert "was not made by a demo" in finished.stderr
+    assert "was not created by a demo" in finished.stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

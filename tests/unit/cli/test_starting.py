@@ -51,7 +51,7 @@ def test_without_a_champion_it_says_how_many_periods_are_missing(workspace: Work
 
     assert next_steps(workspace, "flight_delay", CATALOG) == [
         "flight_delay: 3 periods are stored, 2 of them with labels; the first champion needs 16, 14 more.",
-        "  its sensors store what arrives and train the first champion; `mlops replay flight_delay` is quicker",
+        "  its sensors store new periods and train the first champion; `mlops replay flight_delay` is quicker",
     ]
 
 
@@ -66,7 +66,7 @@ def test_with_a_champion_it_says_which_version_serves(workspace: Workspace):
 def test_without_sensors_it_says_how_to_start_some(workspace: Workspace):
     (said,) = next_steps(workspace, "", CATALOG)
 
-    assert said.startswith("no sensors run, so nothing goes on by itself: name products with --sensors (flight_delay")
+    assert said.startswith("no sensors run, so the loop is off: name products with --sensors (flight_delay")
 
 
 def test_a_clock_that_a_replay_left_is_said(workspace: Workspace):

@@ -47,50 +47,54 @@ SECRET = "Sw0rdf1sh"
 # (variable, value, what the sentence says of the value); {file} is a file, {nothing} does not exist
 WRONG = [
     ("MLOPS_HOME", "{file}", "{file}"),
-    ("MLOPS_HOME", "{file}/below", "is no folder"),
-    ("MLOPS_STATE", "{file}/below", "is no folder"),
+    ("MLOPS_HOME", "{file}/below", "is not a folder"),
+    ("MLOPS_STATE", "{file}/below", "is not a folder"),
     (
         "MLOPS_STATE",
         "ftp://host/folder",
-        "'ftp://host/folder' names no place for objects. Give a path, file:///folder, s3://",
+        "'ftp://host/folder' is not the address of a folder or bucket. Give a path, file:///folder, s3://",
     ),
     ("MLOPS_STATE", "s3://", "'s3://'"),
-    ("MLOPS_STATE", f"s3://key:{SECRET}@bucket/folder", "the address s3://bucket/folder holds a key or a password"),
+    ("MLOPS_STATE", f"s3://key:{SECRET}@bucket/folder", "the address s3://bucket/folder contains a key or a password"),
     (
         "MLOPS_OFFLINE_STORE",
         "s3://bucket/folder",
         "was removed: tables are part of the state now. Set MLOPS_STATE instead",
     ),
-    ("MLOPS_ONLINE_STORE", f"mysql://ana:{SECRET}@host/d", "'mysql://host/d', which is no online store. Give a file"),
+    (
+        "MLOPS_ONLINE_STORE",
+        f"mysql://ana:{SECRET}@host/d",
+        "'mysql://host/d', which is not an online store. Give a file",
+    ),
     ("MLOPS_ONLINE_STORE", f"redis://:{SECRET}/x@host", "Write @ as %40"),
-    ("MLOPS_OPTUNA_STORAGE", f"redis://:{SECRET}@host", "'redis://host', which is no database"),
+    ("MLOPS_OPTUNA_STORAGE", f"redis://:{SECRET}@host", "'redis://host', which is not a database"),
     ("MLOPS_KEEP", "predictions", "MLOPS_KEEP"),
-    ("MLOPS_MLFLOW_TRACKING", "nonsense", "'nonsense', which is no store that MLflow registers models in"),
+    ("MLOPS_MLFLOW_TRACKING", "nonsense", "'nonsense', in which MLflow cannot register models"),
     ("MLOPS_MLFLOW_TRACKING", "./mlruns", "sqlite://, postgresql://"),
     ("MLOPS_MLFLOW_TRACKING", f"redis://:{SECRET}@host", "'redis://host'"),
     ("MLOPS_MLFLOW_TRACKING", f"postgresql://u:{SECRET}/x@host/d", "Write @ as %40"),
     (
         "MLOPS_API_URL",
         "localhost:8000",
-        "'localhost:8000', which is no address of a web server. Give one such as http://127",
+        "'localhost:8000', which is not the address of a web server. Give one such as http://127",
     ),
     ("MLOPS_API_URL", "http://", "'http://'"),
     ("MLOPS_API_URL", "http://host:99999", "http://host:99999"),
     ("MLOPS_API_URL", f"http://ana:{SECRET}@host", "'http://host' with a login"),
-    ("MLOPS_MLFLOW_URL", "http://[", "is no address of a web server"),
+    ("MLOPS_MLFLOW_URL", "http://[", "is not the address of a web server"),
     ("MLOPS_WEBHOOK_URL", f"hooks.example.com/{SECRET}", "Give one such as https://host/path"),
-    ("MLOPS_NOTIFY_URLS", f"log://x {SECRET}", "the 2. of 2 is no address"),
+    ("MLOPS_NOTIFY_URLS", f"log://x {SECRET}", "number 2 of 2 is not an address"),
     ("MLOPS_SENSORS", "flight_dely", "Known: air_time, all, flight_delay. Did you mean 'flight_delay'?"),
     ("MLOPS_ENGINE", "duckdb", "Known: polars, spark."),
     (
         "MLOPS_SPARK_MASTER",
         "spark://host",
-        "'spark://host', which is no Spark master. Give local[2], spark://host:7077",
+        "'spark://host', which is not a Spark master. Give local[2], spark://host:7077",
     ),
-    ("MLOPS_APPROVAL_KEY", SECRET, "has 9 bytes, 16 are needed. Make one with: openssl rand -hex 32"),
-    ("DAGSTER_HOME", "var/dagster", "'var/dagster', which is no absolute path of a folder"),
-    ("DAGSTER_HOME", "{file}", "is no absolute path of a folder"),
-    ("DAGSTER_HOME", "{nothing}", "is no absolute path of a folder"),
+    ("MLOPS_APPROVAL_KEY", SECRET, "has 9 bytes; it needs 16. Create one with: openssl rand -hex 32"),
+    ("DAGSTER_HOME", "var/dagster", "'var/dagster', which is not the absolute path of a folder"),
+    ("DAGSTER_HOME", "{file}", "is not the absolute path of a folder"),
+    ("DAGSTER_HOME", "{nothing}", "is not the absolute path of a folder"),
 ]
 
 
@@ -188,7 +192,10 @@ def test_a_home_that_does_not_exist_is_said_and_not_made(
     code = run(monkeypatch, *command.split(), *ARGUMENTS[command], *(["--home", str(nothing)] if is_option else []))
 
     assert code == 1
-    assert f"there is no state at {nothing}. `mlops up` makes one; --home or MLOPS_HOME" in capsys.readouterr().err
+    assert (
+        f"there is no state at {nothing}. `mlops up` creates one; name another one with --home"
+        in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,7 +261,7 @@ def test_a_damaged_ledger_is_one_sentence(
     said = capsys.readouterr().err
     assert (code, said.count("\n")) == (1, 1), said
     assert says in said
-    assert "Put it back from a copy of the state" in said
+    assert "Restore it from a copy of the state" in said
 
 
 @pytest.mark.parametrize("command", ["history", "rollback", "up", "serve"])
@@ -269,7 +276,7 @@ def test_a_home_of_an_earlier_release_is_left_alone_and_said(
 
     said = capsys.readouterr().err
     assert (code, said.count("\n")) == (1, 1), said
-    assert f"{tmp_path} was written by an earlier release, which kept its history in deployments.sqlite" in said
+    assert f"{tmp_path} was written by an earlier release, which stored its history in deployments.sqlite" in said
     assert "name another folder with --home or MLOPS_HOME" in said
     assert everything_below(tmp_path) == before
 
@@ -285,7 +292,7 @@ def test_a_bucket_that_does_not_exist_is_one_sentence(
 
     said = capsys.readouterr().err
     assert (code, said.count("\n")) == (1, 1), said
-    assert f"{bucket}-of-nobody/state cannot be used: there is no such bucket" in said
+    assert f"{bucket}-of-nobody/state cannot be used: the bucket does not exist" in said
 
 
 def test_an_error_that_nobody_foresaw_is_a_sentence_that_says_where_the_trace_is(
@@ -300,6 +307,6 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_that_says_where_the_trace_is
     said = capsys.readouterr().err
     assert (code, said.count("\n")) == (1, 1), said
     (trace,) = home.glob("mlops-*.log")
-    assert said.startswith("Unforeseen: ValueError: Invalid isoformat string: 'no moment'.")
-    assert f"{trace} tells where" in said
+    assert said.startswith("Unexpected: ValueError: Invalid isoformat string: 'no moment'.")
+    assert f"see {trace}." in said
     assert "Traceback" in trace.read_text()

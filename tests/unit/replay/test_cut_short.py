@@ -10,9 +10,9 @@ from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.policy import Action
 from mlops_assets.records.decisions import DriftDecision
-from mlops_assets.replay.demo import kept_workspace
+from mlops_assets.replay.demo import interrupted_workspace
 from mlops_assets.replay.periods import deployed_after, unfinished
-from mlops_assets.replay.telling import told_when_cut_short
+from mlops_assets.replay.telling import summary_when_interrupted
 from mlops_assets.state.workspace import ProductState, Workspace
 from tests.unit.training.builders import january
 
@@ -36,11 +36,11 @@ def test_whatever_cuts_a_demo_short_it_says_how_to_go_on(state, tmp_path: Path, 
 
     with (
         pytest.raises(type(fault)),
-        told_when_cut_short(state, Console(file=written, width=200), f"mlops demo --go-on --home {tmp_path}"),
+        summary_when_interrupted(state, Console(file=written, width=200), f"mlops demo --go-on --home {tmp_path}"),
     ):
         raise fault
 
-    assert f"What was made is kept in {tmp_path}. To go on with it:" in written.getvalue()
+    assert f"The results so far are in {tmp_path}. To continue:" in written.getvalue()
     assert f"  mlops demo --go-on --home {tmp_path}\n" in written.getvalue()
 
 
@@ -48,14 +48,14 @@ def test_what_was_made_is_kept_by_a_demo_that_goes_on(state, tmp_path: Path):
     (tmp_path / "dagster").mkdir()
     decide(state, "2013-04-22")
 
-    kept = kept_workspace(tmp_path).of(flight_delay)
+    kept = interrupted_workspace(tmp_path).of(flight_delay)
 
     assert kept.records.keys(DriftDecision) == ["2013-04-22"]
 
 
 def test_a_demo_that_never_began_cannot_go_on(tmp_path: Path):
-    with pytest.raises(PlatformError, match=r"no demo has begun in .* Leave --go-on out"):
-        kept_workspace(tmp_path)
+    with pytest.raises(PlatformError, match=r"no demo was started in .* Leave --go-on out"):
+        interrupted_workspace(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 

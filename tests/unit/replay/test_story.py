@@ -42,10 +42,10 @@ def test_a_week_with_too_few_rows_says_so():
     [
         (
             ["none", "none", "watch"],
-            "Decisions: none 2x, watch 1x. The data of this year never caused: retrain, rework.",
+            "Decisions: none 2x, watch 1x. Never decided: retrain, rework.",
         ),
         (["none", "watch", "retrain", "rework"], "Decisions: none 1x, watch 1x, retrain 1x, rework 1x."),
-        (["inconclusive", "watch"], "Decisions: watch 1x. The data of this year never caused: none, retrain, rework."),
+        (["inconclusive", "watch"], "Decisions: watch 1x. Never decided: none, retrain, rework."),
     ],
 )
 def test_actions_that_never_occurred_are_named_and_none_is_staged(actions, sentence):
@@ -106,8 +106,8 @@ def test_too_few_rows_are_told_with_what_would_be_enough():
     assert said == [
         "3 of 4 readings of data drift are inconclusive.",
         # the typical period, of 400 rows, lacks 600; 1,000 rows take 2.5 of them
-        "3 of them have 300 to 450 rows, and the policy asks for min_rows=1,000: about 600 rows more in a period, periods "
-        "3 times as long, or DriftPolicy(min_rows=300) if readings that vary more will do.",
+        "3 of them have 300 to 450 rows, and the policy needs min_rows=1,000: give about 600 more rows in a period, periods "
+        "3 times as long, or DriftPolicy(min_rows=300) if less precise readings are enough.",
     ]
 
 

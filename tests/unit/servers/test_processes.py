@@ -11,7 +11,7 @@ import pytest
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.servers import processes
-from mlops_assets.servers.processes import HOST, Servers, free_port, held
+from mlops_assets.servers.processes import HOST, Servers, free_port, reserved
 
 PARENT = """
 import subprocess, sys, time
@@ -147,14 +147,14 @@ def test_a_server_that_stays_silent_is_told_from_one_that_ended(servers):
 def test_no_other_program_can_take_a_port_that_is_held_for_a_server():
     port = free_port(25_000, lambda _: None)
 
-    with held([port]):
+    with reserved([port]):
         assert free_port(port, lambda _: None) != port
 
     assert free_port(port, lambda _: None) == port
 
 
 def test_a_port_that_is_taken_is_not_held(listening):
-    with pytest.raises(PlatformError, match=rf"port {listening} is taken by .*process \d+"), held([listening]):
+    with pytest.raises(PlatformError, match=rf"port {listening} is used by .*process \d+"), reserved([listening]):
         pass
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mlops_assets.errors import StillRunning
 from mlops_assets.servers.processes import Servers, exit_in_words
-from mlops_assets.servers.supervisor import Supervisor, end_what_was_left, only_one, remember
+from mlops_assets.servers.supervisor import Supervisor, end_left_servers, only_one, write_server_list
 
 RUNNING = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
 ENDING = "raise SystemExit('the port is taken')\n"
@@ -40,13 +40,13 @@ def test_a_server_that_was_killed_is_started_again_at_once_and_that_is_said(serv
     first.process.kill()
     first.process.wait()
 
-    Supervisor(servers, told.append).look()
+    Supervisor(servers, told.append).check()
 
     (second,) = servers.running
     assert second.process.poll() is None
     assert second.process.pid != first.process.pid
-    assert told[0].startswith(f"api ended with signal 9 and is started again. The end of {first.log}:\n")
-    assert told[1] == "api was started again (start 2)"
+    assert told[0].startswith(f"api ended with signal 9 and is restarted. The end of {first.log}:\n")
+    assert told[1] == "api was restarted (start 2)"
 
 
 def test_a_server_that_ends_again_and_again_is_waited_for_longer_each_time(servers: Servers):
@@ -56,14 +56,14 @@ def test_a_server_that_ends_again_and_again_is_waited_for_longer_each_time(serve
 
     for _ in range(2):
         servers.running[0].process.wait()
-        supervisor.look()
+        supervisor.check()
     servers.running[0].process.wait()
 
     # at once, then after a second: it is not started before that second is over
     assert [sentence.partition(". ")[0] for sentence in told] == [
-        "api ended with exit code 1 and is started again",
-        "api was started again (start 2)",
-        "api ended with exit code 1 and is started again in 1 s",
+        "api ended with exit code 1 and is restarted",
+        "api was restarted (start 2)",
+        "api ended with exit code 1 and is restarted in 1 s",
     ]
     assert "the port is taken" in told[0]
 
@@ -72,7 +72,7 @@ def test_servers_that_run_are_left_alone(servers: Servers):
     told: list[str] = []
     server = servers.start("api", ["running_of_test"], 1, signal.SIGTERM)
 
-    Supervisor(servers, told.append).look()
+    Supervisor(servers, told.append).check()
 
     assert (servers.running, told) == ([server], [])
 
@@ -98,12 +98,12 @@ def test_a_second_one_on_the_same_home_is_refused_and_told_who_holds_it(tmp_path
 def test_what_a_killed_one_left_running_is_ended_by_the_next(servers: Servers, tmp_path: Path):
     told: list[str] = []
     server = servers.start("daemon", ["running_of_test"], 1, signal.SIGTERM)
-    remember(servers.running, tmp_path / "servers.json")
+    write_server_list(servers.running, tmp_path / "servers.json")
 
-    end_what_was_left(tmp_path / "servers.json", told.append)
+    end_left_servers(tmp_path / "servers.json", told.append)
 
     assert not psutil.pid_exists(server.process.pid)
-    assert told == [f"ending daemon (process {server.process.pid}), which an `mlops up` that was killed left running"]
+    assert told == [f"ending daemon (process {server.process.pid}), which a killed `mlops up` left running"]
     assert not (tmp_path / "servers.json").exists()
 
 
@@ -111,13 +111,13 @@ def test_runs_of_a_code_server_that_was_left_running_carry_on(servers: Servers, 
     parent = "import subprocess, sys, time\nchild = subprocess.Popen([sys.executable, '-m', 'running_of_test'])\n"
     (tmp_path / "parent_of_test.py").write_text(parent + "print(child.pid, flush=True)\ntime.sleep(60)\n")
     server = servers.start("code", ["parent_of_test"], 1, signal.SIGTERM)
-    remember(servers.running, tmp_path / "servers.json")
+    write_server_list(servers.running, tmp_path / "servers.json")
     deadline = time.monotonic() + 20
     while not (said := server.log.read_text().split()) and time.monotonic() < deadline:
         time.sleep(0.02)
     run = psutil.Process(int(next(word for word in said if word.isdecimal())))
 
-    end_what_was_left(tmp_path / "servers.json", lambda _: None)
+    end_left_servers(tmp_path / "servers.json", lambda _: None)
 
     assert not psutil.pid_exists(server.process.pid)
     assert run.is_running()
