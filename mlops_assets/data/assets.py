@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
-from mlops_assets.errors import ContractBroken, DataError, NotArrived
+from mlops_assets.errors import DataError
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
@@ -29,10 +29,11 @@ from resources.platform import Platform
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_assets.data.stored_labels import StoredLabels
+    from mlops_assets.data.stored_source import Checked, StoredPeriod
     from mlops_assets.state.workspace import ProductState
 
 GROUP = "data"
-CHECKS = ("contract", "rows_accounted_for", "reaches_the_end")  # of a source table
 
 
 def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -78,130 +79,51 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         many_at_once=True,
     )
     def source_table(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[object]:
+        from mlops_assets.data.stored_source import Refused, store_source_period
         from mlops_assets.features.validation import validate_product
 
         validate_product(product)  # before a row is read: what is misspelt is said here, and not by what comes later
         state = platform.state_of(product)
         parts: dict[str, Part] = {}
         refused: dict[str, DataError] = {}
-        found: list[dg.AssetCheckResult] = []
+        checks: list[dg.AssetCheckResult] = []
         for period_key in context.partition_keys:
             try:
-                parts[period_key], checks = _store_period(state, name, declared, period_key)
-                found += checks
-            except _Refused as error:
+                stored = store_source_period(state, name, declared, period_key)
+                parts[period_key] = _part_of(stored)
+                checks += [_check_result(key, checked) for checked in stored.checks]
+            except Refused as error:
                 refused[period_key] = error.error
-                found += error.checks
+                checks += [_check_result(key, checked) for checked in error.checks]
         if refused:
-            # what the run says is the reason; what stands in a check alone is found only by who looks for it
+            # the run fails with the reason, as a reason that stands in a check alone is easily overlooked
             report_parts(context, key, parts)
-            yield from _combined(found)
+            yield from _combined(checks)
             first, *others = refused.values()
             more = f" ({', '.join(list(refused)[1:])} failed as well)" if others else ""
             raise type(first)(f"{first}{more}") from None
         yield materialized_parts(context, key, parts)
-        yield from _combined(found)
+        yield from _combined(checks)
 
     return source_table
 
 
-class _Refused(Exception):
-    """A period is not stored. checks: what they say of it."""
-
-    def __init__(self, error: DataError, *checks: dg.AssetCheckResult) -> None:
-        self.error, self.checks = error, checks
-        super().__init__(str(error))
+def _part_of(stored: "StoredPeriod") -> Part:
+    if stored.skipped:
+        return Part(stored.version, {**rows_metadata(stored.rows), "skipped": stored.skipped})
+    return Part(stored.version, {**rows_metadata(stored.rows), "quarantined rows": stored.quarantined})
 
 
-def _store_period(
-    state: "ProductState", name: str, declared: Table, period_key: str
-) -> tuple[Part, list[dg.AssetCheckResult]]:
-    """One period of a source table. Raises _Refused: it breaks its contract, or has not arrived."""
-    from mlops_assets.data.arrived import why_not_arrived
-    from mlops_assets.data.cut_off import reach
-    from mlops_assets.data.gaps import ALLOWED, how_to_allow, is_gap
-    from mlops_assets.data.ingest import (
-        is_without_rows,
-        read_period,
-        store_period,
-        store_without_rows,
+def _check_result(key: dg.AssetKey, checked: "Checked") -> dg.AssetCheckResult:
+    broken = {} if checked.violations is None else {"violations": table(checked.violations)}
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=checked.check,
+        passed=checked.passed,
+        severity=dg.AssetCheckSeverity.WARN if checked.is_warning else dg.AssetCheckSeverity.ERROR,
+        description=checked.seen,
+        metadata={**checked.metadata, **broken},
     )
-
-    product = state.product
-    key, period, now = key_of(product, name), product.period.at(period_key), state.clock.now()
-
-    def checked(check: str, passed: bool, said: str, **metadata: Any) -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(
-            asset_key=key,
-            check_name=check,
-            passed=passed,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=said,
-            metadata=metadata,
-        )
-
-    def without_rows(said: str) -> tuple[Part, list[dg.AssetCheckResult]]:
-        version, empty = store_without_rows(state.tables, name, declared, period)
-        state.incomplete.forget(period.key)
-        return Part(version, {**rows_metadata(empty), "skipped": said}), [
-            checked(check, True, said) for check in CHECKS
-        ]
-
-    skipped = state.skipped.load(period.key) if state.skipped.has(period.key) else None
-    if skipped is not None and skipped.by != ALLOWED:
-        return without_rows(f"skipped by {skipped.by}: {skipped.reason}")
-    if is_gap(product, period, now):
-        said = "the source has nothing of it, and a later period has arrived"
-        state.skipped.note_gap(period.key, said, ALLOWED)
-        return without_rows(f"a gap: {said}")
-    if not product.source.has_arrived(period, now):
-        raise _Refused(
-            NotArrived(
-                f"{product.name}: {why_not_arrived(product, period, now).rstrip('.')}. Materialise it once it has arrived, or leave it to "
-                "the sensor."
-            )
-        )
-    try:
-        result = read_period(state, name, declared, period)
-    except ContractBroken as error:
-        raise _Refused(error, checked("contract", False, str(error))) from None
-    except NotArrived as error:
-        state.incomplete.note(period.key, str(error), now)
-        raise _Refused(error) from None
-    is_main = declared.name == product.source.main.name
-    if result.rows == 0 and product.gaps == "allow" and is_without_rows(product.source, period):
-        said = f"the source has no row of {product.source.main.name} in it"
-        state.skipped.note_gap(period.key, said, ALLOWED)
-        return without_rows(f"a gap: {said}")
-    if skipped is not None and is_main:
-        state.skipped.end_gap(period.key)
-    broken = [
-        {"column": item.column, "rule": item.rule, "rows": item.rows, "examples": list(item.examples)}
-        for item in result.violations
-    ]
-    said = f"{result.reason}. {how_to_allow(product, period)}" if is_main and not result.rows else result.reason
-    contract = checked(
-        "contract",
-        result.kept,
-        said,
-        rows=result.rows,
-        **{"quarantined share": result.quarantined_share, "limit": declared.max_quarantined_share},
-        violations=table(broken),
-    )
-    if not result.kept:
-        raise _Refused(ContractBroken(said), contract)
-    version, counted = store_period(state.tables, name, result, period)
-    metadata = {**rows_metadata(result.accepted), "quarantined rows": counted.rows_quarantined}
-    is_whole, how_far = reach(declared, period, result.accepted[declared.event_timestamp])
-    if is_main:
-        state.incomplete.forget(period.key)
-    if not is_whole:
-        how_far += f". If the delivery was cut off, materialise {period.key} again once it is whole."
-    return Part(version, metadata), [
-        contract,
-        checked("rows_accounted_for", counted.is_complete, counted.reason),
-        checked("reaches_the_end", is_whole, how_far)._replace(severity=dg.AssetCheckSeverity.WARN),
-    ]
 
 
 def _combined(results: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
@@ -230,38 +152,28 @@ def _labels(product: ModelProduct) -> dg.AssetsDefinition:
         many_at_once=True,
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.stored_labels import store_labels
+
         state = platform.state_of(product)
-        parts = {period_key: _label_period(state, period_key) for period_key in context.partition_keys}
+        parts = {key: _part_of_labels(product, store_labels(state, key)) for key in context.partition_keys}
         return materialized_parts(context, key_of(product, "labels"), parts)
 
     return labels
 
 
-def _label_period(state: "ProductState", period_key: str) -> Part:
-    from mlops_assets.data.labels import LABEL, known_labels, with_reported_labels
-
-    product = state.product
-    raw = state.tables.read("raw", [period_key])
-    known = known_labels(product, raw.lazy(), state.clock.now())
-    period = product.period.at(period_key)
-    reported, of_clients, ambiguous = state.labels.read(product.name, period.start), 0, 0
-    if not reported.is_empty():
-        logged = state.predictions.read(product.name, period.start - product.serving.asked_ahead)
-        known, of_clients, ambiguous = with_reported_labels(product, known, raw, logged, reported)
-    version = state.tables.write("labels", period_key, known)
-    never_came = known[LABEL].null_count()
-    mean = known[LABEL].mean() if known[LABEL].dtype.is_numeric() else None
+def _part_of_labels(product: ModelProduct, stored: "StoredLabels") -> Part:
+    mean = {} if stored.mean is None else {f"mean {product.label.name} {product.label.unit}".strip(): stored.mean}
     metadata = {
-        **rows_metadata(known),
-        "labelled rows": known.height - never_came,
-        "rows whose label never came": never_came,
-        "rows still waiting": raw.height - known.height,
-        "labels reported to the API": of_clients,
-        "reported again with another value": int(reported["is_corrected"].sum()),
-        "reported of an id of several rows, not taken": ambiguous,
-        **({f"mean {product.label.name} {product.label.unit}".strip(): float(mean)} if isinstance(mean, float) else {}),
+        **rows_metadata(stored.labels),
+        "labelled rows": stored.labels.height - stored.without_outcome,
+        "rows whose label never came": stored.without_outcome,
+        "rows still waiting": stored.waiting,
+        "labels reported to the API": stored.reported,
+        "reported again with another value": stored.corrected,
+        "reported of an id of several rows, not taken": stored.ambiguous,
+        **mean,
     }
-    return Part(version, metadata)
+    return Part(stored.version, metadata)
 
 
 def _features(product: ModelProduct) -> dg.AssetsDefinition:
