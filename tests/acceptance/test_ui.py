@@ -80,7 +80,7 @@ def test_nothing_asks_the_user_to_sign_up(page, servers):
 def test_an_asset_page_shows_owner_kinds_and_description(page, servers):
     page.goto(f"{servers['webserver']}/assets/flight_delay/model?view=overview")
 
-    expect(page.get_by_text("A version trained by the newest recipe").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("A version trained with the newest recipe").first).to_be_visible(timeout=30_000)
     expect(page.get_by_text("flights").first).to_be_visible()
     expect(page.get_by_text("declaration").first).to_be_visible()
 
