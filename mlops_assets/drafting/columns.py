@@ -216,6 +216,8 @@ def _range(profile: Profile) -> tuple[float | None, float | None]:
     assert isinstance(high, int | float)
     margin = _MARGIN * (high - low) or max(1.0, abs(high))
     least, most = _outward(low - margin, math.floor), _outward(high + margin, math.ceil)
+    if profile.kind is Kind.INTEGER:  # 1.5 says of whole numbers what 1 says
+        least, most = math.ceil(least), math.floor(most)
     return (max(0, least) if low >= 0 else least), (min(0, most) if high <= 0 else most)
 
 

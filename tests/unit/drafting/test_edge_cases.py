@@ -468,6 +468,12 @@ def test_the_wait_for_the_outcome_is_the_label_delay(tmp_path: Path):
     assert draft(orders(), tmp_path, label="late", known_after="12h").product.label.delay == timedelta(hours=12)
 
 
+def test_limits_of_whole_numbers_are_whole(tmp_path: Path):
+    flag = draft(orders(flag=(pl.col("weight") > 4).cast(pl.Int64)), tmp_path, label="late").product.source.main
+
+    assert (flag.column("flag").minimum, flag.column("flag").maximum) == (0, 1)
+
+
 def test_numbers_of_many_digits_make_a_gate_that_has_a_name(tmp_path: Path):
     made = draft(orders(revenue=pl.col("weight") * 1e8).drop("late", "weight"), tmp_path, label="revenue")
 
