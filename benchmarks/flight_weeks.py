@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
+from examples.flights import flight_features, nyc_flights
 from examples.flights.flight_delay import flight_delay
 from mlops_assets.data.labels import LABEL, known_labels
 from mlops_assets.features.build import build_features
-from mlops_assets.products import flight_features, nyc_flights
 
 CACHE = Path(__file__).parents[1] / "var" / "benchmarks"
 _building = threading.Lock()
