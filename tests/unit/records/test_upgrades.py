@@ -203,5 +203,5 @@ def test_an_early_backtest_was_a_bare_list_of_plans_that_watched_nothing():
     "content", [b"{}", b"[1]", b"7", b'{"reading": 7, "gates": 7, "accepted": true, "trials": [7]}']
 )
 def test_what_no_release_stored_is_damaged(kind: type[Record], content: bytes):
-    with pytest.raises(DataError, match=f"x.json is damaged, and cannot be read as {kind.__name__}"):
+    with pytest.raises(DataError, match=f"x.json is damaged and cannot be read as {kind.__name__}"):
         decoded(kind, content, "x.json")
