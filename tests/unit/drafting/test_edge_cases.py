@@ -85,7 +85,7 @@ def test_a_label_of_one_class_teaches_nothing(tmp_path: Path):
             {"time": "region"},
             r"--time region: it contains 'west', .*which cannot be read as timestamps\. Known: ISO 8601",
         ),
-        ({"label": "ordered_at"}, r"--label ordered_at: it holds timestamps\. Name a column of numbers or classes"),
+        ({"label": "ordered_at"}, r"--label ordered_at: it contains timestamps\. Name a column of numbers or classes"),
         (
             {"label": "region", "task": "regression"},
             r"--label region is string, which is not a number\. Leave --task out",
@@ -494,7 +494,7 @@ def test_texts_are_categories_and_numbers_are_numbers(tmp_path: Path):
     [
         ("data", r"data is a folder\. Name its files, as in data/\*\.parquet"),
         ("orders.xlsx", r"orders\.xlsx has no known format\. Known: csv, json"),
-        ("orders.csv", r"no file matches .*orders\.csv; .* holds data/\. Correct the path"),
+        ("orders.csv", r"no file matches .*orders\.csv; .* contains data/\. Correct the path"),
         ("orders.db?table=a", r"no file matches .*orders\.db; .*Correct the path"),
     ],
 )

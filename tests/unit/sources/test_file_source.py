@@ -294,12 +294,12 @@ def test_a_path_that_matches_nothing_on_s3_is_said_with_what_lies_in_the_nearest
         files(f"{bucket}/rides/2013/*.csv").read("rides", WEEK)
 
     assert str(refused.value) == (
-        f"rides: no file matches {bucket}/rides/2013/*.csv; {bucket}/rides holds 2012/, readme.txt. Deliver it, or correct `paths`."
+        f"rides: no file matches {bucket}/rides/2013/*.csv; {bucket}/rides contains 2012/, readme.txt. Deliver it, or correct `paths`."
     )
 
 
 def test_in_an_empty_bucket_nothing_lies_beside_the_path(bucket: str):
-    with pytest.raises(SourceError, match=r"no file matches s3://.*/rides/a.csv; s3://\S+ holds nothing. Deliver it"):
+    with pytest.raises(SourceError, match=r"no file matches s3://.*/rides/a.csv; s3://\S+ contains nothing. Deliver it"):
         files(f"{bucket}/rides/a.csv").read("rides", WEEK)
 
 
