@@ -1,73 +1,229 @@
-"""The tutorial's code blocks are real: written to a folder as they stand, imported, and materialised."""
+"""The page's blocks are real: files are written as they stand, commands run, arguments declared, and all of it materialised."""
 
 import importlib
+import os
 import re
 import runpy
+import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 
+import mlops_assets as ml
 from mlops_assets import definitions
-from mlops_assets.definitions import PIPELINES
-from mlops_assets.errors import SourceError
+from mlops_assets.data.checking import check_product
 from mlops_assets.features.build import build_features
-from mlops_assets.products.candidates import Candidate
+from mlops_assets.features.validation import validate_product
 from mlops_assets.products.catalog import find_products
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.products.task import Task
 from mlops_assets.state.workspace import Workspace
 from mlops_assets.training.candidates import make_estimator
 from mlops_assets.training.conversion import to_onnx
 from resources.asset_parts import key_of
 from resources.environments import read_environment
 
-PAGE = Path(__file__).parents[2] / "docs" / "your_product.md"
-TODAY = datetime(2026, 2, 9, tzinfo=UTC)
-TUTORIAL = ("parcel_late", "parcel_views", "parcel_estimators", "parcel_assets")
-
-
-def blocks() -> dict[str, str]:
-    """Every Python block of the page by the path in its first line."""
-    found = re.findall(
-        r"^```python\n# (\S+\.py)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-    return dict(found)
+PAGE = (Path(__file__).parents[2] / "docs" / "your_product.md").read_text(encoding="utf-8")
+TODAY = datetime(2025, 5, 26, tzinfo=UTC)
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+FILES = {found[1]: text for _, text in BLOCKS if (found := re.match(r"# (\S+\.(?:py|yaml))\n", text))}
+ARGUMENTS = [text for _, text in BLOCKS if text not in FILES.values()]
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^    (mlops .*)$", PAGE, re.MULTILINE)]
+PRODUCT, ROOT = "products/parcel_late.py", Path(__file__).parents[2]
+# they are made of the main table where they are left out
+DERIVED = ("entity_key", "event_timestamp", "created_timestamp", "request", "owner", "description", "metric")
 
 
 @pytest.fixture
-def tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder where the reader has followed the page; what is imported from it is forgotten afterwards."""
-    for name, text in blocks().items():
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """One in which the reader has written every file of the page; what is imported from it is forgotten afterwards."""
+    for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    finders = list(sys.meta_path)
+        written = text if name == "make_parcels.py" else text.partition("\n")[2]
+        path.write_text(written, encoding="utf-8")
+    finders, path_before = list(sys.meta_path), list(sys.path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLOPS_PRODUCTS", raising=False)
+    monkeypatch.delenv("MLOPS_PRODUCTS_DIR", raising=False)
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     runpy.run_path("make_parcels.py")
     yield tmp_path
-    sys.meta_path[:] = finders
-    for name in TUTORIAL:
+    sys.meta_path[:], sys.path[:] = finders, path_before
+    for name in [Path(file).stem for file in FILES]:
         sys.modules.pop(name, None)
 
 
-def parcel_late() -> ModelProduct:
+def drafted() -> ModelProduct:
     """As every process finds it that is started in this folder."""
     return find_products({}, Path.cwd()).named("parcel_late")
 
 
-def materialize(
-    root: Path, assets: list[dg.AssetsDefinition], product: ModelProduct, names: list[str], key: str
-) -> Any:
+def edited() -> tuple[ModelProduct, list[dict[str, Any]]]:
+    """The drafted product with every argument of the page, and what each block declares, in the order of the page."""
+    product = drafted()
+    names: dict[str, Any] = {**runpy.run_path(PRODUCT)}
+    declared = {item.name: getattr(product, item.name) for item in fields(product) if item.init}
+    declared = {name: value for name, value in declared.items() if name not in DERIVED}
+    blocks = []
+    for block in ARGUMENTS:
+        before = dict(names)
+        exec(block, names)
+        changed = {name: value for name, value in names.items() if value is not before.get(name)}
+        declared |= {name: value for name, value in changed.items() if name in declared}
+        validate_product(ModelProduct(**declared))
+        blocks.append(changed)
+    return ModelProduct(**declared), blocks
+
+
+def test_every_block_is_a_file_or_arguments_and_every_command_is_known():
+    assert set(FILES) == {
+        "make_parcels.py",
+        PRODUCT,
+        "products/parcel_views.py",
+        "products/parcel_estimators.py",
+        "products/parcel_assets.py",
+        "workspace.yaml",
+    }
+    assert len(ARGUMENTS) == len(BLOCKS) - len(FILES) == 11
+    assert [command[0] for command in COMMANDS] == ["new", "check", "replay", "up", "products"]
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([*a_command(), *arguments], capture_output=True, text=True, env=an_environment(), timeout=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def a_command() -> list[str]:
+    return [sys.executable, "-m", "mlops_assets.cli.command"]
+
+
+def an_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+def test_the_commands_draft_the_file_of_the_page_and_serve_its_champion(folder: Path):
+    for name in FILES:
+        if name.startswith("products/"):
+            (folder / name).unlink()
+    new, check, replay, up, products = COMMANDS
+
+    run(*new)
+    assert (folder / PRODUCT).read_text() == FILES[PRODUCT].partition("\n")[2]
+    assert "late is known of 280 of 280 rows" in run(*check)
+    assert "parcel_late (binary" in run(*products)
+    # how fast a busy machine answers is not what this page is about
+    (folder / PRODUCT).write_text((folder / PRODUCT).read_text().replace("latency_p99(250)", "latency_p99(5_000)"))
+    assert "first champion is version 1" in run(*replay)
+    assert serves(up) == 1
+
+
+def serves(up: list[str]) -> int:
+    """The version that the API names while `mlops up` runs, which Ctrl-C then ends."""
+    with subprocess.Popen([*a_command(), *up], stdout=subprocess.PIPE, text=True, env=an_environment()) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.split()[1] for line in process.stdout if line.startswith("API"))
+            # it is named before it answers: eight tries wait for a minute
+            with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=60) as client:
+                answer = client.get(address.replace("/schema", "/v1/models/parcel_late"))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=120)
+    return int(answer.json()["version"]["version"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_arguments_declare_a_product_that_the_data_keeps():
+    product, _ = edited()
+
+    checked = {item.what: item.seen for item in check_product(product, TODAY, "2025-05-12")}
+
+    assert set(checked) == {"declaration", "source", "contract", "features", "label", "request"}
+    assert checked["features"].startswith("40 rows with 7 features")
+    assert [candidate.name for candidate in product.candidates] == ["linear", "shallow_tree", "HeavyIsLate"]
+    assert len(product.gates) == 8
+    assert (product.gaps, product.retries.missing, product.drift.max_age) == ("allow", "skip", ml.weeks(26))
+
+
+@pytest.mark.usefixtures("folder")
+def test_both_sources_read_the_rows_of_a_day():
+    parcels = pl.read_parquet("data/parcels/*.parquet")
+    texts = parcels.with_columns(pl.col("accepted_at", "reported_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"))
+    texts.write_database("parcels", "sqlite:///parcels.db", engine="adbc")
+    _, blocks = edited()
+    files, sql = (block["source"] for block in blocks[:2])
+    day = ml.daily(start="2025-01-06").at("2025-01-07")
+
+    for source in (files, sql):
+        assert source.read("parcels", day).select("parcel").collect()["parcel"].to_list() == list(range(1_000, 1_040))
+    assert not files.has_arrived(day, day.end)
+    assert files.has_arrived(day, day.end + timedelta(hours=2))
+
+
+def test_the_periods_have_the_keys_that_the_page_names():
+    lines = re.findall(r"^(ml\.\w+\(.*\))  # (\S+)$", PAGE, re.MULTILINE)
+
+    assert len(lines) == 5
+    assert [eval(line, {"ml": ml}).first.key for line, _ in lines] == [key for _, key in lines]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
+    product, _ = edited()
+    periods = [product.period.at(f"2025-01-{day:02}") for day in range(7, 13)]
+    days = [product.source.read("parcels", period).collect() for period in periods]
+    parcels = pl.concat(days).lazy()
+    features = build_features(product, days[-1].lazy(), {"parcels": parcels})
+
+    start, end = datetime(2025, 1, 11, tzinfo=UTC), datetime(2025, 1, 12, tzinfo=UTC)
+    reported = parcels.filter(pl.col("depot") == "north", pl.col("reported_at") >= start, pl.col("reported_at") < end)
+    by_hand = reported.select((pl.col("hours_taken") > 48).mean()).collect().item()
+    found = features.filter(pl.col("depot") == "north")["depot_late_share"].unique().to_list()
+    assert found == [pytest.approx(by_hand)]
+    first = features.row(0, named=True)
+    arrived = parcels.filter(pl.col("depot") == first["depot"], pl.col("reported_at") <= first["accepted_at"])
+    assert first["depot_last_hours"] == arrived.sort("accepted_at").last().collect()["hours_taken"].item()
+    assert first["weight_over_5"] == max(first["weight"] - 5, 0)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_own_estimators_become_onnx_that_says_the_same():
+    product, _ = edited()
+    draw = np.random.default_rng(7)
+    matrix = draw.uniform(0, 12, (60, 2)).astype(np.float32)
+    matrix[0, 1] = np.nan
+    late = (matrix[:, 1] > 5).astype(np.float64)
+
+    for candidate in product.candidates[1:]:
+        fitted = make_estimator(candidate, product.task, (), 1, product.declared_estimators)
+        fitted.fit(matrix, late)
+        session = onnxruntime.InferenceSession(to_onnx(fitted, product.task, 2, candidate.to_onnx))
+        (served,) = session.run(None, {session.get_inputs()[0].name: matrix})[-1:]
+        assert np.asarray(served) == pytest.approx(fitted.predict_proba(matrix), abs=1e-6)
+
+    rule = fitted  # heavier than 7 kg: 0.9; of the others, those above 5 kg were late
+    assert rule.predict_proba(np.array([[0, 7.5]], dtype=np.float32))[0, 1] == pytest.approx(0.9)
+    assert rule.usual_ == pytest.approx(np.mean(late[matrix[:, 1] <= 7]))
+
+
+def materialize(root: Path, assets: list[dg.AssetsDefinition], names: list[str], key: str) -> Any:
     Workspace(root / "home").replay_clock.set(TODAY)
+    product = drafted()
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             assets,
@@ -78,113 +234,42 @@ def materialize(
         )
 
 
-def stored_features(root: Path, product: ModelProduct) -> pl.DataFrame:
-    return Workspace(root / "home").of(product).tables.read("features", ["2026-01-05"])
+def test_the_own_assets_stand_beside_and_in_place_of_the_generated_ones(folder: Path):
+    product = drafted()
+    own = importlib.import_module("parcel_assets")
+    generated = [asset for build in definitions.PIPELINES for asset in build(product)]
+    others = [asset for asset in generated if asset.key != own.parcel_features.key]
 
-
-def data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
-    return PIPELINES[0](product)
-
-
-def test_every_block_of_the_page_names_its_file():
-    assert set(blocks()) == {
-        "make_parcels.py",
-        "products/parcel_late.py",
-        "products/parcel_views.py",
-        "products/parcel_estimators.py",
-        "products/parcel_assets.py",
-    }
-
-
-@pytest.mark.usefixtures("tutorial")
-def test_the_source_reads_one_period_and_says_which_file_is_missing():
-    product = parcel_late()
-
-    day, later = product.period.at("2026-01-05"), product.period.at("2026-03-01")
-
-    assert product.source.read("parcels", day).collect().height == 80
-    assert product.source.has_arrived(day, day.end)
-    assert not product.source.has_arrived(day, day.end - timedelta(seconds=1))
-    assert not product.source.has_arrived(later, later.end)
-    with pytest.raises(SourceError, match=r"2026-03-01\.parquet is missing"):
-        product.source.read("parcels", later)
-
-
-@pytest.mark.usefixtures("tutorial")
-def test_the_product_gets_the_assets_of_all_five_pipelines():
-    product = parcel_late()
-
-    names = {asset.key.path[-1] for build in PIPELINES for asset in build(product)}
-
-    assert names == {
-        *("raw", "labels", "features", "online_features"),
-        *("experiment", "recipe", "training_set", "model"),
-        *("test_report", "staging_report", "acceptance"),
-        *("deployment", "predictions", "probation", "retention"),
-        *("data_drift", "performance", "staleness", "drift_decision", "rework_brief", "backtest"),
-    }
-
-
-def test_a_period_is_materialised_through_the_data_pipeline(tutorial: Path):
-    product = parcel_late()
-
-    names = ["raw", "labels", "features", "online_features"]
-    result = materialize(tutorial, data_assets(product), product, names, "2026-01-05")
+    dg.Definitions.validate_loadable(own.defs)
+    assets = [*others, own.parcel_features, own.depot_load]
+    result = materialize(folder, assets, ["raw", "features", "depot_load"], "2025-01-06")
 
     assert result.success
-    features = stored_features(tutorial, product)
-    assert features.columns == ["parcel", "accepted_at", "depot", "weight"]
-    assert features.height == 80
+    week = pl.concat(pl.read_parquet(f"data/parcels/2025-01-{day:02}.parquet") for day in range(6, 13))
+    capped = week.with_columns(pl.col("weight").clip(upper_bound=20))
+    stored = Workspace(folder / "home").of(product).tables.read("features", ["2025-01-06"])
+    assert stored["weight"].to_list() == capped["weight"].to_list()
+    (load,) = result.asset_materializations_for_node("parcel_late__depot_load")
+    north = capped.filter(pl.col("depot") == "north")["weight"].sum()
+    assert load.metadata["north (kg)"].value == pytest.approx(north)
 
 
-@pytest.mark.usefixtures("tutorial")
-def test_the_lookups_give_the_last_arrival_and_the_share_of_the_day_before():
-    product = parcel_late()
-    views = importlib.import_module("parcel_views")
-    product = replace(product, features=(*product.features, views.depot_last, views.depot_lately))
-    periods = [product.period.at(f"2026-01-{day:02}") for day in range(5, 11)]
-    rows = product.source.read("parcels", periods[-1])
-    parcels = pl.concat([product.source.read("parcels", period) for period in periods])
-    features = build_features(product, rows, {"parcels": parcels})
+@pytest.mark.slow
+def test_dagster_loads_the_own_assets_by_the_workspace_file_of_the_page(folder: Path):
+    dagster = Path(sys.executable).with_name("dagster")
+    command = [dagster, "definitions", "validate", "-w", "workspace.yaml"]
 
-    start, end = datetime(2026, 1, 9, tzinfo=UTC), datetime(2026, 1, 10, tzinfo=UTC)
-    reported = parcels.filter(pl.col("depot") == "north", pl.col("reported_at") >= start, pl.col("reported_at") < end)
-    by_hand = reported.select((pl.col("hours_taken") > 48).mean()).collect().item()
-    found = features.filter(pl.col("depot") == "north")["depot_late_share"].unique().to_list()
-    assert found == [pytest.approx(by_hand)]
-    first = features.row(0, named=True)
-    arrived = parcels.filter(
-        pl.col("depot") == first["depot"],
-        pl.col("reported_at") <= first["accepted_at"],
-        pl.col("hours_taken").is_not_null(),
+    done = subprocess.run(command, cwd=folder, env=an_environment(), capture_output=True, text=True, timeout=280)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_generated_file_s_own_features_and_the_replaced_ones_have_the_same_columns():
+    product = drafted()
+
+    features = build_features(
+        product, product.source.read("parcels", product.period.first), {"parcels": pl.LazyFrame()}
     )
-    newest = arrived.sort("accepted_at").last().collect()
-    assert first["depot_last_hours"] == newest["hours_taken"].item()
 
-
-@pytest.mark.usefixtures("tutorial")
-def test_the_own_estimator_is_made_by_its_name_and_becomes_onnx():
-    parcel_late()  # from then on the folder is searched
-    name = re.search(r'Candidate\("tree", "([\w.]+:\w+)"', PAGE.read_text(encoding="utf-8"))
-    assert name is not None
-    draw = np.random.default_rng(7)
-    matrix = draw.normal(size=(50, 2)).astype(np.float32)
-
-    tree = make_estimator(Candidate("tree", name[1], {"max_depth": 2}), Task.BINARY, (), 1, [name[1]])
-    tree.fit(matrix, (matrix[:, 0] > 0).astype(np.float64))
-
-    assert tree[-1].get_depth() <= 2  # type: ignore[index]
-    assert len(to_onnx(tree, Task.BINARY, 2)) > 0
-
-
-def test_a_generated_asset_is_replaced_as_the_page_says(tutorial: Path):
-    product, own = parcel_late(), importlib.import_module("parcel_assets")
-    assert "build_definitions(read_environment(), replacements=[parcel_features])" in PAGE.read_text(encoding="utf-8")
-
-    replaced = definitions.build_definitions(read_environment(), [product], replacements=[own.parcel_features])
-
-    dg.Definitions.validate_loadable(replaced)
-    assets = [own.parcel_features, *(asset for asset in data_assets(product) if asset.key != own.parcel_features.key)]
-    result = materialize(tutorial, assets, product, ["raw", "features"], "2026-01-05")
-    assert result.success
-    assert stored_features(tutorial, product)["weight"].max() <= 20
+    assert features.columns == ["parcel", "accepted_at", "depot", "weight", "hour", "weekday"]
