@@ -49,7 +49,7 @@ def test_a_product_that_is_well_is_told_part_by_part():
         "52 periods have arrived, 2012-12-31 to 2013-12-23; the first champion learns from 16"
     )
     assert seen["contract"].startswith("2013-07-01: ")
-    assert re.fullmatch(r"late is known of .* rows; false: [\d.]+ %, true: [\d.]+ %", seen["label"])
+    assert re.fullmatch(r"late is known of .* rows of .*; false: [\d.]+ %, true: [\d.]+ %", seen["label"])
 
 
 def test_the_newest_period_is_tried_where_none_is_named():
@@ -81,7 +81,7 @@ def test_a_misspelt_column_of_the_label_is_said_with_the_one_that_was_meant():
     misspelt = replace(flight_delay.label, expression=nw.col("arr_dela") > 15)
 
     with pytest.raises(
-        DeclarationError, match=r"the label 'late' cannot be made of flights: .*did you mean 'arr_delay'"
+        DeclarationError, match=r"the label 'late' cannot be computed from flights: .*did you mean 'arr_delay'"
     ):
         checked(replace(flight_delay, label=misspelt), "2013-07-01")
 

@@ -95,7 +95,7 @@ def test_a_feature_of_very_many_categories_is_said_with_their_number():
 
     (many,) = [sentence for sentence in said if "categories in" in sentence]
     assert many.startswith("origin has ")
-    assert "Group them, or leave the column out where it names a row." in many
+    assert "Group them, or leave the column out if it identifies rows." in many
 
 
 def test_files_of_one_period_each_are_looked_at_too(tmp_path: Path):
