@@ -10,21 +10,23 @@ from mlops_assets.products.source import tables_by_name
 
 
 class WholePeriods(NamedTuple):
-    """incomplete: why the period after them has not wholly arrived, "" where there is none."""
+    """The periods that have wholly arrived. incomplete: why the next one has not, "" if the source holds no row of it."""
 
     periods: list[Period]
     incomplete: str
 
 
 def whole_periods(product: ModelProduct, now: datetime) -> WholePeriods:
-    """As `arrived_periods`, without a newest one that has not wholly arrived. Raises NotArrived: there is no other."""
+    """The periods of `arrived_periods`, without the newest one if it has not wholly arrived.
+
+    Raises NotArrived: no period has wholly arrived."""
     from mlops_assets.data.cut_off import cut_off
 
     periods = arrived_periods(product, now)
     try:
         incomplete = cut_off(product, periods[-1], now)
     except SourceError:
-        incomplete = ""  # who reads the period hears what is wrong with it
+        incomplete = ""  # reading the period will raise the same error
     if incomplete and len(periods) == 1:
         raise NotArrived(incomplete)
     return WholePeriods(periods[:-1] if incomplete else periods, incomplete)
@@ -63,7 +65,7 @@ def arrived_periods(product: ModelProduct, now: datetime) -> list[Period]:
             f"{product.period.start:%Y-%m-%d}: compare that with the days in the source."
         )
     every = list(product.period.ended_by(over[-1].end))
-    # the newest period from which on there are rows; a span that begins later holds none, so the middle can be asked
+    # a binary search for the newest period with rows: every span that begins later holds none
     low, high = 0, len(every) - 1
     if not _has_rows(product, every[-1].start, every[-1]):
         while low < high:
@@ -82,7 +84,7 @@ def _has_rows(product: ModelProduct, start: datetime, last: Period) -> bool:
     except SourceError:
         if not (_can_be_read(product, product.period.first) or _can_be_read(product, last)):
             raise
-        return True  # a row that cannot be read is one, and concerns nobody but who reads its period
+        return True  # a row that cannot be read is a row, and only reading its own period fails
 
 
 def _can_be_read(product: ModelProduct, period: Period) -> bool:

@@ -82,7 +82,7 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
         from mlops_assets.data.stored_source import Refused, store_source_period
         from mlops_assets.features.validation import validate_product
 
-        validate_product(product)  # before a row is read: what is misspelt is said here, and not by what comes later
+        validate_product(product)  # a misspelt column is reported before any row is read
         state = platform.state_of(product)
         parts: dict[str, Part] = {}
         refused: dict[str, DataError] = {}
@@ -127,7 +127,7 @@ def _check_result(key: dg.AssetKey, checked: "Checked") -> dg.AssetCheckResult:
 
 
 def _combined(results: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
-    """One result of each check: of several periods the first that failed, or what is said of the last."""
+    """One result of each check. Of several periods this is the first failure, or else the result of the last period."""
     for name in dict.fromkeys(str(item.check_name) for item in results):
         same = [item for item in results if item.check_name == name]
         failed = [item for item in same if not item.passed]
@@ -207,14 +207,14 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
     ) -> Iterator[object]:
         state, key = platform.state_of(product), key_of(product, "features")
         parts: dict[str, Part] = {}
-        found: list[dg.AssetCheckResult] = []
+        check_results: list[dg.AssetCheckResult] = []
         for period_key in context.partition_keys:
             parts[period_key], checks = _build_period(state, period_key, feature_engine)
-            found += checks
+            check_results += checks
             if many := parts[period_key].metadata["features of very many categories"]:
                 context.log.warning(f"{period_key}: {many}")
         yield materialized_parts(context, key, parts)
-        yield from _combined(found)
+        yield from _combined(check_results)
 
     return features
 
@@ -258,7 +258,7 @@ def _build_period(
 
 
 def _built(state: "ProductState", key: str, engine: FeatureEngine) -> "pl.DataFrame":
-    """The period's features, by the engine that is configured: the rows are the same."""
+    """The features of the period, built by the configured engine. Both engines give the same rows."""
     if session := engine.session:
         from mlops_assets.data.stored_features import features_on_spark
 
@@ -288,7 +288,7 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
     def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.data.stored_online import fill_online
 
-        # the newest values are those of the last period of several
+        # of several periods, the last one holds the newest values
         filled, version = fill_online(platform.state_of(product), context.partition_keys[-1])
         return materialized(
             metadata={"views": table([asdict(item) for item in filled]), "keys": sum(item.keys for item in filled)},

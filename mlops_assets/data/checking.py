@@ -25,7 +25,7 @@ from mlops_assets.products.task import Task
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and what was seen. is_well: False is a warning. seconds: what it took."""
+    """The result of one step of the check. is_well: False means a warning. seconds: how long the step took."""
 
     what: str
     seen: str
@@ -34,9 +34,9 @@ class Finding:
 
 
 def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterator[Finding]:
-    """key: the period that is tried; "": the newest that has arrived.
+    """Check the product step by step. key: the period to check; "" means the newest one that has arrived.
 
-    Raises PlatformError: the first thing that is not well."""
+    Raises PlatformError: a step failed; the steps after it are not run."""
     started = perf_counter()
 
     def finding(what: str, seen: str, *, is_well: bool = True) -> Finding:
@@ -89,7 +89,7 @@ def check_product(product: ModelProduct, now: datetime, key: str = "") -> Iterat
 
 
 def _tables_with_lookback(product: ModelProduct, period: Period) -> dict[str, pl.DataFrame]:
-    """Every table as the source gives it, for the period and what its features look back at."""
+    """Every source table for the period and for the earlier periods that its features look back to."""
     count = product.period.covering(product.lookback) + 1
     periods = product.period.up_to(period.key, count)
     return {
@@ -99,7 +99,7 @@ def _tables_with_lookback(product: ModelProduct, period: Period) -> dict[str, pl
 
 
 def _keeps_contract(product: ModelProduct, period: Period, tables: dict[str, pl.DataFrame]) -> str:
-    said = []
+    results = []
     for name, table in tables_by_name(product.source).items():
         clock = pl.col(table.event_timestamp)
         frame = tables[name].filter(clock >= period.start, clock < period.end)
@@ -113,55 +113,55 @@ def _keeps_contract(product: ModelProduct, period: Period, tables: dict[str, pl.
         if not result.kept:
             remedy = f" {how_to_allow(product, period)}" if table is product.source.main and not result.rows else ""
             raise ContractBroken(f"{period.key} breaks its contract: {result.reason}.{remedy}")
-        said.append(result.reason)
-    return f"{period.key}: {'; '.join(said)}"
+        results.append(result.reason)
+    return f"{period.key}: {'; '.join(results)}"
 
 
 def _of_features(product: ModelProduct, built: pl.DataFrame) -> str:
     empty = [name for name in product.feature_names if built.height and built[name].null_count() == built.height]
     constant = [name for name in product.feature_names if name not in empty and built[name].n_unique() == 1]
-    said = f"{built.height:,} rows with {len(product.inputs)} features"
+    summary = f"{built.height:,} rows with {len(product.inputs)} features"
     if empty:
-        said += f"; null in every row: {', '.join(empty)}"
+        summary += f"; null in every row: {', '.join(empty)}"
     if constant:
-        said += f"; one value in every row: {', '.join(constant)}"
-    return said
+        summary += f"; one value in every row: {', '.join(constant)}"
+    return summary
 
 
 def _of_label(product: ModelProduct, rows: pl.DataFrame, place: str) -> str:
-    """place: what the rows are of, in words."""
-    known = _labels(product, rows)[LABEL].drop_nulls()
-    if known.is_empty():
+    """How many rows have a label, and which values it has. place: in words, where the rows come from."""
+    labels = _labels(product, rows)[LABEL].drop_nulls()
+    if labels.is_empty():
         raise DataError(
             f"{product.name}: no row has a label: {product.label.name} is null in all {rows.height:,}. Compare its expression "
             "with the columns of the source."
         )
-    said = f"{product.label.name} is known of {known.len():,} of {rows.height:,} rows of {place}"
+    summary = f"{product.label.name} is known of {labels.len():,} of {rows.height:,} rows of {place}"
     if product.task is Task.REGRESSION:
-        ordered = known.sort().to_list()
-        return f"{said}, from {ordered[0]:,.4g} to {ordered[-1]:,.4g}"
-    counts = known.value_counts(sort=True, name="rows")
+        ordered = labels.sort().to_list()
+        return f"{summary}, from {ordered[0]:,.4g} to {ordered[-1]:,.4g}"
+    counts = labels.value_counts(sort=True, name="rows")
     if counts.height == 1:
         raise DataError(
             f"{product.name}: {product.label.name} is {counts[LABEL][0]} in every row, so there is nothing to tell apart."
         )
     names = {0.0: "false", 1.0: "true"} if product.task is Task.BINARY else {}
     shares = ", ".join(
-        f"{names.get(value, value)}: {100 * count / known.len():.1f} %" for value, count in counts.head(8).iter_rows()
+        f"{names.get(value, value)}: {100 * count / labels.len():.1f} %" for value, count in counts.head(8).iter_rows()
     )
-    return f"{said}; {shares}"
+    return f"{summary}; {shares}"
 
 
 def _refuse_copies(product: ModelProduct, rows: pl.DataFrame, built: pl.DataFrame) -> None:
     """Raises DataError: a feature is the label itself, under another name."""
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
-    known = built.join(_labels(product, rows).drop_nulls(LABEL), on=identity, how="inner")
-    label = known[LABEL]
+    labelled = built.join(_labels(product, rows).drop_nulls(LABEL), on=identity, how="inner")
+    label = labelled[LABEL]
     for item in product.inputs:
-        value = known[item.name]
-        if (value.dtype == pl.String) == (label.dtype == pl.String) and known.height and (value == label).all():
+        value = labelled[item.name]
+        if (value.dtype == pl.String) == (label.dtype == pl.String) and labelled.height and (value == label).all():
             raise DataError(
-                f"{product.name}: the feature {item.name} is the label {product.label.name} in each of {known.height:,} rows: the "
+                f"{product.name}: the feature {item.name} is the label {product.label.name} in each of {labelled.height:,} rows: the "
                 "model would copy it. Leave it out of the features."
             )
 

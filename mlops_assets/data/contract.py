@@ -1,4 +1,4 @@
-"""The data contract: what every period of a source table has to keep, and which rows break it.
+"""The data contract of a source table: checks every period against it, and names the rows that break it.
 
 Rules run on dataframely, which works on Polars and gives the reasons per row.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 COLUMNS_SHOWN = 30
-LEAST_HISTORY = 3  # periods; fewer say nothing about what is usual
+LEAST_HISTORY = 3  # fewer periods do not show how many rows are usual
 REASON = "reason"  # column of quarantined rows
 
 
@@ -138,20 +138,20 @@ def check_contract(
 
 
 def _of_the_period(table: Table, period: Period, frame: pl.DataFrame, history: Sequence[int]) -> tuple[Violation, ...]:
-    found = []
+    violations = []
     if frame.height < table.min_rows:
-        found.append(Violation("rows", f"at least {table.min_rows} in {period.key}", frame.height, ()))
+        violations.append(Violation("rows", f"at least {table.min_rows} in {period.key}", frame.height, ()))
     newest = frame[table.event_timestamp].max()
     if table.fresh_within is not None and isinstance(newest, datetime) and newest < period.end - table.fresh_within:
         rule = f"the newest is at most {table.fresh_within} before {period.end:%Y-%m-%d %H:%M}, it is {newest:%Y-%m-%d %H:%M}"
-        found.append(Violation(table.event_timestamp, rule, frame.height, ()))
+        violations.append(Violation(table.event_timestamp, rule, frame.height, ()))
     if table.rows_within is not None and len(history) >= LEAST_HISTORY:
         usual = median(history)
         least, most = (factor * usual for factor in table.rows_within)
         if not least <= frame.height <= most:
             rule = f"between {least:,.0f} and {most:,.0f}, as the median of {len(history)} periods is {usual:,.0f}"
-            found.append(Violation("rows", rule, frame.height, ()))
-    return tuple(found)
+            violations.append(Violation("rows", rule, frame.height, ()))
+    return tuple(violations)
 
 
 def _schema(table: Table, period: Period, referenced: Mapping[str, pl.DataFrame]) -> type[dy.Schema]:
@@ -242,6 +242,6 @@ def _is_convertible(kind: pl.DataType, wanted: Kind) -> bool:
     if wanted is Kind.FLOAT:
         return kind.is_numeric()
     if wanted is Kind.TIMESTAMP:
-        # a timestamp without zone is not guessed at
+        # the zone of a timestamp is never guessed
         return isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
     return kind == DTYPES[wanted]

@@ -25,7 +25,7 @@ USUAL_ENDS = 1.5  # rows may end so many times as early as they usually do
 
 
 class Reach(NamedTuple):
-    """seen: how far the rows reach, in words."""
+    """is_whole: the rows reach the end of the period. seen: how far they reach, in words."""
 
     is_whole: bool
     seen: str
@@ -52,9 +52,9 @@ def reach(table: Table, period: Period, events: pl.Series) -> Reach:
 
 
 def cut_off(product: ModelProduct, period: Period, now: datetime, events: pl.Series | None = None) -> str:
-    """Why the period, which is over, has not wholly arrived, and what to do; "" where it has.
+    """Why the period, which is over, has not wholly arrived, and what to do; "" if it has.
 
-    A product that allows gaps waits for nothing: its rows may stop at any time. Nor does one wait whose rows usually end so
+    A product that allows gaps never waits, since its rows may stop at any time. Nor does a product whose rows usually end as
     early. events: of the main table in this period, where they were read. Raises SourceError."""
     table = product.source.main
     if product.gaps == "allow":
@@ -76,9 +76,10 @@ def cut_off(product: ModelProduct, period: Period, now: datetime, events: pl.Ser
 
 
 def noted_cut_off(state: ProductState, period: Period, now: datetime) -> str:
-    """As `cut_off`, kept in the state and looked at again after the product's `retries.first_wait`: sensors ask often.
+    """The answer of `cut_off`, which is kept in the state: sensors ask often, and the source is read again only after the
+    product's `retries.first_wait`.
 
-    A source that cannot be read waits for nothing: the run that reads it says what is wrong."""
+    If the source cannot be read, the period does not wait, and its run reports the error."""
     noted = state.incomplete.load(period.key) if state.incomplete.has(period.key) else None
     if noted is not None and noted.at <= now < noted.at + state.product.retries.first_wait:
         return noted.reason
@@ -94,13 +95,13 @@ def noted_cut_off(state: ProductState, period: Period, now: datetime) -> str:
 
 
 def _has_later_rows(product: ModelProduct, period: Period, now: datetime) -> bool:
-    """Has the source rows of after the period?"""
+    """Does the source hold rows that happened after the period?"""
     source = product.source
     rest = Period(period.end, product.period.containing(now).end, period.key_format)
     try:
         return source.read(source.main.name, rest).head(1).collect().height > 0
     except (SourceError, OSError):
-        # there is no file of the next period; a later one may have been delivered
+        # the next period has no file, but a later one may have
         later = product.period.shift(period, 1)
         while later.end <= now:
             if source.has_arrived(later, now):
@@ -110,7 +111,7 @@ def _has_later_rows(product: ModelProduct, period: Period, now: datetime) -> boo
 
 
 def _ends_so_early(product: ModelProduct, period: Period, events: pl.Series) -> bool:
-    """Do rows usually end about as early, as those of a shop do that is closed at the end of the week?"""
+    """Do the rows of earlier periods end about as early? Those of a shop that is closed at the end of the week do."""
     days: list[float] = []
     for back in range(1, EARLIER_PERIODS + 1):
         earlier = product.period.shift(period, -back)
@@ -128,7 +129,7 @@ def _ends_so_early(product: ModelProduct, period: Period, events: pl.Series) -> 
 
 
 def _events(product: ModelProduct, period: Period) -> pl.Series:
-    """Event timestamps of the main table; none where the column is missing or no moment, which its contract says."""
+    """Event timestamps of the main table; empty if they are missing or of another type, which the contract reports."""
     table = product.source.main
     rows, kind = product.source.read(table.name, period), pl.Datetime("us", "UTC")
     if rows.collect_schema().get(table.event_timestamp) != kind:

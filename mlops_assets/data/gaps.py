@@ -1,4 +1,4 @@
-"""Periods in which nothing happened: which they are, for a product that declares gaps="allow"."""
+"""Gaps: periods in which nothing happened, for a product that declares gaps="allow"."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ ALLOWED = "gaps='allow'"  # who skipped the period
 
 
 def is_gap(product: ModelProduct, period: Period, now: datetime) -> bool:
-    """Has the source nothing of this period, which is over, while a later one has arrived? Only where gaps are allowed."""
+    """Is the period a gap: it is over, the source has nothing of it, and a later period has arrived? Only where gaps are allowed."""
     if product.gaps != "allow" or period.end > now or product.source.has_arrived(period, now):
         return False
     later = product.period.shift(period, 1)

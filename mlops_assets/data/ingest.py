@@ -1,4 +1,4 @@
-"""A period of a source table from its source to the offline store: read, checked, divided, stored, and counted again."""
+"""Reads a period of a source table, checks it against its contract, stores its rows, and counts what was stored."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ QUARANTINE = "quarantine"
 
 @dataclass(frozen=True)
 class RowCount:
-    """rows_in: the source gave. rows_out, rows_quarantined: read back from what was stored."""
+    """rows_in: rows that the source delivered. rows_out, rows_quarantined: rows counted in what was stored."""
 
     rows_in: int
     rows_out: int
@@ -40,7 +40,7 @@ def is_without_rows(source: Source, period: Period) -> bool:
 
 
 def read_period(state: ProductState, name: str, declared: Table, period: Period) -> ContractResult:
-    """The period as the source gives it now, held against its contract. name: of the asset that stores the table.
+    """Read the period from the source and check it against its contract. name: of the asset that stores the table.
 
     Raises SourceError: it cannot be read. Raises ContractBroken: columns are missing or of the wrong type. Raises NotArrived: its
     rows stop before its end, and the source holds no later ones."""
@@ -60,20 +60,20 @@ def read_period(state: ProductState, name: str, declared: Table, period: Period)
 
 
 def store_without_rows(tables: Tables, name: str, declared: Table, period: Period) -> tuple[str, pl.DataFrame]:
-    """Store the period as one that has no rows; returns the data version and the empty table."""
+    """Store the period without rows. Returns the data version and the empty table."""
     empty = pl.DataFrame(schema=column_schema(declared.columns))
     return tables.write(name, period.key, empty), empty
 
 
 def store_period(tables: Tables, name: str, result: ContractResult, period: Period) -> tuple[str, RowCount]:
-    """Store what keeps the contract, and beside it what does not; returns the data version and the rows counted anew.
+    """Store the rows that keep the contract, and quarantine the others. Returns the data version and the counted rows.
 
     Rows are stored in the order of their event and key, so that the same rows in another order are the same content."""
     table = result.table
     order = dict.fromkeys((table.event_timestamp, *table.key))
     quarantine = f"{name}_{QUARANTINE}"
     if table.max_quarantined_share:
-        # also when there are none: what an earlier delivery left there is over
+        # written even if it is empty, to replace the quarantined rows of an earlier delivery
         tables.write(quarantine, period.key, result.quarantined)
     version = tables.write(name, period.key, result.accepted.sort(*order))
     kept_apart = tables.contents(quarantine, period.key).rows if table.max_quarantined_share else 0

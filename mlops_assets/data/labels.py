@@ -33,8 +33,8 @@ def known_labels(product: ModelProduct, rows: pl.LazyFrame, now: datetime) -> pl
 
 
 class WithReportedLabels(NamedTuple):
-    """taken: outcomes that clients reported and that fill in. ambiguous: ids that clients gave to several rows, of which no
-    outcome can be told apart."""
+    """taken: how many reported outcomes fill in. ambiguous: how many reports were not taken, because clients gave their id to
+    several rows."""
 
     labels: pl.DataFrame
     taken: int
@@ -46,9 +46,9 @@ def with_reported_labels(
 ) -> WithReportedLabels:
     """`known` with the outcomes that clients reported to the API, by the id of a prediction.
 
-    What the source says of a row counts; a reported outcome fills in where it says nothing (yet), known from the moment it was
-    reported. Of several for one row, the one that arrived last counts. rows: the main table, whose rows alone have labels.
-    logged: the prediction log. reported: the label log, in the order of arrival."""
+    An outcome of the source always wins. A reported outcome fills in where the source has none (yet), known from the moment it was
+    reported. Of several reports of one row the last one counts. rows: the main table; only its rows have labels.
+    logged: the prediction log. reported: the label log in the order of arrival."""
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
     if logged.is_empty() or reported.is_empty():
         return WithReportedLabels(known, 0, 0)
@@ -61,7 +61,7 @@ def with_reported_labels(
     answered = logged.rename(logged_event)
     rows_of_id = answered.group_by("prediction_id").agg(several=pl.struct(identity).n_unique() > 1)
     ambiguous = reported.join(rows_of_id.filter("several"), on="prediction_id", how="semi")
-    found = (
+    filling_in = (
         answered.join(
             reported.rename({LABEL: f"{LABEL}_reported", "received_at": "reported_at"}).with_row_index("place"),
             on="prediction_id",
@@ -69,7 +69,7 @@ def with_reported_labels(
         .join(ambiguous, on="prediction_id", how="anti")
         .sort("place", maintain_order=True)
         .select(
-            # the log holds a feature where a key column is one, and features are floats
+            # a key column that is also a feature is a float in the log
             *(pl.col(name).cast(rows.schema[name]) for name in identity),
             value.cast(known.schema[LABEL]).alias(LABEL),
             pl.col("reported_at").cast(known.schema[KNOWN_AT]).alias(KNOWN_AT),
@@ -79,6 +79,6 @@ def with_reported_labels(
         .join(rows.select(identity), on=identity, how="semi")
         .join(known.drop_nulls(LABEL), on=identity, how="anti")
     )
-    kept = known.join(found, on=identity, how="anti")
-    labels = pl.concat([kept, found]).sort(product.event_timestamp, *product.entity_key)
-    return WithReportedLabels(labels, found.height, ambiguous.height)
+    others = known.join(filling_in, on=identity, how="anti")
+    labels = pl.concat([others, filling_in]).sort(product.event_timestamp, *product.entity_key)
+    return WithReportedLabels(labels, filling_in.height, ambiguous.height)

@@ -20,15 +20,15 @@ def progress_of(state: ProductState) -> str:
     """`churn: 42 periods are stored, 41 of them labelled; version 3 serves since 2024-05-06.`"""
     product = state.product
     stored, labelled = len(state.tables.keys("features")), len(state.tables.keys("labels"))
-    said = f"{product.name}: {stored} periods are stored, {labelled} of them with labels; "
+    progress = f"{product.name}: {stored} periods are stored, {labelled} of them with labels; "
     deployments = state.ledger.history()
     if deployments:
         serving = deployments[-1]
-        return f"{said}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}.{_incomplete(state)}"
-    needed, (_, found) = product.training_periods, labelled_history(state)
-    if found >= needed:
-        return f"{said}that is enough for the first champion, which needs {needed}.{_incomplete(state)}"
-    return f"{said}the first champion needs {needed}, {needed - found} more.{_incomplete(state)}"
+        return f"{progress}version {serving.version} serves since {serving.deployed_at:%Y-%m-%d}.{_incomplete(state)}"
+    needed, (_, labelled_periods) = product.training_periods, labelled_history(state)
+    if labelled_periods >= needed:
+        return f"{progress}that is enough for the first champion, which needs {needed}.{_incomplete(state)}"
+    return f"{progress}the first champion needs {needed}, {needed - labelled_periods} more.{_incomplete(state)}"
 
 
 def _incomplete(state: ProductState) -> str:

@@ -1,4 +1,4 @@
-"""What could be read of a product's periods, tried on the rows that its source holds: before months of readings say nothing."""
+"""Tells from the rows of the source whether drift readings and scores of a product would be conclusive, before it runs."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table, tables_by_name
 from mlops_assets.records.readings import DriftState
 
-MOST_ROWS = 200_000  # of a training window; with more of them no feature is blind, and they take long to read
+MOST_ROWS = 200_000  # more rows of a training window take long to read, and leave no feature blind
 
 
 def read_training_window(product: ModelProduct, newest: Period, rows_in_newest: int) -> dict[str, pl.DataFrame]:
     """Every source table for the monitoring window that ends with `newest`, the training window before it, and their lookback.
 
-    Nothing where these would be more than 200,000 rows."""
+    Empty if the main table would have more than 200,000 rows."""
     first = product.period.at(current_keys(product, newest.key)[0])
     window = [*product.period.window_before(first.key, product.training_window), first]
     if rows_in_newest * (len(window) + 1) > MOST_ROWS:
@@ -34,7 +34,7 @@ def read_training_window(product: ModelProduct, newest: Period, rows_in_newest: 
 
 
 def drift_outlook(product: ModelProduct, newest: Period, built: pl.DataFrame) -> str:
-    """Why a drift reading of the newest window would say nothing, and what it would take; "" where it would be conclusive.
+    """Why a drift reading of the newest window would be inconclusive, and what it needs; "" if it would be conclusive.
 
     built: features of the newest window and of the training window before it."""
     clock = pl.col(product.event_timestamp)
@@ -53,7 +53,7 @@ def drift_outlook(product: ModelProduct, newest: Period, built: pl.DataFrame) ->
 
 
 def score_outlook(product: ModelProduct, newest: Period, rows: pl.DataFrame) -> str:
-    """Why no score could be told from its ups and downs, and what it would take; "" where one could. rows: of the newest period."""
+    """Why a score would be inconclusive, and what it needs; "" if it would be conclusive. rows: of the newest period."""
     policy, counted = product.drift, product.period.a_day
     labels = known_labels(product, rows.lazy(), newest.end + product.label.delay).drop_nulls(LABEL)
     if labels.is_empty():
@@ -62,14 +62,14 @@ def score_outlook(product: ModelProduct, newest: Period, rows: pl.DataFrame) -> 
     most = policy.pooled_periods * counted
     for_rows, for_days = -(-policy.min_rows // rows_there), -(-policy.min_blocks // days_there)
     if for_rows > most:
-        asked = f"{rows_there:,} labelled rows, the policy asks for min_rows={policy.min_rows:,}, which {for_rows} such periods hold"
+        facts = f"{rows_there:,} labelled rows, the policy asks for min_rows={policy.min_rows:,}, which {for_rows} such periods hold"
         remedy = f"Declare DriftPolicy(pooled_periods={-(-for_rows // counted)}), longer periods, or a lower min_rows."
-        return f"a score of {newest.key} would be inconclusive: {asked}. {remedy}"
+        return f"a score of {newest.key} would be inconclusive: {facts}. {remedy}"
     pooled = max(for_rows, policy.agreeing_periods * counted, periods_with_blocks(product))
     if for_days > pooled:
-        asked = f"{_days(days_there)} with labels in a period, the policy asks for min_blocks={policy.min_blocks}, and {pooled} periods"
+        facts = f"{_days(days_there)} with labels in a period, the policy asks for min_blocks={policy.min_blocks}, and {pooled} periods"
         remedy = f"Declare longer periods, or DriftPolicy(min_blocks={max(2, pooled * days_there)})."
-        return f"a score of {newest.key} would be inconclusive: {asked} are pooled. {remedy}"
+        return f"a score of {newest.key} would be inconclusive: {facts} are pooled. {remedy}"
     return ""
 
 
@@ -88,7 +88,7 @@ def _read_span(product: ModelProduct, table: Table, periods: Sequence[Period]) -
             return rows
     except SourceError:
         pass
-    # files of one period each are found by its key, and a row that cannot be read costs its own period alone
+    # a file of one period is found by the key of its period, and a broken row fails only its own period
     parts: list[pl.DataFrame] = []
     for period in periods:
         try:

@@ -10,7 +10,7 @@ from mlops_assets.state.workspace import ProductState
 
 @dataclass(frozen=True)
 class Filled:
-    """Of one view: keys that have a value, how many changed, the newest moment."""
+    """What was written for one view. keys: keys with a value. changed: how many of them changed. newest: the newest moment."""
 
     view: str
     keys: int
@@ -19,7 +19,7 @@ class Filled:
 
 
 def fill_online(state: ProductState, key: str) -> tuple[list[Filled], str]:
-    """Write the newest values per key that period `key` and its lookback hold; returns what was written and its version."""
+    """Write the newest values per key that period `key` and its lookback hold; returns what was written and its data version."""
     product, online = state.product, state.online
     tables = tables_with_lookback(state, key)
     filled, content = [], hashlib.sha256()
@@ -33,7 +33,7 @@ def fill_online(state: ProductState, key: str) -> tuple[list[Filled], str]:
 
 
 def fill_where_empty(state: ProductState) -> list[Filled]:
-    """What a first champion needs to look up: fills a store that has no value of some view, from the newest stored period."""
+    """Fill the store from the newest stored period if some view has no value yet: a first champion looks its features up there."""
     product, online = state.product, state.online
     is_empty = any(online.freshness(product.name, view) is None for view in product.lookups)
     online.close()
