@@ -299,7 +299,9 @@ def test_a_path_that_matches_nothing_on_s3_is_said_with_what_lies_in_the_nearest
 
 
 def test_in_an_empty_bucket_nothing_lies_beside_the_path(bucket: str):
-    with pytest.raises(SourceError, match=r"no file matches s3://.*/rides/a.csv; s3://\S+ contains nothing. Deliver it"):
+    with pytest.raises(
+        SourceError, match=r"no file matches s3://.*/rides/a.csv; s3://\S+ contains nothing. Deliver it"
+    ):
         files(f"{bucket}/rides/a.csv").read("rides", WEEK)
 
 
