@@ -228,7 +228,7 @@ def test_an_approval_that_ended_lets_nothing_go_live_any_more(manual_state):
     manual_state.records.save(KEY, accept_partition(manual_state, KEY))
     manual_state.workspace.replay_clock.set(january(16))
 
-    with pytest.raises(GateFailed, match=r"waits for a person.*the answer of ana at 2020-01-09 00:00 ended"):
+    with pytest.raises(GateFailed, match=r"waits for a person.*the answer of ana at 2020-01-09 00:00 expired"):
         promote(manual_state, KEY, "run 2")
 
 
