@@ -167,7 +167,7 @@ def test_a_record_of_a_newer_release(deployed: Path, home: Path) -> None:
     said = run("why", PRODUCT, state=str(deployed), home=home)
 
     assert_is_one_sentence(
-        said, f"{reports.TestReport.asset}/{PARTITION}.json was written by a newer release", "install that release"
+        said, f"{reports.TestReport.asset}/{PARTITION}.json was written by a newer release", "install the newer release"
     )
     assert state.workspace.objects.get(name) == b'{"schema": 99, "what": "nobody knows yet"}'
 

@@ -49,7 +49,7 @@ def test_a_product_file_is_written_and_what_was_assumed_is_said(folder: Path, ca
 
 def test_without_a_terminal_the_option_that_answers_is_named():
     with pytest.raises(
-        DeclarationError, match=r"Which column is predicted\? Answer with --label, or take 'late' with --yes"
+        DeclarationError, match=r"Which column is predicted\? Answer with --label, or accept 'late' with --yes"
     ):
         new("shop", "orders.parquet")
     with pytest.raises(DeclarationError, match=r"How long after .* is late known .*Answer with --known-after"):

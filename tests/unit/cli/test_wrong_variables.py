@@ -25,6 +25,7 @@ ARGUMENTS = {
     "skip": [PRODUCT, "2013-07-01", "--reason", "lost"],
     "history": [PRODUCT],
     "served": [PRODUCT, "--at", "2013-07-04"],
+    "clock": ["2013-07-04"],
     "rollback": [PRODUCT, "--reason", "bad"],
     "why": [PRODUCT],
     "reproduce": [PRODUCT, "1"],

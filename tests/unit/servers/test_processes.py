@@ -72,7 +72,7 @@ def test_a_port_that_is_taken_is_replaced_by_the_next_free_one_and_that_is_told(
 
     assert listening < port < listening + 100
     (sentence,) = told
-    assert sentence.startswith(f"port {listening} is taken")
+    assert sentence.startswith(f"port {listening} is used by")
     assert sentence.endswith(f"using {port}")
 
 
