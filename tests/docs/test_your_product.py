@@ -124,7 +124,7 @@ def test_the_commands_draft_the_file_of_the_page_and_serve_its_champion(folder: 
 
     run(*new)
     assert (folder / PRODUCT).read_text() == FILES[PRODUCT].partition("\n")[2]
-    assert "late is known of 280 of 280 rows" in run(*check)
+    assert "the first champion needs 14, 14 more" in run(*check)
     assert "parcel_late (binary" in run(*products)
     # how fast a busy machine answers is not what this page is about
     (folder / PRODUCT).write_text((folder / PRODUCT).read_text().replace("latency_p99(250)", "latency_p99(5_000)"))
