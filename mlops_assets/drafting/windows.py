@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlops_assets.drafting.questions import Remarks
 from mlops_assets.errors import DeclarationError
@@ -121,7 +122,9 @@ def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int]
     preferred = min(usual, max(int(MOST_OF_SPAN * len(counts)), FIT_PERIODS + 2 + 2 * late))
     until = np.concatenate([[0], np.cumsum(counts)])  # rows before each period
 
-    def fewest(training: int, begin: int, end: int) -> int:
+    filled = np.concatenate([[0], np.cumsum(np.array(counts) > 0)])  # those of them that have rows
+
+    def fewest(training: int, begin: int, end: int, until: NDArray[np.int64] = until) -> int:
         """The fewest rows that any training has from `begin` to `end` periods before its end."""
         ends = np.arange(training, len(until))
         return int((until[ends - end] - until[ends - begin]).min())
@@ -130,7 +133,10 @@ def _windows(counts: list[int], every: str, delay: timedelta) -> tuple[int, int]
         tests = range(min(usual_test, max(1, training // 4)) + late, training - FIT_PERIODS - late + 1)
         # the shortest test that has enough rows leaves the most to fit on
         place = bisect_left(tests, TEST_ROWS, key=lambda test: fewest(training, test, late))
-        if place < len(tests) and fewest(training, training, tests[place] + late) >= FIT_ROWS:
+        if place == len(tests):
+            continue
+        fitted = (training, training, tests[place] + late)
+        if fewest(*fitted) >= FIT_ROWS and fewest(*fitted, filled) >= FIT_PERIODS:
             return training, tests[place]
     return None
 

@@ -407,6 +407,15 @@ def test_rows_of_one_day_in_a_year_are_cut_into_years(tmp_path: Path):
     assert first_day(made).height == 10
 
 
+def test_periods_without_rows_are_not_counted_among_those_that_are_fitted():
+    every_fifth_year = pl.Series([datetime(1900 + 5 * (number // 100), 1, 1, tzinfo=UTC) for number in range(2_000)])
+
+    windows = choose_windows(every_fifth_year, timedelta(days=1), Remarks())
+
+    # six years with rows are 26 years at least; three of them would be rows enough
+    assert windows.training - windows.test - 1 >= 26
+
+
 def test_four_hundred_years_of_months_are_divided_in_seconds():
     months = pl.Series([datetime(1600 + number // 12, 1 + number % 12, 1, tzinfo=UTC) for number in range(4_800)])
 
