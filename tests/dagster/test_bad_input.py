@@ -370,7 +370,7 @@ def test_of_a_period_before_the_first_deployment_it_is_said_what_was_deployed_fi
         predicted = materialize(replay, "predictions", key=FIRST_WEEK)
         watched = materialize(replay, "data_drift", key=FIRST_WEEK)
 
-    said = "NoChampion: nothing of 'flight_delay' served by then: version 1 was the first, at 2013-02-25 00:00 UTC, "
+    said = "NoChampion: no champion of 'flight_delay' served at that time: version 1 was the first, at 2013-02-25 00:00 UTC, "
     assert [said in failure_of(result) for result in (predicted, watched)] == [True, True]
 
 
