@@ -36,7 +36,6 @@ ARGUMENTS = {
     "backtest": [PRODUCT],
     "clean": [PRODUCT, "--dry-run"],
     "check": [PRODUCT],
-    "clock": [],
     "replay": [PRODUCT, "--until-champion"],
     "materialize": [PRODUCT, "raw", "--partition", "2013-07-01"],
     "train": [PRODUCT],
