@@ -75,7 +75,7 @@ def _from_files(pattern: str) -> Origin:
             f"{pattern} has no known format. {choices(ending, FORMATS)} The ending says which; a database is named as "
             "postgresql://…?table=… or sqlite://file.db?table=…"
         )
-    paths = find_files(pattern)
+    paths = list(find_files(pattern))
     if not paths:
         there = "" if pattern.startswith("s3://") else what_is_there(pattern)
         fact = f"{pattern} is {there}" if there else f"no file matches {pattern}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlops_assets.errors import DeclarationError, SourceError, choices
 from mlops_assets.products.source import Table, tables_by_name
@@ -28,6 +29,27 @@ if TYPE_CHECKING:
     from mlops_assets.products.periods import Period
 
 FORMATS = ("parquet", "csv", "ndjson", "jsonl", "json")
+
+
+class _Facts(NamedTuple):
+    """Facts about a file. span: its first and last event timestamp; None: it may hold rows of any period."""
+
+    schema: pl.Schema
+    span: tuple[datetime, datetime] | None
+
+    def may_hold(self, period: Period) -> bool:
+        return self.span is None or (self.span[0] < period.end and period.start <= self.span[1])
+
+
+class _Opened(NamedTuple):
+    """A file that is read when its rows are collected. where: those of the period, in a text file of many periods."""
+
+    table: Table
+    path: str
+    rows: pl.LazyFrame
+    schema: pl.Schema
+    period: Period | None
+    where: pl.Expr | None
 
 
 @dataclass(frozen=True)
@@ -67,20 +89,24 @@ class Files:
                 )
 
     def read(self, table: str, period: Period) -> pl.LazyFrame:
-        """Only schemas are read before the frame is collected, and then file by file.
+        """Before the frame is collected only schemas are read and, once for each of several files, its first and last time.
 
         Raises SourceError, here or when it is collected: no file is there, or one is damaged; it names file and line."""
         import polars as pl
 
         declared = self._table(table)
-        found = find_files(self.paths[table].format(period=period.key))
-        if not found:
+        versions = find_files(self.paths[table].format(period=period.key))
+        if not versions:
             raise SourceError(self._nothing(table, self.paths[table].format(period=period.key)))
-        is_of_many = "{period}" not in self.paths[table]
-        frames = {path: self._guarded(declared, path, period if is_of_many else None) for path in found}
-        _refuse_other_schemas(frames)
-        rows = pl.concat(frames.values(), how="vertical")
-        if not is_of_many or declared.event_timestamp not in rows.collect_schema():
+        if "{period}" in self.paths[table]:
+            return self._rows_of([self._opened(declared, path) for path in versions])
+        facts = {path: self._facts_of(declared, path, version, len(versions)) for path, version in versions.items()}
+        _refuse_other_schemas({path: each.schema for path, each in facts.items()})
+        relevant = [path for path, each in facts.items() if each.may_hold(period)]
+        if not relevant:
+            return pl.LazyFrame(schema=next(iter(facts.values())).schema)
+        rows = self._rows_of([self._opened(declared, path, period) for path in relevant])
+        if declared.event_timestamp not in rows.collect_schema():
             return rows  # a table without its time column breaks the contract
         clock = pl.col(declared.event_timestamp)
         return rows.filter(clock >= period.start, clock < period.end)
@@ -102,12 +128,42 @@ class Files:
             raise SourceError(f"these files have no table {name!r}. {choices(name, known)}")
         return known[name]
 
-    def _guarded(self, table: Table, path: str, period: Period | None) -> pl.LazyFrame:
-        """The rows of one file; errors in it, now or when it is collected, name the file.
+    @cached_property
+    def _facts(self) -> dict[tuple[str, str, str], _Facts]:
+        """By table, path and version: a period of many files opens only those that may hold rows of it."""
+        return {}
+
+    def _facts_of(self, table: Table, path: str, version: str, files: int) -> _Facts:
+        key = (table.name, path, version)
+        if key not in self._facts:
+            opened = self._opened(table, path)
+            self._facts[key] = _Facts(opened.schema, self._span(table, opened) if files > 1 else None)
+        return self._facts[key]
+
+    def _span(self, table: Table, opened: _Opened) -> tuple[datetime, datetime] | None:
+        """The first and the last event timestamp of a file; None where a row might lie elsewhere, because it cannot be read."""
+        import polars as pl
+
+        kind = opened.schema.get(table.event_timestamp)
+        if not isinstance(kind, pl.Datetime) or kind.time_zone is None:
+            return None
+        if _format(opened.path) == "csv" and broken_lines(opened.path, self.separator, declared=_names(table)):
+            return None
+        clock = pl.col(table.event_timestamp)
+        try:
+            span = opened.rows.select(
+                clock.min().alias("first"), clock.max().alias("last"), clock.null_count().alias("nulls")
+            ).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError):
+            return None  # who reads the file hears what is wrong with it
+        first, last, nulls = span.row(0)
+        return None if nulls or first is None else (first, last)
+
+    def _opened(self, table: Table, path: str, period: Period | None = None) -> _Opened:
+        """A file of which only the schema was read. Raises SourceError: it is damaged.
 
         period: the only one that is read of a file of many, in which a row that cannot be read concerns its own period alone."""
         import polars as pl
-        from polars.io.plugins import register_io_source
 
         if _format(path) == "csv" and (broken := broken_header(path, self.separator, _names(table))):
             raise SourceError(broken)
@@ -118,27 +174,43 @@ class Files:
             if period is not None and isinstance(kind, pl.String):
                 where = rows_of_period(table, kind, self.zone, period)
             rows_of_it = written if where is None else written.filter(where)
-            lazy = typed(table, rows_of_it, self.zone, decimal=self.decimal)
-            schema = lazy.collect_schema()
+            rows = typed(table, rows_of_it, self.zone, decimal=self.decimal)
+            return _Opened(table, path, rows, rows.collect_schema(), period, where)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
             raise SourceError(explain(path, error, separator=self.separator)) from None
+
+    def _rows_of(self, files: Sequence[_Opened]) -> pl.LazyFrame:
+        """The rows of the files, one file after the other; an error in one, when the frame is collected, names it."""
+        import polars as pl
+        from polars.io.plugins import register_io_source
+
+        _refuse_other_schemas({file.path: file.schema for file in files})
 
         def batches(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
         ) -> Iterator[pl.DataFrame]:
-            if _format(path) == "csv" and (broken := self._broken_lines(table, path, period)):
-                raise SourceError(broken)
-            wanted = lazy if predicate is None else lazy.filter(predicate)
-            wanted = wanted if columns is None else wanted.select(columns)
-            wanted = wanted if rows is None else wanted.head(rows)
-            try:
-                yield from wanted.collect_batches(chunk_size=size, maintain_order=True)
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
-                raise SourceError(
-                    explain(path, error, table, self._scan(path), self.zone, self.separator, self.decimal, where)
-                ) from None
+            left = rows
+            for file in files:
+                if _format(file.path) == "csv" and (broken := self._broken_lines(file.table, file.path, file.period)):
+                    raise SourceError(broken)
+                wanted = file.rows if predicate is None else file.rows.filter(predicate)
+                wanted = wanted if columns is None else wanted.select(columns)
+                wanted = wanted if left is None else wanted.head(left)
+                try:
+                    for batch in wanted.collect_batches(chunk_size=size, maintain_order=True):
+                        left = None if left is None else left - batch.height
+                        yield batch
+                except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:
+                    written = self._scan(file.path)
+                    raise SourceError(
+                        explain(
+                            file.path, error, file.table, written, self.zone, self.separator, self.decimal, file.where
+                        )
+                    ) from None
+                if left == 0:
+                    return
 
-        return register_io_source(batches, schema=schema)
+        return register_io_source(batches, schema=files[0].schema)
 
     def _broken_lines(self, table: Table, path: str, period: Period | None) -> str:
         """period: whose broken lines matter; None: those of every period."""
@@ -175,12 +247,14 @@ class Files:
                 return pl.scan_ndjson(path, infer_schema_length=None)
 
 
-def _refuse_other_schemas(frames: Mapping[str, pl.LazyFrame]) -> None:
+def _refuse_other_schemas(schemas: Mapping[str, pl.Schema]) -> None:
     """Raises SourceError: files of one table differ in their columns, so that one of them is wrong."""
-    (first, *others) = frames
-    expected = frames[first].collect_schema()
+    (first, *others) = schemas
+    expected = schemas[first]
     for path in others:
-        schema = frames[path].collect_schema()
+        schema = schemas[path]
+        if schema == expected:
+            continue
         differing = [
             f"{name} is {schema.get(name, 'missing')}, {expected.get(name, 'missing')} there"
             for name in dict.fromkeys((*expected, *schema))

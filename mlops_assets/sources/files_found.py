@@ -20,20 +20,23 @@ _TRIES, _SECONDS = 3, 10
 _SHOWN = 5
 
 
-def find_files(pattern: str) -> list[str]:
-    """The matching files, sorted by name. Raises SourceError: S3 cannot be reached."""
+def find_files(pattern: str) -> dict[str, str]:
+    """The matching files, sorted by name, each with a text that changes with its content. Raises SourceError: S3 cannot be
+    reached."""
     if not pattern.startswith("s3://"):
         matches = glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute patterns)
-        return sorted(path for path in matches if Path(path).is_file())
+        files = sorted(path for path in matches if Path(path).is_file())
+        return {path: f"{(status := Path(path).stat()).st_size} {status.st_mtime_ns}" for path in files}
     from obstore.exceptions import BaseError
 
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
     folder = _folder_before_magic(key)
     try:
-        listed = [item["path"] for page in _bucket(bucket).list(folder or None) for item in page]
+        listed = [item for page in _bucket(bucket).list(folder or None) for item in page]
     except (BaseError, OSError) as error:
         raise _unreachable(pattern, error) from None
-    return [f"s3://{bucket}/{path}" for path in sorted(listed) if fnmatchcase(path, key)]
+    matching = sorted((item["path"], item) for item in listed if fnmatchcase(item["path"], key))
+    return {f"s3://{bucket}/{path}": f"{item['size']} {item['e_tag']}" for path, item in matching}
 
 
 def open_bytes(path: str, first: int | None = None) -> IO[bytes]:

@@ -455,6 +455,62 @@ def test_a_file_that_is_broken_throughout_is_refused_for_every_period(tmp_path: 
             source.read("rides", weeks.at(key)).collect()
 
 
+def test_of_several_files_only_those_with_rows_of_the_period_are_opened(tmp_path: Path):
+    write(ROWS, tmp_path / "a.parquet")
+    pl.concat([LATER] * 500).write_parquet(tmp_path / "b.parquet", compression="zstd")
+    content = bytearray((tmp_path / "b.parquet").read_bytes())
+    content[40:80] = b"\xff" * 40  # within the first column, before the times
+    (tmp_path / "b.parquet").write_bytes(content)
+    source, weeks = files(tmp_path / "*.parquet"), weekly(start="2013-07-01")
+
+    assert_frame_equal(conform(RIDES, source.read("rides", WEEK)).sort("ride"), ROWS)
+    with pytest.raises(SourceError, match=r"b.parquet is an incomplete or damaged Parquet file"):
+        source.read("rides", weeks.at("2013-07-08")).collect()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "ndjson"])
+def test_a_file_that_is_delivered_again_is_read_anew(tmp_path: Path, ending: str):
+    write(ROWS.head(1), tmp_path / f"a.{ending}")
+    write(LATER, tmp_path / f"b.{ending}")
+    source = files(tmp_path / f"*.{ending}")
+    before = conform(RIDES, source.read("rides", WEEK))
+
+    write(pl.concat([ROWS.tail(1), LATER]), tmp_path / f"b.{ending}")
+
+    assert_frame_equal(before, ROWS.head(1))
+    assert_frame_equal(conform(RIDES, source.read("rides", WEEK)).sort("ride"), ROWS)
+
+
+def test_a_period_of_no_file_has_no_rows_and_the_columns_of_the_files(tmp_path: Path):
+    write(ROWS, tmp_path / "a.csv")
+    write(LATER, tmp_path / "b.csv")
+
+    rows = files(tmp_path / "*.csv").read("rides", weekly(start="2013-07-01").at("2013-08-05")).collect()
+
+    assert_frame_equal(rows, ROWS.clear(), check_column_order=False)
+
+
+def test_one_of_several_files_whose_quote_is_not_ended_may_hold_rows_of_any_period(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + GOOD)
+    swallowed = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
+    (tmp_path / "b.csv").write_text(HEADER + GOOD + '3,"EWR,2013-07-09T09:00:00Z,3.5,true,x\n' + swallowed)
+
+    with pytest.raises(SourceError, match=r"b\.csv is broken: line "):
+        files(tmp_path / "*.csv").read("rides", weekly(start="2013-07-01").at("2013-07-15")).collect()
+
+
+def test_a_row_without_a_readable_time_in_one_of_several_files_is_of_the_period_of_the_row_before_it(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + GOOD)
+    (tmp_path / "b.csv").write_text(
+        HEADER + GOOD.replace("2013-07-02", "2013-07-16") + GOOD.replace("2013-07-02T08", "x")
+    )
+    source, weeks = files(tmp_path / "*.csv"), weekly(start="2013-07-01")
+
+    assert source.read("rides", WEEK).collect().height == 1
+    with pytest.raises(SourceError, match=r"b\.csv.*row 2: asked_at is 'x"):
+        source.read("rides", weeks.at("2013-07-15")).collect()
+
+
 def test_broken_lines_before_the_first_time_that_can_be_read_are_never_passed_over(tmp_path: Path):
     path = tmp_path / "rides.csv"
     path.write_text(HEADER + "3,EWR\n" + GOOD)
