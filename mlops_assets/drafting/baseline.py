@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -67,10 +67,17 @@ def past_windows(product: ModelProduct, rows: pl.DataFrame) -> list[pl.DataFrame
     return found
 
 
-def leakage_of(product: ModelProduct, window: pl.DataFrame) -> Mapping[str, float]:
-    """How well each input alone predicts the label, from 0 to 1: the value of the gate `leakage_probe`."""
-    fitted, tested = (window.filter(pl.col(SPLIT) == split) for split in (FIT, TEST))
-    return probe_leakage(product, fitted, tested, class_names(product.task, fitted[LABEL])).skills
+def leakage_of(product: ModelProduct, windows: Sequence[pl.DataFrame]) -> Mapping[str, float]:
+    """How well each input alone predicts the label, from 0 to 1: the highest value of the gate `leakage_probe` on any window, as
+    the gate judges every training."""
+    highest: dict[str, float] = {}
+    for window in windows:
+        fitted, tested = (window.filter(pl.col(SPLIT) == split) for split in (FIT, TEST))
+        for name, skill in probe_leakage(
+            product, fitted, tested, class_names(product.task, fitted[LABEL])
+        ).skills.items():
+            highest[name] = max(skill, highest.get(name, 0.0))
+    return highest
 
 
 def measure_baseline(

@@ -110,7 +110,7 @@ def draft_product(
     on_progress("measuring how well each column alone predicts the label")
     table = _read(full, origin)
     past = past_windows(product_of(file_text(full), name), table)
-    telling = leakage_of(product_of(file_text(full), name), past[-1])
+    telling = leakage_of(product_of(file_text(full), name), past)
     inputs = _without_suspects(inputs, telling, label, remarks)
     full = _with_inputs(declared, inputs, profiles)
     if not (inputs or full.calendar):

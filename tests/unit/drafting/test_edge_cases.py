@@ -343,6 +343,17 @@ def test_columns_that_tell_the_label_by_themselves_are_left_out(tmp_path: Path):
     assert said.startswith("left out: minutes_late (1.00 of 1), fine (1.00 of 1) each alone predict late, as a part")
 
 
+def test_a_column_that_told_the_label_in_a_part_of_the_past_is_left_out(tmp_path: Path):
+    # the first training, days 0 to 34, would be refused by the gate; from day 35 on the column says nothing
+    noise = pl.Series(np.random.default_rng(1).integers(0, 2, HOURS))
+    fined = pl.when((AT - FIRST).dt.total_days() < 35).then(pl.col("late").cast(pl.Int64)).otherwise(noise)
+
+    made = draft(orders(fined=fined), tmp_path, label="late")
+
+    assert "fined" not in made.product.feature_names
+    assert any(line.startswith("left out: fined (1.00 of 1) alone predicts late") for line in made.remarks.warnings)
+
+
 def test_a_candidate_that_fails_in_a_part_of_the_past_is_not_drafted(tmp_path: Path):
     # the test of the first training, days 28 to 34, holds weights in another unit: a line goes on to where they are
     unit = pl.when((AT - FIRST).dt.total_days().is_between(27, 34)).then(30.0).otherwise(1.0)
