@@ -163,7 +163,8 @@ def _lightgbm(task: Task, inputs: tuple[Input, ...], seed: int, hyperparameters:
     from lightgbm import LGBMClassifier, LGBMRegressor
 
     family = LGBMRegressor if task is Task.REGRESSION else LGBMClassifier
-    fixed = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+    # n_jobs 0: as many threads as OpenMP is allowed when the model is fitted
+    fixed = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1, "n_jobs": 0}
     return family(**{**fixed, **hyperparameters})  # type: ignore[no-any-return]
 
 

@@ -20,6 +20,9 @@ from mlops_assets.training.calibration import fit_calibration, split_in_time
 from mlops_assets.training.candidates import Estimator, fit_options, make_estimator
 
 PREDICTION = "prediction"
+# A smaller matrix is fitted by one thread of OpenMP and BLAS: threads that wait for each other thousands of times cost more than
+# they save, on an idle machine because they have to be woken, on a busy one because they wait for a core.
+SINGLE_THREAD_CELLS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,12 @@ def fit(product: ModelProduct, candidate: Candidate, rows: pl.DataFrame) -> Fitt
     classes = class_names(product.task, rows[LABEL])
     earlier, later = split_in_time(rows) if product.calibrate else (rows, None)
     matrix, labels = encode(earlier, inputs), label_codes(product.task, earlier[LABEL], classes)
+    if candidate.estimator == "gradient_boosting":
+        # scikit-learn 1.9 refuses a column without any value; no tree ever splits by a constant one
+        matrix[:, np.isnan(matrix).all(axis=0)] = 0
     estimator = make_estimator(candidate, product.task, inputs, product.seed, product.declared_estimators)
     started = time.perf_counter()
-    # a few hundred columns are too few to share: two threads of BLAS take three times the processor time of one
-    with threadpool_limits(1 if candidate.estimator == "linear" else None, user_api="blas"):
+    with threadpool_limits(1 if matrix.size < SINGLE_THREAD_CELLS else None):
         estimator.fit(matrix, labels, **fit_options(candidate, inputs))
     calibration = None
     if later is not None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.errors import DeclarationError
-from mlops_assets.products.candidates import Candidate, gradient_boosting, lightgbm, linear
+from mlops_assets.products.candidates import Candidate, forest, gradient_boosting, lightgbm, linear
 from mlops_assets.products.feature_view import FeatureKind
 from mlops_assets.products.task import Task
 from mlops_assets.state.manifest import Input
@@ -114,3 +114,14 @@ def test_scores_of_an_estimator_do_not_depend_on_its_shape():
 
     assert scores.shape == (4,)
     assert scores.dtype == np.float64
+
+
+@pytest.mark.parametrize("candidate", [linear(), forest(), gradient_boosting(), lightgbm()], ids=lambda item: item.name)
+def test_a_feature_without_a_value_in_the_training_rows_is_fitted_and_says_nothing_later(candidate):
+    rows = a_training_set(a_product()).with_columns(distance=pl.lit(None, pl.Float64))
+    fitted = fit(a_product(), candidate, rows)
+
+    without = fitted.scores(rows.tail(60))
+    later = fitted.scores(rows.tail(60).with_columns(distance=pl.lit(3.0)))
+
+    np.testing.assert_allclose(later, without)
