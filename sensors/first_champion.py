@@ -36,11 +36,11 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
         if not key:
             if awaited := _awaited(instance, state):
                 return dg.SkipReason(f"waits for {awaited}")
-            key, found = labelled_history(state)
+            key, labelled = labelled_history(state)
             needed = product.training_periods
-            if found < needed:
+            if labelled < needed:
                 return dg.SkipReason(
-                    f"{found} of {needed} labelled periods are stored: {needed - found} more are needed"
+                    f"{labelled} of {needed} labelled periods are stored: {needed - labelled} more are needed"
                 )
             if not product.period.has(product.period.at(key)):
                 return dg.SkipReason(f"{product.name} has no period {key}, so nothing can be trained for it")
@@ -51,7 +51,7 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
         if stands.state is not State.DUE:
             return dg.SkipReason(in_words(product, key, FIRST_CHAMPION, stands))
         selection = [*development(product), *retraining(product)]
-        asked = request(instance, product, key, FIRST_CHAMPION, key, selection)
+        run_request = request(instance, product, key, FIRST_CHAMPION, key, selection)
         ops = {
             "__".join(key_of(product, Leaderboard.asset).path): {"config": {"as_of": key}},
             "__".join(key_of(product, Recipe.asset).path): {"config": {"by": "first_champion sensor"}},
@@ -59,10 +59,10 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(
-                    run_key=asked.run_key,
+                    run_key=run_request.run_key,
                     partition_key=key,
                     asset_selection=selection,
-                    tags=asked.tags,
+                    tags=run_request.tags,
                     run_config={"ops": ops},
                 )
             ]
@@ -83,6 +83,6 @@ def _awaited(instance: dg.DagsterInstance, state: ProductState) -> str:
 
 
 def _asked_for(instance: dg.DagsterInstance, product: ModelProduct) -> str:
-    """The partition that a first champion was asked for already; "" where none was."""
+    """The partition that a first champion was requested for already; "" where none was."""
     runs = instance.get_runs(dg.RunsFilter(tags={"product": product.name, WHAT: FIRST_CHAMPION}), limit=1)
     return runs[0].tags[CAUSE].split(":")[1] if runs else ""

@@ -32,11 +32,11 @@ def build_labels_sensor(product: ModelProduct, status: dg.DefaultSensorStatus) -
     )
     def labels(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         state, instance = platform.state_of(product), context.instance
-        for key, what, found in unfinished_labels(instance, state):
-            if not found.is_open and product.retries.skips:
+        for key, what, latest in unfinished_labels(instance, state):
+            if not latest.is_open and product.retries.skips:
                 continue
-            if found.state is not State.DUE:
-                return dg.SkipReason(in_words(product, key, what, found))
+            if latest.state is not State.DUE:
+                return dg.SkipReason(in_words(product, key, what, latest))
             # labels follow the predictions that they judge
             for kind in (ARRIVAL, LABELS, ONLY_LABELS):
                 if cause := under_way(instance, product, kind):
@@ -65,6 +65,6 @@ def unfinished_labels(instance: dg.DagsterInstance, state: ProductState) -> Iter
     stored = {key for key in state.tables.keys("features") if arriving is None or key < arriving}
     for key in periods_to_label(product, now, stored, done):
         what = LABELS if key in predicted else ONLY_LABELS
-        found = standing(instance, state, key, what)
-        if found.state is not State.DONE:
-            yield key, what, found
+        latest = standing(instance, state, key, what)
+        if latest.state is not State.DONE:
+            yield key, what, latest

@@ -33,18 +33,18 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
         from mlops_assets.data.cut_off import noted_cut_off
 
         now = state.clock.now()
-        key, found = next(unfinished_arrivals(instance, state, now), (None, None))
-        if key is None or found is None:
+        key, latest = next(unfinished_arrivals(instance, state, now), (None, None))
+        if key is None or latest is None:
             stored = _stored(state)
             said = f"no new period at {now:%Y-%m-%d %H:%M}; {len(stored)} are stored"
             missing = next((period for period in product.period.ended_by(now) if period.key not in stored), None)
             return dg.SkipReason(f"{said}; {why_not_arrived(product, missing, now)}" if missing else said)
-        if not found.is_open and product.retries.skips and not state.skipped.has(key):
-            reason = f"its arrival failed {found.attempts} times, and {product.name} declares missing='skip'"
+        if not latest.is_open and product.retries.skips and not state.skipped.has(key):
+            reason = f"its arrival failed {latest.attempts} times, and {product.name} declares missing='skip'"
             state.skipped.skip(key, reason, "new_data sensor")
-            found = standing(instance, state, key, ARRIVAL)
-        if found.state is not State.DUE:
-            return dg.SkipReason(in_words(product, key, ARRIVAL, found))
+            latest = standing(instance, state, key, ARRIVAL)
+        if latest.state is not State.DUE:
+            return dg.SkipReason(in_words(product, key, ARRIVAL, latest))
         if cause := under_way(instance, product, ARRIVAL):
             return dg.SkipReason(f"{key} waits for the run of {cause}")
         period = product.period.at(key)
@@ -71,9 +71,9 @@ def unfinished_arrivals(
     product = state.product
     whole = _stored(state) - unfinished_periods(instance, product, ARRIVAL) - state.skipped.asked_again()
     for key in periods_to_ingest(product, now, whole):
-        found = standing(instance, state, key, ARRIVAL)
-        if found.state is not State.DONE:
-            yield key, found
+        latest = standing(instance, state, key, ARRIVAL)
+        if latest.state is not State.DONE:
+            yield key, latest
 
 
 def _stored(state: ProductState) -> set[str]:

@@ -32,12 +32,12 @@ def clock(
         console.print(f"the wall clock holds again: {wall:%Y-%m-%d %H:%M} UTC", soft_wrap=True)
         return
     if moment:
-        asked = _moment_of(moment)
-        if asked > wall:
+        target = _moment_of(moment)
+        if target > wall:
             raise DeclarationError(
                 f"{moment} has not come yet. Where a replay has caught up, `mlops clock --end` ends it."
             )
-        replayed.set(max(asked, replayed.now()))
+        replayed.set(max(target, replayed.now()))
     console.print(f"the replay stands at {replayed.now():%Y-%m-%d %H:%M} UTC", soft_wrap=True)
 
 

@@ -214,7 +214,7 @@ def _in_words(table: Table, period: Period, name: str) -> tuple[str, str]:
     """Column and rule of a dataframely rule name, such as `carrier|check__choices`."""
     column, _, rule = name.partition("|")
     if not rule:
-        known = {
+        rules = {
             "primary_key": (", ".join(table.key), "the key is unique"),
             "in_period": (table.event_timestamp, f"lies in [{period.start:%Y-%m-%d}, {period.end:%Y-%m-%d})"),
             "clocks_in_order": (table.created_timestamp, f"is not before {table.event_timestamp}"),
@@ -223,7 +223,7 @@ def _in_words(table: Table, period: Period, name: str) -> tuple[str, str]:
             foreign_key = table.foreign_keys[int(column.removeprefix("foreign_key_"))]
             to = ", ".join(foreign_key.target_columns)
             return ", ".join(foreign_key.columns), f"exists in {to} of {foreign_key.table}"
-        return known.get(column, (column, column))
+        return rules.get(column, (column, column))
     declared = table.column(column)
     words = {
         "nullability": "is not null",

@@ -42,8 +42,8 @@ def reach(table: Table, period: Period, events: pl.Series) -> Reach:
     length, missing = period.end - period.start, period.end - newest
     seen = f"the newest row of {table.name} is of {newest:%Y-%m-%d %H:%M}, {1 - missing / length:.0%} of the period"
     if table.fresh_within is not None:
-        asked = f"fresh_within asks for rows until {period.end - table.fresh_within:%Y-%m-%d %H:%M}"
-        return Reach(True, seen) if missing <= table.fresh_within else Reach(False, f"{seen}, and {asked}")
+        demand = f"fresh_within asks for rows until {period.end - table.fresh_within:%Y-%m-%d %H:%M}"
+        return Reach(True, seen) if missing <= table.fresh_within else Reach(False, f"{seen}, and {demand}")
     pause = pl.concat([pl.Series([period.start], dtype=events.dtype), events]).sort().diff().max()
     assert isinstance(pause, timedelta)
     if len(events) < LEAST_ROWS or missing <= max(PAUSES * pause, SHARE * length):
@@ -63,14 +63,14 @@ def cut_off(product: ModelProduct, period: Period, now: datetime, events: pl.Ser
         if _has_later_rows(product, period, now):
             return ""
         events = _events(product, period)
-    found = reach(table, period, events)
-    if found.is_whole or _has_later_rows(product, period, now) or _ends_so_early(product, period, events):
+    extent = reach(table, period, events)
+    if extent.is_whole or _has_later_rows(product, period, now) or _ends_so_early(product, period, events):
         return ""
     newest = events.max()
     assert isinstance(newest, datetime)
     days = -(-(period.end - newest) // timedelta(days=1))
     return (
-        f"{product.name}: the period {period.key} has not wholly arrived: {found.seen}. The source holds no later row; the period is "
+        f"{product.name}: the period {period.key} has not wholly arrived: {extent.seen}. The source holds no later row; the period is "
         f"stored once it does. If no more rows will come, declare fresh_within=days({days}) of {table.name}, or gaps='allow'."
     )
 

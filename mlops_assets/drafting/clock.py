@@ -61,20 +61,22 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
     """Raises DeclarationError: no column contains timestamps, or `time` names one that does not."""
     if time and time not in rows.columns:
         raise DeclarationError(f"the table has no column {time!r} for --time. {known_columns(time, rows.columns)}")
-    found = [moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None]
-    if time and time not in [item.name for item in found]:
+    candidates = [
+        moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None
+    ]
+    if time and time not in [item.name for item in candidates]:
         examples = ", ".join(repr(value) for value in rows[time].drop_nulls().unique(maintain_order=True)[:3].to_list())
         raise DeclarationError(
             f"--time {time}: it contains {examples}, which cannot be read as timestamps. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
             "seconds or milliseconds since 1970. Write it as one of these."
         )
-    found = found or _less_likely(rows)
-    if not found:
+    candidates = candidates or _less_likely(rows)
+    if not candidates:
         raise DeclarationError(
             f"no column of the table says when a row happened: it has {listed(rows.columns)}. Add a timestamp to the source, or make "
             "one of its parts with a view or a script, and name it with --time."
         )
-    chosen = next((item for item in found if item.name == time), None) or _ask_for_time(found, ask, remarks)
+    chosen = next((item for item in candidates if item.name == time), None) or _ask_for_time(candidates, ask, remarks)
     if chosen.values.null_count():
         raise DeclarationError(
             f"{chosen.name} is null in {chosen.values.null_count():,} rows, which then belong to no period. Leave those rows out of the "
@@ -83,7 +85,7 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
     if chosen.format:
         remarks.assume(f"{chosen.name} is written as {chosen.format}", f"as in {rows[chosen.name][0]!r}")
     zone = _zone(chosen, zone, ask, remarks)
-    return Clock(chosen, zone, _learned(chosen, found, remarks), tuple(found))
+    return Clock(chosen, zone, _learned(chosen, candidates, remarks), tuple(candidates))
 
 
 def usual_wait(clock: Clock, remarks: Remarks) -> timedelta:
@@ -116,12 +118,12 @@ def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
     if not (isinstance(kind, pl.String) or kind.is_integer()):
         return None
     numbers, may_be_time = column.cast(pl.Int64, strict=False), is_meant or bool(_HINTS.search(column.name))
-    found = _epoch(numbers, column) if may_be_time else None
-    if found is None and kind.is_integer():
-        found = _of_format(column, _WHOLE_NUMBERS) if may_be_time else None
-    elif found is None:
-        found = _written(column)
-    return found or (_of_format(column, _YEARS) if is_meant else None)
+    moments = _epoch(numbers, column) if may_be_time else None
+    if moments is None and kind.is_integer():
+        moments = _of_format(column, _WHOLE_NUMBERS) if may_be_time else None
+    elif moments is None:
+        moments = _written(column)
+    return moments or (_of_format(column, _YEARS) if is_meant else None)
 
 
 def _less_likely(rows: pl.DataFrame) -> list[Moments]:
@@ -151,10 +153,10 @@ def _of_format(column: pl.Series, format: str) -> Moments | None:
 
 
 def _written(column: pl.Series) -> Moments | None:
-    known = column.drop_nulls()
-    if not len(known):
+    texts = column.drop_nulls()
+    if not len(texts):
         return None
-    sample = known.gather_every(max(1, len(known) // _SAMPLE))
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
     if all(_ISO.fullmatch(text) for text in sample.to_list()):
         has_offset = bool(_ISO.fullmatch(sample[0])[1 + 1])  # type: ignore[index]
         iso = column.str.replace(" ", "T", literal=True)

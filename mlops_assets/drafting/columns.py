@@ -144,8 +144,8 @@ def _is_usable(name: str) -> bool:
 def _profile(column: pl.Series, name: str, moments: Moments | None, decimal: str, is_text: bool) -> Profile:
     nulls = column.null_count()
     if moments is not None:
-        known = moments.values
-        return Profile(column.name, name, Kind.TIMESTAMP, known, nulls, _distinct(known), format=moments.format)
+        times = moments.values
+        return Profile(column.name, name, Kind.TIMESTAMP, times, nulls, _distinct(times), format=moments.format)
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     kind, values, fault = _kind_of(column, decimal)
@@ -182,13 +182,13 @@ def _kind_of(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Series, s
 
 
 def _kind_of_texts(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Series, str]:
-    known = column.drop_nulls()
-    if not len(known):
+    texts = column.drop_nulls()
+    if not len(texts):
         return Kind.STRING, column, "every value is null"
-    if set(known.unique()[:5].to_list()) <= {"true", "false", "True", "False"}:
-        texts = {"true": True, "True": True, "false": False, "False": False}
-        return Kind.BOOLEAN, column.replace_strict(texts, default=None, return_dtype=pl.Boolean), ""
-    if known.str.contains(f"^{_LEADING_ZERO.pattern}$").any():
+    if set(texts.unique()[:5].to_list()) <= {"true", "false", "True", "False"}:
+        outcomes = {"true": True, "True": True, "false": False, "False": False}
+        return Kind.BOOLEAN, column.replace_strict(outcomes, default=None, return_dtype=pl.Boolean), ""
+    if texts.str.contains(f"^{_LEADING_ZERO.pattern}$").any():
         return Kind.STRING, column, ""  # a code such as 00123
     whole = column.cast(pl.Int64, strict=False)
     if whole.null_count() == column.null_count():
@@ -198,8 +198,8 @@ def _kind_of_texts(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Ser
     lost = int(numbers.null_count() - column.null_count())
     if not lost:
         return Kind.FLOAT, numbers, ""
-    if lost < len(known) / 2:
-        odd = known.filter(numbers.filter(column.is_not_null()).is_null()).unique(maintain_order=True)
+    if lost < len(texts) / 2:
+        odd = texts.filter(numbers.filter(column.is_not_null()).is_null()).unique(maintain_order=True)
         examples = ", ".join(repr(text) for text in odd[:_EXAMPLES].to_list())
         return (
             Kind.STRING,

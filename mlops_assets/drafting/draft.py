@@ -37,7 +37,7 @@ from mlops_assets.sources.typed_rows import typed
 
 MOST_FEATURES = 100
 _FEWEST_NUMBERED = 20  # fewer rows do not show whether a column numbers them
-_TELLING = 0.7  # a column that alone predicts the label so well is reported
+_PREDICTIVE = 0.7  # a column that alone predicts the label so well is reported
 _LEAST_ROWS = 250  # of a training set: 200 to fit, 50 to test
 
 
@@ -83,13 +83,13 @@ def draft_product(
     is_said = wishes.known_after or not clock.learned
     delay = _known_after(label, wishes.known_after, ask) if is_said else usual_wait(clock, remarks)
     events = utc(time.values, clock.zone)
-    known = label.values.is_not_null()
-    if int(known.sum()) < _LEAST_ROWS:
+    is_labelled = label.values.is_not_null()
+    if int(is_labelled.sum()) < _LEAST_ROWS:
         raise DeclarationError(
-            f"{int(known.sum()):,} rows have a {label.source_name}, and a training needs {_LEAST_ROWS}: 200 to fit, 50 later ones to test. "
-            "Add history to the source."
+            f"{int(is_labelled.sum()):,} rows have a {label.source_name}, and a training needs {_LEAST_ROWS}: 200 to fit, 50 later ones to "
+            "test. Add history to the source."
         )
-    windows = choose_windows(events.filter(known), delay, remarks)
+    windows = choose_windows(events.filter(is_labelled), delay, remarks)
     inputs = _inputs(profiles, time, label, key, remarks)
     learned = by_name[clock.learned].name if clock.learned else None
     declared = Declaration(
@@ -110,8 +110,8 @@ def draft_product(
     on_progress("measuring how well each column alone predicts the label")
     table = _read(full, origin)
     past = past_windows(product_of(file_text(full), name), table)
-    telling = leakage_of(product_of(file_text(full), name), past)
-    inputs = _without_suspects(inputs, telling, label, remarks)
+    skills = leakage_of(product_of(file_text(full), name), past)
+    inputs = _without_suspects(inputs, skills, label, remarks)
     full = _with_inputs(declared, inputs, profiles)
     if not (inputs or full.calendar):
         raise DeclarationError(
@@ -210,25 +210,25 @@ def _is_running_number(item: Profile) -> bool:
 
 
 def _without_suspects(
-    inputs: list[Profile], telling: Mapping[str, float], label: Profile, remarks: Remarks
+    inputs: list[Profile], skills: Mapping[str, float], label: Profile, remarks: Remarks
 ) -> list[Profile]:
-    suspects = [item for item in inputs if telling.get(item.name, 0.0) > DEFAULT_LEAKAGE]
+    suspects = [item for item in inputs if skills.get(item.name, 0.0) > DEFAULT_LEAKAGE]
     if suspects:
-        told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in suspects])
+        names = listed([f"{item.source_name} ({skills[item.name]:.2f} of 1)" for item in suspects])
         remarks.warn(
-            f"left out: {told} {'alone predicts' if len(suspects) == 1 else 'each alone predict'} {label.source_name}, as a part of the "
+            f"left out: {names} {'alone predicts' if len(suspects) == 1 else 'each alone predict'} {label.source_name}, as a part of the "
             "outcome does. Put back what a request can carry before the outcome is known, and raise the gate leakage_probe."
         )
     kept = [item for item in inputs if item not in suspects]
-    strong = [item for item in kept if telling.get(item.name, 0.0) > _TELLING]
+    strong = [item for item in kept if skills.get(item.name, 0.0) > _PREDICTIVE]
     if strong:
-        told = listed([f"{item.source_name} ({telling[item.name]:.2f} of 1)" for item in strong])
+        names = listed([f"{item.source_name} ({skills[item.name]:.2f} of 1)" for item in strong])
         remarks.warn(
-            f"{told} {'alone predicts' if len(strong) == 1 else 'each alone predict'} {label.source_name} well: make sure that columns "
+            f"{names} {'alone predicts' if len(strong) == 1 else 'each alone predict'} {label.source_name} well: make sure that columns "
             "which predict so well are known before the outcome."
         )
     if len(kept) > MOST_FEATURES:
-        most = sorted(kept, key=lambda item: -telling.get(item.name, 0.0))[:MOST_FEATURES]
+        most = sorted(kept, key=lambda item: -skills.get(item.name, 0.0))[:MOST_FEATURES]
         remarks.warn(
             f"left out: {len(kept) - MOST_FEATURES:,} of {len(kept):,} columns, which predict less than the other {MOST_FEATURES}. "
             "Name others in the file if you need them."
@@ -328,15 +328,15 @@ def _known_after(label: Profile, said: str, ask: Ask) -> timedelta:
             "no column says when it was known",
         )
     )
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m|h|d|w)?\s*", answer)
-    if found is None or (found[2] is None and float(found[1])):
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m|h|d|w)?\s*", answer)
+    if match is None or (match[2] is None and float(match[1])):
         raise DeclarationError(
             f"--known-after {answer!r} is not a duration. Write it as 30m, 6h or 2d, and 0 for at once."
         )
     unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "w": timedelta(weeks=1)}.get(
-        found[2], timedelta(days=1)
+        match[2], timedelta(days=1)
     )
-    return float(found[1]) * unit
+    return float(match[1]) * unit
 
 
 def _table_name(origin: Origin) -> str:

@@ -50,20 +50,20 @@ def read_origin(source: str) -> Origin:
     """Raises SourceError: the table does not exist, has no rows or cannot be read; the sentence says what to do."""
     path = urlsplit(source).path.lower()
     if is_of_postgres(source):
-        found = _from_postgres(source)
+        origin = _from_postgres(source)
     elif source.startswith("sqlite://") or path.endswith(_SQLITE_ENDINGS):
-        found = _from_sqlite(source)
+        origin = _from_sqlite(source)
     else:
-        found = _from_files(source)
-    place = found.pattern or f"table {found.query}"
-    if not found.rows.width or not found.rows.height:
+        origin = _from_files(source)
+    place = origin.pattern or f"table {origin.query}"
+    if not origin.rows.width or not origin.rows.height:
         raise SourceError(f"{place} has no rows. Deliver some: the product is drafted from them.")
-    if found.rows.width == 1:
+    if origin.rows.width == 1:
         raise SourceError(
-            f"{place} has one column, {found.rows.columns[0]!r}. A product needs at least a time column and a label: add the other "
+            f"{place} has one column, {origin.rows.columns[0]!r}. A product needs at least a time column and a label: add the other "
             "one, or name another table."
         )
-    return found
+    return origin
 
 
 def _from_files(pattern: str) -> Origin:
@@ -167,10 +167,10 @@ def _from_sqlite(address: str) -> Origin:
     try:
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")
-            known = [str(name) for (name,) in names]
-            table = table or _only_table(path, known)
-            if table not in known and not table.startswith("("):
-                raise SourceError(f"{path} has no table {table!r}. {choices(table, known)}")
+            tables = [str(name) for (name,) in names]
+            table = table or _only_table(path, tables)
+            if table not in tables and not table.startswith("("):
+                raise SourceError(f"{path} has no table {table!r}. {choices(table, tables)}")
             query = table if _PLAIN.fullmatch(table) or table.startswith("(") else _quoted(table)
             cursor = connection.execute(f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
             columns = [str(item[0]) for item in cursor.description]

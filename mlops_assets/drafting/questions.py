@@ -45,11 +45,11 @@ class Remarks:
 
 def known_columns(wrong: str, names: Iterable[str]) -> str:
     """A sentence with the columns of the table; of a wide table, only those with a similar name."""
-    known = list(names)
-    close = get_close_matches(wrong, known, n=_SHOWN_NAMES)
-    if len(known) <= _SHOWN_NAMES:
-        return choices(wrong, known)
-    return f"It has {len(known):,} columns. " + (choices(wrong, close) if close else "None has such a name.")
+    columns = list(names)
+    close = get_close_matches(wrong, columns, n=_SHOWN_NAMES)
+    if len(columns) <= _SHOWN_NAMES:
+        return choices(wrong, columns)
+    return f"It has {len(columns):,} columns. " + (choices(wrong, close) if close else "None has such a name.")
 
 
 def listed(names: list[str] | tuple[str, ...], shown: int = 8) -> str:

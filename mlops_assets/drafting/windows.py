@@ -65,14 +65,14 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     assert isinstance(last, datetime)
     span = (last - first) / timedelta(days=1)
     for every, counts in _in_order(events, span):
-        if (found := _windows(counts, every, delay)) is not None:
+        if (windows := _windows(counts, every, delay)) is not None:
             break
     else:
         raise DeclarationError(
             f"{len(events):,} labelled rows over {span:,.0f} days are too few: a training needs 200 rows to fit, 50 later ones to test, "
             f"and at least {FIT_PERIODS + 2} hours, days, weeks, months or years of them. Add history to the source."
         )
-    training, test = found
+    training, test = windows
     rows = int(np.median([count for count in counts if count]))
     start = _start(first, every)
     remarks.assume(

@@ -19,10 +19,10 @@ from mlops_assets.state.workspace import Workspace
 
 
 def main(arguments: Sequence[str]) -> None:
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     with open_dagster_pipes() as pipes:
-        rows, version = build(asked.product, asked.state, asked.partition)
-        pipes.log.info(f"{asked.product}/features {asked.partition}: {rows} rows, version {version}")
+        rows, version = build(options.product, options.state, options.partition)
+        pipes.log.info(f"{options.product}/features {options.partition}: {rows} rows, version {version}")
         if PipesContext.is_initialized() and pipes.is_asset_step:
             pipes.report_asset_materialization(
                 metadata={"dagster/row_count": rows, "engine": "spark"}, data_version=version

@@ -234,7 +234,7 @@ def _cells(
     if table is None or rows is None:
         return ""
     try:
-        found = unfit(table, rows, zone, _SHOWN, where, decimal=decimal)
+        cells = unfit(table, rows, zone, _SHOWN, where, decimal=decimal)
     except pl.exceptions.PolarsError:
         return ""  # the file cannot be read at all: the original error says why
-    return f"does not fit {table.name}: {'; '.join(found)}" if found else ""
+    return f"does not fit {table.name}: {'; '.join(cells)}" if cells else ""

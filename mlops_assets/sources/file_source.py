@@ -76,8 +76,8 @@ class Files:
             if table.name not in self.paths:
                 raise DeclarationError(f"no path is declared for table {table.name!r}. Add it to `paths`.")
         if self.separator not in SEPARATORS:
-            known = ", ".join(map(repr, SEPARATORS))
-            raise DeclarationError(f"separator {self.separator!r} is not supported. Give one of {known}.")
+            separators = ", ".join(map(repr, SEPARATORS))
+            raise DeclarationError(f"separator {self.separator!r} is not supported. Give one of {separators}.")
         if self.decimal not in (".", ",") or self.decimal == self.separator:
             raise DeclarationError(
                 f"decimal {self.decimal!r} and separator {self.separator!r} do not go together. Give '.' or ',', and another separator."
@@ -123,10 +123,10 @@ class Files:
         )
 
     def _table(self, name: str) -> Table:
-        known = tables_by_name(self)
-        if name not in known:
-            raise SourceError(f"these files have no table {name!r}. {choices(name, known)}")
-        return known[name]
+        tables = tables_by_name(self)
+        if name not in tables:
+            raise SourceError(f"these files have no table {name!r}. {choices(name, tables)}")
+        return tables[name]
 
     @cached_property
     def _facts(self) -> dict[tuple[str, str, str], _Facts]:
@@ -193,11 +193,11 @@ class Files:
             for file in files:
                 if _format(file.path) == "csv" and (broken := self._broken_lines(file.table, file.path, file.period)):
                     raise SourceError(broken)
-                wanted = file.rows if predicate is None else file.rows.filter(predicate)
-                wanted = wanted if columns is None else wanted.select(columns)
-                wanted = wanted if left is None else wanted.head(left)
+                selected = file.rows if predicate is None else file.rows.filter(predicate)
+                selected = selected if columns is None else selected.select(columns)
+                selected = selected if left is None else selected.head(left)
                 try:
-                    for batch in wanted.collect_batches(chunk_size=size, maintain_order=True):
+                    for batch in selected.collect_batches(chunk_size=size, maintain_order=True):
                         left = None if left is None else left - batch.height
                         yield batch
                 except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, RecursionError) as error:

@@ -72,21 +72,21 @@ def unfit(
     """Which cells do not fit, as "row 7: distance is 'abc', not integer"; rows are counted from 1. where: those that matter."""
     import polars as pl
 
-    before, found = rows.collect(), []
-    assert isinstance(before, pl.DataFrame)
-    matters = before.select(pl.lit(True) if where is None else where).to_series()
+    texts, cells = rows.collect(), []
+    assert isinstance(texts, pl.DataFrame)
+    matters = texts.select(pl.lit(True) if where is None else where).to_series()
     after = typed(table, rows, zone, strict=False, decimal=decimal).collect()
     for name in after.columns:
-        written = before[table.column(name).delivered_as]
+        written = texts[table.column(name).delivered_as]
         lost = written.is_not_null() & after[name].is_null() & matters
         for number in lost.arg_true().head(limit):
-            found.append(
+            cells.append(
                 (
                     number + 1,
                     f"row {number + 1}: {name} is {written[number]!r}{_why(table, name, zone, str(written[number]))}",
                 )
             )
-    return [text for _, text in sorted(found)[:limit]]
+    return [text for _, text in sorted(cells)[:limit]]
 
 
 def _why(table: Table, name: str, zone: str | None, written: str) -> str:
