@@ -16,7 +16,6 @@ import httpx
 import polars as pl
 import pytest
 
-from mlops_assets.data.arrived import periods_of_history
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.task import Task
 from mlops_assets.records.decisions import DriftDecision
@@ -71,7 +70,7 @@ def test_a_table_becomes_a_champion_that_answers_and_is_watched(
     product = runpy.run_path(str(file))[name]
     assert isinstance(product, ModelProduct)
     assert product.task is task
-    partition = product.period.shift(product.period.first, periods_of_history(product)).key
+    partition = product.period.shift(product.period.first, product.training_periods).key
     checked = mlops("check", name)
     replayed = mlops("replay", name, "--to", partition)
 
