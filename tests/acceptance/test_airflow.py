@@ -5,6 +5,7 @@ The platform is reached by its command alone, as from any other scheduler.
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peer_environments import python_with
-from mlops_assets.products.catalog import find_products
+from mlops_assets.products.product import ModelProduct
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.state.workspace import ProductState, Workspace
 
@@ -47,7 +48,10 @@ def churn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProductState:
         text = text.replace(written, changed)
     drafted.write_text(text)
     succeed(f"{COMMAND} replay churn --until-champion".split())
-    return Workspace(tmp_path / "var" / "home").of(find_products({}, tmp_path).named("churn"))
+    # run, not imported: the module would stay in this process, where other tests look for a product of that name
+    product = runpy.run_path(str(drafted))["churn"]
+    assert isinstance(product, ModelProduct)
+    return Workspace(tmp_path / "var" / "home").of(product)
 
 
 def an_environment() -> dict[str, str]:

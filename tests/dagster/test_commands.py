@@ -57,7 +57,7 @@ def test_the_first_period_that_has_not_arrived_ends_a_range_with_exit_code_75(st
     finished = mlops(state, "materialize", "flight_delay", "raw", "--partition", "2013-01-21..2013-01-28", "--json")
 
     said = document_of(finished)
-    sentence = "NotArrived: flight_delay: the period 2013-01-21 has not wholly arrived at 2013-01-21 00:00."
+    sentence = "NotArrived: flight_delay: the period 2013-01-21 has not wholly arrived at 2013-01-21 00:00: it ends 2013-01-28."
     assert (finished.returncode, said["succeeded"]) == (75, False)
     assert said["error"] == said["runs"][0]["error"]
     assert said["error"].startswith(sentence)
@@ -111,4 +111,4 @@ def test_the_leaderboard_names_what_cannot_be_served_and_what_is_tied():
 
     assert columns[0] == ["forest", "linear", "dummy"]
     assert columns[3] == ["tied with the best", "tied with the best", "0.2100"]
-    assert columns[-1] == ["no ONNX form", "2.0 MB", "0.0 MB"]
+    assert columns[-1] == ["no ONNX model", "2.0 MB", "0.0 MB"]
