@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
-from mlops_assets.errors import DataError
+from mlops_assets.errors import DataError, PartitionMissing
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
@@ -209,7 +209,12 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         parts: dict[str, Part] = {}
         check_results: list[dg.AssetCheckResult] = []
         for period_key in context.partition_keys:
-            parts[period_key], checks = _build_period(state, period_key, feature_engine)
+            try:
+                parts[period_key], checks = _build_period(state, period_key, feature_engine)
+            except PartitionMissing:
+                # a back-fill of the UI also selects later periods, whose features look back on the chosen ones
+                report_parts(context, key, parts)
+                raise
             check_results += checks
             if many := parts[period_key].metadata["features of very many categories"]:
                 context.log.warning(f"{period_key}: {many}")

@@ -12,7 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from examples.flights.nyc_flights import FLIGHTS
 from mlops_assets.data.ingest import quarantined
-from mlops_assets.replay.runs import Replay
+from mlops_assets.replay.runs import RANGE_END, RANGE_START, Replay, failure_of
 from mlops_assets.state.label_log import ReportedLabel
 from resources.asset_parts import key_of
 from tests.dagster.builders import (
@@ -132,3 +132,16 @@ def test_a_told_label_meets_what_was_asked_up_to_a_week_before_its_event(home: P
         stored = state.tables.read("labels", [FIRST_WEEK]).join(cancelled, on=list(product.entity_key))
         assert newest_metadata(replay, "labels")["labels reported to the API"] == 1
         assert stored.drop_nulls("label").select("flight", "label").rows() == [(last["flight"], 1.0)]
+
+
+def test_a_range_that_ends_behind_the_stored_raw_periods_keeps_the_features_of_the_others(tmp_path: Path):
+    product = a_small_product()
+    behind = product.period.shift(product.period.at(FIRST_WEEK), 1).key
+    with a_replay(product, tmp_path / "home") as replay:
+        materialize(replay, "raw", "weather", key=FIRST_WEEK)
+
+        result = replay.materialize([key_of(product, "features")], None, {RANGE_START: FIRST_WEEK, RANGE_END: behind})
+
+        assert f"raw has no stored partition for {behind}" in failure_of(result)
+        shown = replay.instance.get_materialized_partitions(key_of(product, "features"))
+        assert list(shown) == replay.state.tables.keys("features") == [FIRST_WEEK]
