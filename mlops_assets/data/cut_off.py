@@ -15,10 +15,8 @@ from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
 from mlops_assets.state.workspace import ProductState
 
-PAUSES, SHARE = (
-    3,
-    0.1,
-)  # how far from the end the newest row may be: so many of the longest pauses, that share of the period
+# how far from the end the newest row may be: so many of the longest pauses, that share of the period
+PAUSES, SHARE = 3, 0.1
 LEAST_ROWS = 10  # fewer rows say nothing about the pauses between them
 EARLIER_PERIODS, LEAST_EARLIER = 8, 3  # periods that show how early the rows usually end
 USUAL_ENDS = 1.5  # rows may end so many times as early as they usually do
@@ -59,14 +57,16 @@ def cut_off(product: ModelProduct, period: Period, now: datetime, events: pl.Ser
     table = product.source.main
     if product.gaps == "allow":
         return ""
-    if events is None:
-        if _has_later_rows(product, period, now):
-            return ""
-        events = _events(product, period)
-    extent = reach(table, period, events)
-    if extent.is_whole or _has_later_rows(product, period, now) or _ends_so_early(product, period, events):
+    # whether later rows exist costs one row, so it is asked before the events are read, else only where it matters
+    if events is None and _has_later_rows(product, period, now):
         return ""
-    newest = events.max()
+    read = _events(product, period) if events is None else events
+    extent = reach(table, period, read)
+    if extent.is_whole or (events is not None and _has_later_rows(product, period, now)):
+        return ""
+    if _ends_so_early(product, period, read):
+        return ""
+    newest = read.max()
     assert isinstance(newest, datetime)
     days = -(-(period.end - newest) // timedelta(days=1))
     return (
