@@ -100,11 +100,13 @@ class Files:
             raise SourceError(self._nothing(table, self.paths[table].format(period=period.key)))
         if "{period}" in self.paths[table]:
             return self._rows_of([self._opened(declared, path) for path in versions])
-        facts = {path: self._facts_of(declared, path, version, len(versions)) for path, version in versions.items()}
-        _refuse_other_schemas({path: each.schema for path, each in facts.items()})
-        relevant = [path for path, each in facts.items() if each.may_hold(period)]
-        if not relevant:
-            return pl.LazyFrame(schema=next(iter(facts.values())).schema)
+        relevant = list(versions)
+        if len(versions) > 1:
+            facts = {path: self._facts_of(declared, path, version) for path, version in versions.items()}
+            _refuse_other_schemas({path: each.schema for path, each in facts.items()})
+            relevant = [path for path, each in facts.items() if each.may_hold(period)]
+            if not relevant:
+                return pl.LazyFrame(schema=next(iter(facts.values())).schema)
         rows = self._rows_of([self._opened(declared, path, period) for path in relevant])
         if declared.event_timestamp not in rows.collect_schema():
             return rows  # a table without its time column breaks the contract
@@ -133,11 +135,11 @@ class Files:
         """By table, path and version: a period of many files opens only those that may hold rows of it."""
         return {}
 
-    def _facts_of(self, table: Table, path: str, version: str, files: int) -> _Facts:
+    def _facts_of(self, table: Table, path: str, version: str) -> _Facts:
         key = (table.name, path, version)
         if key not in self._facts:
             opened = self._opened(table, path)
-            self._facts[key] = _Facts(opened.schema, self._span(table, opened) if files > 1 else None)
+            self._facts[key] = _Facts(opened.schema, self._span(table, opened))
         return self._facts[key]
 
     def _span(self, table: Table, opened: _Opened) -> tuple[datetime, datetime] | None:

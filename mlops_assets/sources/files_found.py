@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
@@ -25,8 +26,8 @@ def find_files(pattern: str) -> dict[str, str]:
     reached."""
     if not pattern.startswith("s3://"):
         matches = glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute patterns)
-        files = sorted(path for path in matches if Path(path).is_file())
-        return {path: f"{(status := Path(path).stat()).st_size} {status.st_mtime_ns}" for path in files}
+        statuses = ((path, _status(path)) for path in sorted(matches))
+        return {path: f"{status.st_size} {status.st_mtime_ns}" for path, status in statuses if status is not None}
     from obstore.exceptions import BaseError
 
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
@@ -37,6 +38,17 @@ def find_files(pattern: str) -> dict[str, str]:
         raise _unreachable(pattern, error) from None
     matching = sorted((item["path"], item) for item in listed if fnmatchcase(item["path"], key))
     return {f"s3://{bucket}/{path}": f"{item['size']} {item['e_tag']}" for path, item in matching}
+
+
+def _status(path: str) -> os.stat_result | None:
+    """None where this is not a file, or no longer."""
+    try:
+        status = Path(path).stat()
+    except PermissionError:
+        raise
+    except OSError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def open_bytes(path: str, first: int | None = None) -> IO[bytes]:
