@@ -214,17 +214,15 @@ def _without_suspects(
 ) -> list[Profile]:
     suspects = [item for item in inputs if skills.get(item.name, 0.0) > DEFAULT_LEAKAGE]
     if suspects:
-        names = listed([f"{item.source_name} ({skills[item.name]:.2f} of 1)" for item in suspects])
         remarks.warn(
-            f"left out: {names} {'alone predicts' if len(suspects) == 1 else 'each alone predict'} {label.source_name}, as a part of the "
-            "outcome does. Put back what a request can carry before the outcome is known, and raise the gate leakage_probe."
+            f"left out: {_predict_alone(suspects, skills, label)}, as a part of the outcome does. Put back what a request can carry "
+            "before the outcome is known, and raise the gate leakage_probe."
         )
     kept = [item for item in inputs if item not in suspects]
     strong = [item for item in kept if skills.get(item.name, 0.0) > _PREDICTIVE]
     if strong:
-        names = listed([f"{item.source_name} ({skills[item.name]:.2f} of 1)" for item in strong])
         remarks.warn(
-            f"{names} {'alone predicts' if len(strong) == 1 else 'each alone predict'} {label.source_name} well: make sure that columns "
+            f"{_predict_alone(strong, skills, label)} well: make sure that columns "
             "which predict so well are known before the outcome."
         )
     if len(kept) > MOST_FEATURES:
@@ -235,6 +233,11 @@ def _without_suspects(
         )
         kept = [item for item in kept if item in most]
     return kept
+
+
+def _predict_alone(columns: Sequence[Profile], skills: Mapping[str, float], label: Profile) -> str:
+    names = listed([f"{item.source_name} ({skills[item.name]:.2f} of 1)" for item in columns])
+    return f"{names} {'alone predicts' if len(columns) == 1 else 'each alone predict'} {label.source_name}"
 
 
 def _with_inputs(declared: Declaration, inputs: Sequence[Profile], profiles: Sequence[Profile]) -> Declaration:

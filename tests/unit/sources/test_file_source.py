@@ -387,6 +387,21 @@ def test_days_in_a_parquet_file_begin_at_midnight_of_the_zone(tmp_path: Path):
     assert prices.rows() == [(july(2, 22), None)]  # what pandas writes for null is null
 
 
+def assert_only_the_second_week_fails(tmp_path: Path, wrong: str, said: str) -> None:
+    """wrong: lines after a good one of the second of three weeks."""
+    second_week = "2,EWR,2013-07-09T08:00:00Z,3.5,true,2013-07-09T09:00:00Z\n"
+    third_week = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
+    path = tmp_path / "rides.csv"
+    path.write_text(HEADER + GOOD + second_week + wrong + third_week)
+    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
+
+    read = [source.read("rides", weeks.at(key)).collect()["ride"].to_list() for key in ("2013-07-01", "2013-07-15")]
+
+    assert read == [[1], [4]]
+    with pytest.raises(SourceError, match=re.escape(said)):
+        source.read("rides", weeks.at("2013-07-08")).collect()
+
+
 A_CELL, A_TIME = (
     "3,JFK,2013-07-10T08:00:00Z,far,true,2013-07-10T09:00:00Z\n",
     "3,JFK,yesterday,1,true,2013-07-10T09:00:00Z\n",
@@ -399,17 +414,7 @@ A_CELL, A_TIME = (
     ids=["a cell", "the time itself"],
 )
 def test_a_row_that_cannot_be_read_concerns_its_own_period_alone(tmp_path: Path, wrong: str, said: str):
-    second_week = "2,EWR,2013-07-09T08:00:00Z,3.5,true,2013-07-09T09:00:00Z\n"
-    third_week = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
-    path = tmp_path / "rides.csv"
-    path.write_text(HEADER + GOOD + second_week + wrong + third_week)
-    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
-
-    read = [source.read("rides", weeks.at(key)).collect()["ride"].to_list() for key in ("2013-07-01", "2013-07-15")]
-
-    assert read == [[1], [4]]
-    with pytest.raises(SourceError, match=re.escape(said)):
-        source.read("rides", weeks.at("2013-07-08")).collect()
+    assert_only_the_second_week_fails(tmp_path, wrong, said)
 
 
 @pytest.mark.parametrize(
@@ -426,17 +431,7 @@ def test_a_row_that_cannot_be_read_concerns_its_own_period_alone(tmp_path: Path,
     ids=["too few", "too many", "beside a quote", "without a time", "a decimal comma", "two lines"],
 )
 def test_a_line_of_a_wrong_number_of_fields_concerns_its_own_period_alone(tmp_path: Path, wrong: str, said: str):
-    second_week = "2,EWR,2013-07-09T08:00:00Z,3.5,true,2013-07-09T09:00:00Z\n"
-    third_week = "4,LGA,2013-07-16T08:00:00Z,3.5,true,2013-07-16T09:00:00Z\n"
-    path = tmp_path / "rides.csv"
-    path.write_text(HEADER + GOOD + second_week + wrong + third_week)
-    source, weeks = Files(RIDES, {"rides": str(path)}), weekly(start="2013-07-01")
-
-    read = [source.read("rides", weeks.at(key)).collect()["ride"].to_list() for key in ("2013-07-01", "2013-07-15")]
-
-    assert read == [[1], [4]]
-    with pytest.raises(SourceError, match=re.escape(f"is broken: {said}. Correct the lines.")):
-        source.read("rides", weeks.at("2013-07-08")).collect()
+    assert_only_the_second_week_fails(tmp_path, wrong, f"is broken: {said}. Correct the lines.")
 
 
 @pytest.mark.parametrize(
