@@ -9,7 +9,7 @@ from mlops_assets.errors import FeatureNotFinite
 from mlops_assets.features.point_in_time import join_point_in_time, newest_known
 from mlops_assets.features.validation import validate_features
 from mlops_assets.features.views import lookup_table, model_inputs, request_features
-from mlops_assets.products.feature_view import CREATED_TIME, EVENT_TIME, FeatureView
+from mlops_assets.products.feature_view import CREATED_TIME, FeatureView
 from mlops_assets.products.product import ModelProduct
 
 
@@ -46,15 +46,6 @@ def require_finite(product: ModelProduct, built: pl.DataFrame) -> pl.DataFrame:
 
 def newest_per_key(view: FeatureView, tables: Mapping[str, pl.LazyFrame], now: datetime) -> pl.DataFrame:
     """The content of the online store at `now`: for each key the newest row that was known by then."""
-    return newest_by(view, lookup_table(view, tables), now)
-
-
-def newest_by(view: FeatureView, lookup: pl.LazyFrame, now: datetime) -> pl.DataFrame:
-    """For each key the newest of the view's values that was known at `now`."""
-    values = newest_known(lookup.filter(pl.col(CREATED_TIME) <= now), view)
-    return (
-        values.group_by(list(view.key))
-        .agg(pl.all().sort_by(CREATED_TIME, EVENT_TIME).last())
-        .sort(list(view.key))
-        .collect()
-    )
+    lookup = lookup_table(view, tables).filter(pl.col(CREATED_TIME) <= now)
+    key = list(view.key)
+    return newest_known(lookup, view).collect().unique(key, keep="last").sort(key)

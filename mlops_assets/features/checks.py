@@ -7,9 +7,10 @@ from datetime import datetime
 
 import polars as pl
 
-from mlops_assets.features.build import features_of, newest_by
+from mlops_assets.features.build import features_of
 from mlops_assets.features.equality import unequal
 from mlops_assets.features.online_path import OnlineFeatures, Value, as_request
+from mlops_assets.features.point_in_time import newest_known
 from mlops_assets.features.views import lookup_table
 from mlops_assets.products.feature_view import CREATED_TIME
 from mlops_assets.products.product import ModelProduct
@@ -61,16 +62,19 @@ def check_online_path(
         return FeatureCheck("the online path", 0, ())
     identity = list(dict.fromkeys((*product.entity_key, product.event_timestamp)))
     sample = rows.sample(min(SAMPLE_ROWS, rows.height), seed=product.seed).sort(product.event_timestamp)
-    lookups = [(view, lookup_table(view, tables).collect()) for view in product.lookups]
+    known = [(view, newest_known(lookup_table(view, tables), view).collect()) for view in product.lookups]
     inputs: list[tuple[Value, ...]] = []
     before = None
     with closing(OnlineStore(":memory:")) as online:
         path = OnlineFeatures(product, online)
         for row in sample.iter_rows(named=True):
             now: datetime = row[product.event_timestamp]
-            since = pl.lit(True) if before is None else pl.col(CREATED_TIME) > before
-            for view, lookup in lookups:
-                online.write(product.name, view, newest_by(view, lookup.lazy().filter(since), now))
+            for view, values in known:
+                created = values[CREATED_TIME]
+                since = values.filter(
+                    created <= now if before is None else created.is_between(before, now, closed="right")
+                )
+                online.write(product.name, view, since.unique(view.key, keep="last"))
             inputs += path.of([as_request(product, row)]).inputs
             before = now
     recomputed = pl.DataFrame(inputs, schema=input_schema(product), orient="row")
