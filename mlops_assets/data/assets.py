@@ -67,9 +67,6 @@ def _source_table(product: ModelProduct, name: str, declared: Table) -> dg.Asset
                 description="Types, nulls, ranges, categories, unique key, foreign keys, freshness, usual row count.",
             ),
             dg.AssetCheckSpec(
-                "rows_accounted_for", asset=key, blocking=True, description="Rows in = rows stored + rows quarantined."
-            ),
-            dg.AssetCheckSpec(
                 "reaches_the_end",
                 asset=key,
                 description="How much of the period lies before its newest row: a delivery that ends early may have been cut off.",

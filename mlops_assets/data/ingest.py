@@ -1,12 +1,10 @@
-"""Reads a period of a source table, checks it against its contract, stores its rows, and counts what was stored."""
-
-from dataclasses import dataclass
+"""Reads a period of a source table, checks it against its contract, and stores its rows."""
 
 import polars as pl
 
 from mlops_assets.data.contract import ContractResult, check_contract, conform
 from mlops_assets.data.cut_off import cut_off
-from mlops_assets.errors import NotArrived
+from mlops_assets.errors import NotArrived, StoreError
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Source, Table, tables_by_name
 from mlops_assets.state.dtypes import column_schema
@@ -15,23 +13,6 @@ from mlops_assets.state.workspace import ProductState
 
 HISTORY_PERIODS = 8
 QUARANTINE = "quarantine"
-
-
-@dataclass(frozen=True)
-class RowCount:
-    """rows_in: rows that the source delivered. rows_out, rows_quarantined: rows counted in what was stored."""
-
-    rows_in: int
-    rows_out: int
-    rows_quarantined: int
-
-    @property
-    def is_complete(self) -> bool:
-        return self.rows_in == self.rows_out + self.rows_quarantined
-
-    @property
-    def reason(self) -> str:
-        return f"{self.rows_in:,} rows in, {self.rows_out:,} stored, {self.rows_quarantined:,} quarantined"
 
 
 def is_without_rows(source: Source, period: Period) -> bool:
@@ -65,10 +46,11 @@ def store_without_rows(tables: Tables, name: str, declared: Table, period: Perio
     return tables.write(name, period.key, empty), empty
 
 
-def store_period(tables: Tables, name: str, result: ContractResult, period: Period) -> tuple[str, RowCount]:
-    """Store the rows that keep the contract, and quarantine the others. Returns the data version and the counted rows.
+def store_period(tables: Tables, name: str, result: ContractResult, period: Period) -> str:
+    """Store the rows that keep the contract, and quarantine the others; returns the data version.
 
-    Rows are stored in the order of their event and key, so that the same rows in another order are the same content."""
+    Rows are stored in the order of their event and key, so that the same rows in another order are the same content.
+    Raises StoreError: what is stored afterwards is not every row that was delivered."""
     table = result.table
     order = dict.fromkeys((table.event_timestamp, *table.key))
     quarantine = f"{name}_{QUARANTINE}"
@@ -76,8 +58,14 @@ def store_period(tables: Tables, name: str, result: ContractResult, period: Peri
         # written even if it is empty, to replace the quarantined rows of an earlier delivery
         tables.write(quarantine, period.key, result.quarantined)
     version = tables.write(name, period.key, result.accepted.sort(*order))
+    stored = tables.contents(name, period.key).rows
     kept_apart = tables.contents(quarantine, period.key).rows if table.max_quarantined_share else 0
-    return version, RowCount(result.rows, tables.contents(name, period.key).rows, kept_apart)
+    if stored + kept_apart != result.rows:
+        raise StoreError(
+            f"{table.name} of {period.key} had {result.rows:,} rows, and {stored:,} are stored and {kept_apart:,} quarantined. "
+            "Materialise it again; if this stays, the store loses what is written to it."
+        )
+    return version
 
 
 def quarantined(tables: Tables, name: str, key: str) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Table
 from mlops_assets.state.workspace import ProductState
 
-CONTRACT, ROWS_ACCOUNTED_FOR, REACHES_THE_END = CHECKS = ("contract", "rows_accounted_for", "reaches_the_end")
+CONTRACT, REACHES_THE_END = CHECKS = ("contract", "reaches_the_end")
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,11 @@ def store_source_period(state: ProductState, name: str, declared: Table, period_
         state.skipped.end_gap(period.key)
     if not result.kept:
         raise Refused(ContractBroken(contract.seen), contract)
-    version, counted = store_period(state.tables, name, result, period)
+    version = store_period(state.tables, name, result, period)
     if is_main:
         state.incomplete.forget(period.key)
-    checks = (
-        contract,
-        Checked(ROWS_ACCOUNTED_FOR, counted.is_complete, counted.reason),
-        _reach(declared, period, result.accepted[declared.event_timestamp]),
-    )
-    return StoredPeriod(version, result.accepted, counted.rows_quarantined, "", checks)
+    checks = (contract, _reach(declared, period, result.accepted[declared.event_timestamp]))
+    return StoredPeriod(version, result.accepted, result.quarantined.height, "", checks)
 
 
 def _gap(state: ProductState, name: str, declared: Table, period: Period, reason: str) -> StoredPeriod:

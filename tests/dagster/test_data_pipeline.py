@@ -75,13 +75,12 @@ def a_week(home: Path, source: DamagedFlights, *names: str) -> tuple[Replay, dic
         return replay, checks_of(result)
 
 
-def test_bad_rows_up_to_the_share_are_quarantined_and_every_row_is_accounted_for(home: Path):
+def test_bad_rows_up_to_the_share_are_quarantined(home: Path):
     replay, checks = a_week(home, DamagedFlights(three_at_zero_miles, main=TOLERANT), *DATA)
 
     passed, said = checks["raw.contract"]
     assert passed
     assert "3 of 5,025 rows (0.06%, limit 1.00%) are quarantined: distance: 3 rows break 'is at least 1 mi'" in said
-    assert checks["raw.rows_accounted_for"] == (True, "5,025 rows in, 5,022 stored, 3 quarantined")
     apart = quarantined(replay.state.tables, "raw", FIRST_WEEK)
     assert apart["reason"].to_list() == ["distance: is at least 1 mi"] * 3
     assert checks["features.online_path_agrees"][0]

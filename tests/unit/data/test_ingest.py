@@ -9,7 +9,7 @@ import pytest
 
 from mlops_assets.data.contract import check_contract
 from mlops_assets.data.ingest import quarantined, read_period, store_period
-from mlops_assets.errors import DeclarationError, PartitionMissing
+from mlops_assets.errors import DeclarationError, PartitionMissing, StoreError
 from mlops_assets.products.periods import Period, days
 from mlops_assets.products.source import ForeignKey, Table
 from mlops_assets.state.tables import Tables
@@ -33,7 +33,7 @@ def test_bad_rows_are_set_apart_with_every_rule_they_break(tables: Tables):
     bad = [a_ride(ride=1, distance=99.0, origin="LGA"), a_ride(ride=2, told_at=july(1))]
 
     result = check_contract(TOLERANT, PERIOD, rides(*good(6), *bad))
-    _, counted = store_period(tables, RAW, result, PERIOD)
+    store_period(tables, RAW, result, PERIOD)
 
     assert result.kept
     assert result.reason.startswith("rides: 2 of 8 rows (25.00%, limit 25.00%) are quarantined: ")
@@ -41,7 +41,18 @@ def test_bad_rows_are_set_apart_with_every_rule_they_break(tables: Tables):
         (1, "origin: is one of EWR, JFK; distance: is at most 50 mi"),
         (2, "told_at: is not before asked_at"),
     ]
-    assert (counted.rows_in, counted.rows_out, counted.rows_quarantined, counted.is_complete) == (8, 6, 2, True)
+    assert tables.contents(RAW, PERIOD.key).rows == 6
+
+
+def test_a_store_that_loses_rows_is_reported(tables: Tables):
+    class Forgetful(Tables):
+        def write(self, table: str, key: str, rows: pl.DataFrame | pl.LazyFrame) -> str:
+            return super().write(table, key, rows.head(5))
+
+    forgetful = Forgetful(tables.objects, tables.product)
+
+    with pytest.raises(StoreError, match="rides of 2013-07-01 had 6 rows, and 5 are stored and 0 quarantined"):
+        store_period(forgetful, RAW, check_contract(RIDES, PERIOD, rides(*good(6))), PERIOD)
 
 
 def test_above_the_share_the_period_fails():
@@ -79,7 +90,7 @@ def test_a_table_that_quarantines_nothing_has_no_quarantine(tables: Tables):
 
 def test_the_version_changes_with_late_rows_and_not_with_the_order_of_the_same_ones(tables: Tables):
     def ingested(*rows: dict[str, Any]) -> str:
-        return store_period(tables, RAW, check_contract(RIDES, PERIOD, rides(*rows)), PERIOD)[0]
+        return store_period(tables, RAW, check_contract(RIDES, PERIOD, rides(*rows)), PERIOD)
 
     first = ingested(*good(5))
 
