@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.data.stored_tables import tables_of, tables_with_lookback
+from mlops_assets.data.stored_tables import has_rows_by, tables_of, tables_with_lookback
 from mlops_assets.errors import DataError, PartitionMissing
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mlops_assets.state.workspace import ProductState
 
 GROUP = "data"
+WAITS = "its raw rows are not stored yet"
 
 
 def build_data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
@@ -206,10 +207,13 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         parts: dict[str, Part] = {}
         check_results: list[dg.AssetCheckResult] = []
         for period_key in context.partition_keys:
+            if parts and not has_rows_by(state, period_key):
+                context.log.warning(f"{period_key}: {WAITS}")
+                parts[period_key] = Part(WAITS, {"dagster/row_count": 0, "not built": WAITS})
+                continue
             try:
                 parts[period_key], checks = _build_period(state, period_key, feature_engine)
             except PartitionMissing:
-                # a back-fill of the UI also selects later periods, whose features look back on the chosen ones
                 report_parts(context, key, parts)
                 raise
             check_results += checks
@@ -290,8 +294,10 @@ def _online_features(product: ModelProduct) -> dg.AssetsDefinition:
     def online_features(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         from mlops_assets.data.stored_online import fill_online
 
+        state, keys = platform.state_of(product), context.partition_keys
         # of several periods, the last one holds the newest values
-        filled, version = fill_online(platform.state_of(product), context.partition_keys[-1])
+        newest = next((key for key in reversed(keys) if has_rows_by(state, key)), keys[-1])
+        filled, version = fill_online(state, newest)
         return materialized(
             metadata={"views": table([asdict(item) for item in filled]), "keys": sum(item.keys for item in filled)},
             version=version,

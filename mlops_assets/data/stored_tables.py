@@ -30,3 +30,8 @@ def addresses_with_lookback(state: ProductState, key: str) -> dict[str, list[str
 def keys_with_lookback(product: ModelProduct, key: str) -> list[str]:
     """The period and as many earlier ones as its features look back, oldest first."""
     return [period.key for period in product.period.with_lookback(key, product.lookback)]
+
+
+def has_rows_by(state: ProductState, key: str) -> bool:
+    """Whether raw rows of this period or of a later one are stored."""
+    return bool(state.tables.keys("raw", since=key))

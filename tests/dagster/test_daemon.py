@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import httpx
 import psutil
 import pytest
 
@@ -23,10 +25,16 @@ from mlops_assets.servers.processes import Servers
 from mlops_assets.state.workspace import Workspace
 from sensors.runs import CAUSE
 from tests.dagster.builders import NEXT_WEEK, SERVED_WEEK, Webhook, a_decision, an_instance, decide
+from tests.servers.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 SENSORS = {"flight_delay_new_data", "flight_delay_labels", "flight_delay_drift", "failures", "lost_runs"}
+LOCATION = ["-w", str(ROOT / "workspace.yaml")]
 PATIENCE_SECONDS = 300.0  # a machine may be busy
+BACK_FILL = (
+    "mutation($chosen: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $chosen) { __typename } }"
+)
+STATUS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { status numPartitions } } } }"
 
 
 @pytest.mark.slow
@@ -77,8 +85,45 @@ def test_the_daemon_carries_out_what_arrives_once_and_tells_of_what_fails(
     assert set(psutil.Process().children(recursive=True)) <= ours
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_back_fill_of_the_ui_over_raw_and_features_is_green_at_the_newest_stored_week(
+    trained: Replay, tmp_path: Path
+):
+    shutil.copytree(trained.state.workspace.home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster"))
+    workspace = Workspace(tmp_path / "home")
+    stored = workspace.of(product_named("flight_delay")).tables.keys("raw")[-3:]
+    assert stored[-1] == SERVED_WEEK
+    assets = ["raw", "weather", "labels", "features", "online_features"]
+    chosen = {"assetSelection": [{"path": ["flight_delay", name]} for name in assets], "partitionNames": stored}
+
+    with an_instance(workspace.dagster_home) as instance, a_daemon(workspace) as servers:
+        port = free_port()
+        webserver = servers.start(
+            "webserver", ["dagster_webserver", "--port", str(port), *LOCATION], port, signal.SIGTERM
+        )
+        servers.wait_for(webserver, "/server_info", PATIENCE_SECONDS, print)
+
+        def answered(query: str, **variables: Any) -> Any:
+            body = {"query": query, "variables": variables}
+            return httpx.post(f"{webserver.address}/graphql", json=body, timeout=60).json()["data"]
+
+        launched = answered(BACK_FILL, chosen=chosen)
+        assert launched == {"launchPartitionBackfill": {"__typename": "LaunchBackfillSuccess"}}
+        eventually(
+            "the back-fill ended",
+            lambda: answered(STATUS)["partitionBackfillsOrError"]["results"][0]["status"].startswith("COMPLETED"),
+        )
+
+        (back_fill,) = answered(STATUS)["partitionBackfillsOrError"]["results"]
+        assert back_fill["status"] == "COMPLETED_SUCCESS"
+        assert instance.get_runs_count() == 2
+        for asset in assets:
+            assert set(stored) <= instance.get_materialized_partitions(dg.AssetKey(["flight_delay", asset]))
+
+
 @contextmanager
-def a_daemon(workspace: Workspace, webhook_url: str) -> Iterator[None]:
+def a_daemon(workspace: Workspace, webhook_url: str = "") -> Iterator[Servers]:
     """`dagster-daemon run`, which starts the code server; everything it started ends with the block."""
     environment = {
         "DAGSTER_HOME": str(workspace.dagster_home),
@@ -89,9 +134,9 @@ def a_daemon(workspace: Workspace, webhook_url: str) -> Iterator[None]:
     }
     log = workspace.home / "logs" / "daemon.log"
     with Servers(log.parent, environment) as servers:
-        servers.start("daemon", ["dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")], 0, signal.SIGTERM)
+        servers.start("daemon", ["dagster._daemon", "run", *LOCATION], 0, signal.SIGTERM)
         try:
-            yield
+            yield servers
         except BaseException:
             sys.stderr.write(log.read_text()[-5_000:])  # pytest shows it with the failure
             raise

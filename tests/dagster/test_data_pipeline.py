@@ -133,14 +133,41 @@ def test_a_told_label_meets_what_was_asked_up_to_a_week_before_its_event(home: P
         assert stored.drop_nulls("label").select("flight", "label").rows() == [(last["flight"], 1.0)]
 
 
-def test_a_range_that_ends_behind_the_stored_raw_periods_keeps_the_features_of_the_others(tmp_path: Path):
+def test_a_range_of_features_goes_on_past_the_stored_raw_rows_and_says_what_is_not_built(tmp_path: Path):
     product = a_small_product()
     behind = product.period.shift(product.period.at(FIRST_WEEK), 1).key
     with a_replay(product, tmp_path / "home") as replay:
         materialize(replay, "raw", "weather", key=FIRST_WEEK)
+        selection = [key_of(product, "features"), key_of(product, "online_features")]
 
-        result = replay.materialize([key_of(product, "features")], None, {RANGE_START: FIRST_WEEK, RANGE_END: behind})
+        result = replay.materialize(selection, None, {RANGE_START: FIRST_WEEK, RANGE_END: behind})
 
-        assert f"raw has no stored partition for {behind}" in failure_of(result)
+        assert result.success
+        assert replay.state.tables.keys("features") == [FIRST_WEEK]
+        assert newest_metadata(replay, "features") == {
+            "dagster/row_count": 0,
+            "not built": "its raw rows are not stored yet",
+            "data version": "its raw rows are not stored yet",
+        }
+        assert newest_metadata(replay, "online_features")["keys"] > 0
+
+
+def test_features_of_a_period_without_raw_rows_fail_where_nothing_else_is_asked_for(tmp_path: Path):
+    with a_replay(a_small_product(), tmp_path / "home") as replay:
+        assert f"raw has no stored partition for {FIRST_WEEK}" in failure_of(
+            materialize(replay, "features", key=FIRST_WEEK)
+        )
+
+
+def test_a_range_of_features_over_a_hole_keeps_those_before_the_hole(tmp_path: Path):
+    product = a_small_product()
+    hole, after = (product.period.shift(product.period.at(FIRST_WEEK), count).key for count in (1, 2))
+    with a_replay(product, tmp_path / "home") as replay:
+        for key in (FIRST_WEEK, after):
+            materialize(replay, "raw", "weather", key=key)
+
+        result = replay.materialize([key_of(product, "features")], None, {RANGE_START: FIRST_WEEK, RANGE_END: after})
+
+        assert f"raw has no stored partition for {hole}" in failure_of(result)
         shown = replay.instance.get_materialized_partitions(key_of(product, "features"))
         assert list(shown) == replay.state.tables.keys("features") == [FIRST_WEEK]
