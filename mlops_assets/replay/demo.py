@@ -30,7 +30,7 @@ from mlops_assets.servers.supervisor import LOCK, only_one
 from mlops_assets.state.clock import SystemClock
 from mlops_assets.state.workspace import ProductState, Workspace
 
-LIVE_PERIODS = 3
+LIVE_PERIODS = 2
 
 
 def run_demo(product: ModelProduct, folder: Path, console: Console, *, leave: bool, resumes: bool = False) -> None:
