@@ -4,9 +4,9 @@
 
 A folder holds nothing but a Parquet file of 50,000 customers. Counted is what a new user waits for: `mlops new --yes`, `mlops
 check`, `mlops replay --until-champion`, and the start of `mlops serve` until it answers a prediction. Then twelve more periods are
-replayed for their price, which includes the start of the command and a fresh model every fourth period. The package comes from the environment that runs this script; `--environment` makes a new one from the
-lock first and says how long that took, which is not counted. `--quick` takes 10,000 rows and eight periods. The last line is one
-JSON object.
+replayed for their price, which includes the start of the command and a fresh model every fourth period. The package comes from the
+environment that runs this script; `--environment` makes a new one from the lock first and says how long that took, which is not
+counted. `--quick` takes 10,000 rows and eight periods. The last line is one JSON object.
 """
 
 import json

@@ -4,6 +4,7 @@ import dagster as dg
 
 from mlops_assets.data.next_step import labelled_history
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.records.training import Leaderboard, Recipe
 from mlops_assets.state.workspace import ProductState
 from resources.asset_parts import key_of
@@ -74,7 +75,8 @@ def build_first_champion_sensor(product: ModelProduct, status: dg.DefaultSensorS
 def _awaited(instance: dg.DagsterInstance, state: ProductState) -> str:
     """What is to be stored before; "" where nothing is."""
     arriving = next((key for key, _ in unfinished_arrivals(instance, state, state.clock.now())), "")
-    if arriving and not state.incomplete.has(arriving):  # of one that is incomplete nobody knows whether more will come
+    # of one that is incomplete nobody knows whether more will come
+    if arriving and not state.records.has(IncompletePeriod, arriving):
         return f"the arrival of {arriving}"
     passed_over = state.product.retries.skips
     open_labels = (key for key, _, found in unfinished_labels(instance, state) if found.is_open or not passed_over)

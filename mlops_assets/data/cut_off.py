@@ -13,6 +13,7 @@ from mlops_assets.errors import SourceError
 from mlops_assets.products.periods import Period, spelled
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.state.workspace import ProductState
 
 # how far from the end the newest row may be: so many of the longest pauses, that share of the period
@@ -80,7 +81,8 @@ def noted_cut_off(state: ProductState, period: Period, now: datetime) -> str:
     product's `retries.first_wait`.
 
     If the source cannot be read, the period does not wait, and its run reports the error."""
-    noted = state.incomplete.load(period.key) if state.incomplete.has(period.key) else None
+    records = state.records
+    noted = records.load(IncompletePeriod, period.key) if records.has(IncompletePeriod, period.key) else None
     if noted is not None and noted.at <= now < noted.at + state.product.retries.first_wait:
         return noted.reason
     try:
@@ -88,9 +90,9 @@ def noted_cut_off(state: ProductState, period: Period, now: datetime) -> str:
     except SourceError:
         return ""
     if reason:
-        state.incomplete.note(period.key, reason, now)
+        records.save(period.key, IncompletePeriod(period.key, reason, now))
     elif noted is not None:
-        state.incomplete.forget(period.key)
+        records.remove(IncompletePeriod, period.key)
     return reason
 
 

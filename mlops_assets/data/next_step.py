@@ -1,5 +1,6 @@
 """How far a product has come, and what happens next, in one sentence."""
 
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.state.workspace import ProductState
 
 
@@ -33,5 +34,5 @@ def progress_of(state: ProductState) -> str:
 
 def _incomplete(state: ProductState) -> str:
     """The period that sensors wait for because its rows stop before its end."""
-    keys = state.incomplete.keys()
-    return f" {state.incomplete.load(keys[0]).reason}" if keys else ""
+    keys = state.records.keys(IncompletePeriod)
+    return f" {state.records.load(IncompletePeriod, keys[0]).reason}" if keys else ""

@@ -14,6 +14,7 @@ from mlops_assets.data.ingest import is_without_rows, read_period, store_period,
 from mlops_assets.errors import ContractBroken, DataError, NotArrived
 from mlops_assets.products.periods import Period
 from mlops_assets.products.source import Table
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.state.workspace import ProductState
 
 CONTRACT, REACHES_THE_END = CHECKS = ("contract", "reaches_the_end")
@@ -68,7 +69,7 @@ def store_source_period(state: ProductState, name: str, declared: Table, period_
     except ContractBroken as error:
         raise Refused(error, Checked(CONTRACT, False, str(error))) from None
     except NotArrived as error:
-        state.incomplete.note(period.key, str(error), now)
+        state.records.save(period.key, IncompletePeriod(period.key, str(error), now))
         raise Refused(error) from None
     if result.rows == 0 and product.gaps == "allow" and is_without_rows(product.source, period):
         return _gap(state, name, declared, period, f"the source has no row of {main.name} in it")
@@ -80,7 +81,7 @@ def store_source_period(state: ProductState, name: str, declared: Table, period_
         raise Refused(ContractBroken(contract.seen), contract)
     version = store_period(state.tables, name, result, period)
     if is_main:
-        state.incomplete.forget(period.key)
+        state.records.remove(IncompletePeriod, period.key)
     checks = (contract, _reach(declared, period, result.accepted[declared.event_timestamp]))
     return StoredPeriod(version, result.accepted, result.quarantined.height, "", checks)
 
@@ -92,7 +93,7 @@ def _gap(state: ProductState, name: str, declared: Table, period: Period, reason
 
 def _without_rows(state: ProductState, name: str, declared: Table, period: Period, reason: str) -> StoredPeriod:
     version, empty = store_without_rows(state.tables, name, declared, period)
-    state.incomplete.forget(period.key)
+    state.records.remove(IncompletePeriod, period.key)
     return StoredPeriod(version, empty, 0, reason, tuple(Checked(check, True, reason) for check in CHECKS))
 
 

@@ -10,7 +10,6 @@ from mlops_assets.errors import DeclarationError
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.approvals import ApprovalBook
 from mlops_assets.state.clock import Clock, ReplayClock, clock_of
-from mlops_assets.state.incomplete import IncompletePeriods
 from mlops_assets.state.ledger import Ledger
 from mlops_assets.state.objects import Bucket, Folder, Objects, objects_at
 from mlops_assets.state.records import Records
@@ -189,10 +188,6 @@ class ProductState:
     @property
     def skipped(self) -> SkippedPeriods:
         return SkippedPeriods(self.records)
-
-    @property
-    def incomplete(self) -> IncompletePeriods:
-        return IncompletePeriods(self.records)
 
     @property
     def reports(self) -> Reports:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlops_assets.products.periods import days, weekly
 from mlops_assets.products.product import ModelProduct
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.replay.runs import expect_success, failure_of
 from mlops_assets.sources.file_source import Files
 from tests.dagster.builders import a_replay, evaluate, materialize
@@ -41,7 +42,7 @@ def test_the_sensor_waits_for_the_rest_of_the_week_and_then_stores_it_whole(tmp_
             "taxi: the period 2020-01-13 has not wholly arrived: the newest row of rides is of 2020-01-15 22:30, 42% of the period"
         )
         assert replay.state.tables.keys("raw") == [FIRST]
-        assert replay.state.incomplete.keys() == [SECOND]
+        assert replay.state.records.keys(IncompletePeriod) == [SECOND]
 
         deliver(file, january(20, 1))
         replay.at(january(28, 0, 1))  # a minute later the source is asked again
@@ -49,7 +50,7 @@ def test_the_sensor_waits_for_the_rest_of_the_week_and_then_stores_it_whole(tmp_
         expect_success(replay.run(request))
 
         assert replay.state.tables.contents("raw", SECOND).rows == 336
-        assert replay.state.incomplete.keys() == []
+        assert replay.state.records.keys(IncompletePeriod) == []
 
 
 def test_a_run_by_hand_says_that_the_week_has_not_wholly_arrived(tmp_path: Path):
@@ -61,7 +62,7 @@ def test_a_run_by_hand_says_that_the_week_has_not_wholly_arrived(tmp_path: Path)
 
         assert "the period 2020-01-13 has not wholly arrived" in failure_of(result)
         assert not replay.state.tables.has("raw", SECOND)
-        assert replay.state.incomplete.keys() == [SECOND]
+        assert replay.state.records.keys(IncompletePeriod) == [SECOND]
 
 
 def test_a_skipped_week_no_longer_waits(tmp_path: Path):
@@ -75,7 +76,7 @@ def test_a_skipped_week_no_longer_waits(tmp_path: Path):
 
         expect_success(stored)
         assert replay.state.tables.contents("raw", SECOND).rows == 0
-        assert replay.state.incomplete.keys() == []
+        assert replay.state.records.keys(IncompletePeriod) == []
 
 
 def test_the_first_champion_does_not_wait_for_it(tmp_path: Path):

@@ -13,6 +13,7 @@ from mlops_assets.errors import NotArrived
 from mlops_assets.products.periods import daily, days, weekly
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.products.source import Table
+from mlops_assets.records.data import IncompletePeriod
 from mlops_assets.sources.file_source import Files
 from mlops_assets.state.workspace import Workspace
 from tests.unit.training.builders import RIDES, InMemory, a_product, a_ride, january, rides
@@ -129,7 +130,7 @@ def test_what_the_source_said_is_kept_for_the_first_wait_of_the_retries(tmp_path
     assert noted_cut_off(state, WEEK, NOW) == SENTENCE
     assert noted_cut_off(later, WEEK, NOW + timedelta(seconds=59)) == SENTENCE
     assert noted_cut_off(later, WEEK, NOW + timedelta(seconds=60)) == ""
-    assert not later.incomplete.has(WEEK.key)
+    assert not later.records.has(IncompletePeriod, WEEK.key)
 
 
 def test_what_has_arrived_ends_before_the_incomplete_period():
