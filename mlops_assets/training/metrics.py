@@ -62,19 +62,18 @@ def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArra
     """The metric as a function of how often each day counts. codes: (n,) the day of each row."""
     if metric == "roc_auc" and task is Task.MULTICLASS:
         each = [
-            _area_under_roc((labels == code).astype(float), scores[:, code], codes)
+            _rank_metrics((labels == code).astype(float), scores[:, code], codes)
             for code in np.unique(labels).astype(int)
         ]
 
         def mean_of_classes(drawn: Array) -> float:
-            values = [value for value in (one(drawn) for one in each) if not np.isnan(value)]
+            values = [value for value in (one(drawn)[0] for one in each) if not np.isnan(value)]
             return float(np.mean(values)) if values else np.nan
 
         return mean_of_classes
-    if metric == "roc_auc":
-        return _area_under_roc(labels, scores, codes)
-    if metric == "average_precision":
-        return _average_precision(labels, scores, codes)
+    if metric in ("roc_auc", "average_precision"):
+        ranked, place = _rank_metrics(labels, scores, codes), int(metric == "average_precision")
+        return lambda drawn: ranked(drawn)[place]
     rows = np.bincount(codes).astype(float)
     losses = np.bincount(codes, _losses(metric, task, labels, scores))
     if metric == "rmse":
@@ -114,46 +113,23 @@ def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
     return lost
 
 
-def _area_under_roc(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
-    """The share of pairs of a positive and a negative row that are in order (Mann-Whitney, ties count half).
-
-    The pairs are counted once for each two days, so a sample costs as little as its days, however many rows they have."""
-    days = int(codes.max()) + 1
-    is_positive = labels > 0.5
-    order = np.argsort(scores[is_positive])
-    positive, day_of_positive = scores[is_positive][order], codes[is_positive][order]
-    in_order, positives, negatives = (
-        np.empty((days, days)),
-        np.bincount(day_of_positive, minlength=days),
-        np.empty(days),
-    )
-    for day in range(days):
-        others = np.sort(scores[~is_positive & (codes == day)])
-        below = (np.searchsorted(others, positive, "left") + np.searchsorted(others, positive, "right")) / 2
-        in_order[:, day] = np.bincount(day_of_positive, below, minlength=days)
-        negatives[day] = len(others)
-
-    def area(drawn: Array) -> float:
-        pairs = (drawn @ positives) * (drawn @ negatives)
-        return float(drawn @ in_order @ drawn / pairs) if pairs else np.nan
-
-    return area
-
-
-def _average_precision(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
-    """The mean precision at the positive rows; the rows are sorted only once."""
+def _rank_metrics(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
+    """Area under the ROC curve (Mann-Whitney, ties count half) and average precision; the rows are sorted only once."""
     order = np.argsort(-scores, kind="stable")
     positive, of_day = labels[order] > 0.5, codes[order]
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
 
-    def precision(drawn: Array) -> float:
+    def both(drawn: Array) -> tuple[float, float]:
         weights = drawn[of_day]
         rows = np.add.reduceat(weights, starts)
         hits = np.add.reduceat(weights * positive, starts)
-        above, seen = np.cumsum(hits), np.cumsum(rows)
-        if not above[-1] or above[-1] == seen[-1]:
-            return np.nan
-        at_row = np.divide(above, seen, out=np.zeros(len(seen)), where=seen > 0)
-        return float((hits * at_row).sum() / above[-1])
+        above = np.cumsum(hits)
+        total, others = above[-1], rows.sum() - above[-1]
+        if not total or not others:
+            return np.nan, np.nan
+        area = float(((rows - hits) * (above - hits / 2)).sum() / (total * others))
+        seen = np.cumsum(rows)
+        precision = np.divide(above, seen, out=np.zeros(len(seen)), where=seen > 0)
+        return area, float((hits * precision).sum() / total)
 
-    return precision
+    return both
