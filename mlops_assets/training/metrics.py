@@ -62,18 +62,17 @@ def weighed(metric: str, task: Task, labels: Array, scores: Array, codes: NDArra
     """The metric as a function of how often each day counts. codes: (n,) the day of each row."""
     if metric == "roc_auc" and task is Task.MULTICLASS:
         each = [
-            _rank_metrics((labels == code).astype(float), scores[:, code], codes)
+            _rank_metric(metric, (labels == code).astype(float), scores[:, code], codes)
             for code in np.unique(labels).astype(int)
         ]
 
         def mean_of_classes(drawn: Array) -> float:
-            values = [value for value in (one(drawn)[0] for one in each) if not np.isnan(value)]
+            values = [value for value in (one(drawn) for one in each) if not np.isnan(value)]
             return float(np.mean(values)) if values else np.nan
 
         return mean_of_classes
     if metric in ("roc_auc", "average_precision"):
-        ranked, place = _rank_metrics(labels, scores, codes), int(metric == "average_precision")
-        return lambda drawn: ranked(drawn)[place]
+        return _rank_metric(metric, labels, scores, codes)
     rows = np.bincount(codes).astype(float)
     losses = np.bincount(codes, _losses(metric, task, labels, scores))
     if metric == "rmse":
@@ -113,23 +112,24 @@ def _losses(metric: str, task: Task, labels: Array, scores: Array) -> Array:
     return lost
 
 
-def _rank_metrics(labels: Array, scores: Array, codes: NDArray[np.int64]) -> Callable[[Array], tuple[float, float]]:
-    """Area under the ROC curve (Mann-Whitney, ties count half) and average precision; the rows are sorted only once."""
+def _rank_metric(metric: str, labels: Array, scores: Array, codes: NDArray[np.int64]) -> Weigh:
+    """Area under the ROC curve (Mann-Whitney, ties count half) or average precision; the rows are sorted only once."""
     order = np.argsort(-scores, kind="stable")
     positive, of_day = labels[order] > 0.5, codes[order]
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
 
-    def both(drawn: Array) -> tuple[float, float]:
+    def weigh(drawn: Array) -> float:
         weights = drawn[of_day]
         rows = np.add.reduceat(weights, starts)
         hits = np.add.reduceat(weights * positive, starts)
         above = np.cumsum(hits)
         total, others = above[-1], rows.sum() - above[-1]
         if not total or not others:
-            return np.nan, np.nan
-        area = float(((rows - hits) * (above - hits / 2)).sum() / (total * others))
+            return np.nan
+        if metric == "roc_auc":
+            return float(((rows - hits) * (above - hits / 2)).sum() / (total * others))
         seen = np.cumsum(rows)
         precision = np.divide(above, seen, out=np.zeros(len(seen)), where=seen > 0)
-        return area, float((hits * precision).sum() / total)
+        return float((hits * precision).sum() / total)
 
-    return both
+    return weigh
