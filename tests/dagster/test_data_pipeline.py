@@ -55,10 +55,10 @@ def version_of(replay: Replay, asset: str) -> str:
     return str((event.asset_materialization.tags or {})["dagster/data_version"])
 
 
-def is_stale(replay: Replay, asset: str) -> bool:
+def is_stale(replay: Replay, asset: str, week: str = FIRST_WEEK) -> bool:
     graph = replay.definitions.get_repository_def().asset_graph
     resolver = CachingStaleStatusResolver(replay.instance, graph, LoadingContextForTest(replay.instance))
-    return resolver.get_status(key_of(replay.product, asset), FIRST_WEEK) == StaleStatus.STALE
+    return resolver.get_status(key_of(replay.product, asset), week) == StaleStatus.STALE
 
 
 @pytest.fixture
@@ -150,6 +150,10 @@ def test_a_range_of_features_goes_on_past_the_stored_raw_rows_and_says_what_is_n
             "data version": "its raw rows are not stored yet",
         }
         assert newest_metadata(replay, "online_features")["keys"] > 0
+
+        assert not is_stale(replay, "features", behind)
+        materialize(replay, "raw", "weather", key=behind)
+        assert is_stale(replay, "features", behind)
 
 
 def test_features_of_a_period_without_raw_rows_fail_where_nothing_else_is_asked_for(tmp_path: Path):
