@@ -68,6 +68,9 @@ def draft_product(
     remarks, rows = Remarks(), origin.rows
     if wishes.task and wishes.task not in list(Task):
         raise DeclarationError(f"no task {wishes.task!r}. {choices(wishes.task, [task.value for task in Task])}")
+    if origin.unread:
+        why = "Polars has no type for its values" if origin.is_postgres else "not every file has it"
+        remarks.warn(f"left out: {listed(origin.unread)} ({why})")
     if origin.every > 1:
         remarks.assume(f"one of {origin.every} rows was read", f"there are about {origin.every * rows.height:,}")
     clock = choose_clock(rows, wishes.time, wishes.zone, ask, remarks)

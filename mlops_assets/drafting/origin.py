@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
+from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_assets.addresses import is_of_postgres, reason, shown
@@ -21,14 +22,17 @@ MOST_ROWS = 1_000_000  # of a table with more rows only every second, third, …
 NULL_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-", "?")
 _HEAD_BYTES = 100_000
 _SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
-_PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
 @dataclass(frozen=True)
 class Origin:
+if TYPE_CHECKING:
+    import sqlite3
+
     """A table that was read. name: for the declaration. every: one of so many rows was read.
 
-    pattern: path of its files. url, query: of its database; url is "" where it may contain a password."""
+    pattern: path of its files. url, query: of its database; url is "" where it may contain a password.
+    unread: columns that are not among the rows: only some files have them, or Polars has no type for them."""
 
     name: str
     rows: pl.DataFrame
@@ -49,6 +53,7 @@ class Origin:
 def read_origin(source: str) -> Origin:
     """Raises SourceError: the table does not exist, has no rows or cannot be read; the sentence says what to do."""
     path = urlsplit(source).path.lower()
+    unread: tuple[str, ...] = field(default=())
     if is_of_postgres(source):
         origin = _from_postgres(source)
     elif source.startswith("sqlite://") or path.endswith(_SQLITE_ENDINGS):
@@ -146,15 +151,31 @@ def _from_postgres(address: str) -> Origin:
     parameters = dict(parse_qsl(parts.query))
     table = parameters.pop("table", "")
     url = urlunsplit(parts._replace(query=urlencode(parameters)))
-    if not table:
-        query = (
-            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
-            "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
-        )
-        table = _only_table(shown(address), read_query(url, query)["name"].to_list())
-    query = table if _PLAIN.fullmatch(table) or table.startswith("(") else _quoted(table)
-    rows = read_query(url, f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
-    return Origin(_plain(table), rows, query=query, is_postgres=True)
+    query = table if table.startswith("(") else _postgres_table(url, table)
+    rows, unread = read_query(url, f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
+    return Origin(_plain(query), rows, query=query, is_postgres=True, unread=unread)
+
+
+def _postgres_table(url: str, named: str) -> str:
+    """The table or view as a query writes it, with quotes where Postgres needs them. named: "" for the only one.
+
+    Raises SourceError: there is no such table, or several where none is named."""
+    tables, _ = read_query(
+        url,
+        """
+        SELECT nspname || '.' || relname AS whole, quote_ident(nspname) || '.' || quote_ident(relname) AS quoted,
+            CASE WHEN pg_table_is_visible(pg_class.oid) THEN relname END AS short, quote_ident(relname) AS quoted_short
+        FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+        ORDER BY 1
+        """,
+    )
+    quoted = dict(zip(tables["whole"], tables["quoted"], strict=True))
+    named = named or _only_table(shown(url), list(quoted))
+    visible = dict(zip(tables["short"], tables["quoted_short"], strict=True))
+    if named not in {*quoted, *quoted.values(), *visible}:
+        raise SourceError(f"{shown(url)} has no table {named!r}. {choices(named, quoted)}")
+    return quoted.get(named) or visible.get(named) or named
 
 
 def _from_sqlite(address: str) -> Origin:
@@ -171,12 +192,13 @@ def _from_sqlite(address: str) -> Origin:
             table = table or _only_table(path, tables)
             if table not in tables and not table.startswith("("):
                 raise SourceError(f"{path} has no table {table!r}. {choices(table, tables)}")
-            query = table if _PLAIN.fullmatch(table) or table.startswith("(") else _quoted(table)
+            query = table if table.startswith("(") or _is_plain(connection, table) else _quoted(table)
             cursor = connection.execute(f"SELECT * FROM {query} AS source LIMIT {MOST_ROWS}")
             columns = [str(item[0]) for item in cursor.description]
             values = cursor.fetchall()
     except sqlite3.Error as error:
-        raise SourceError(f"{path} cannot be read: {reason(error)}. Deliver it again, or name another one.") from None
+        remedy = "Correct the SELECT" if table.startswith("(") else "Deliver it again"
+        raise SourceError(f"{path} cannot be read: {reason(error)}. {remedy}, or name another one.") from None
     series = [pl.Series(name, [row[at] for row in values], strict=False) for at, name in enumerate(columns)]
     return Origin(_plain(table), pl.DataFrame(series), query=query, url=f"sqlite://{path}")
 
@@ -184,14 +206,27 @@ def _from_sqlite(address: str) -> Origin:
 def _only_table(place: str, known: list[str]) -> str:
     if len(known) == 1:
         return known[0]
-    raise SourceError(
-        f"{place} has the tables {', '.join(known) or '(none)'}. Name one: …?table={(known or ['name'])[0]}"
-    )
+    if not known:
+        raise SourceError(f"{place} has no tables. Create one, or name another database.")
+    raise SourceError(f"{place} has the tables {', '.join(known)}. Name one: …?table={known[0]}")
 
 
 def _plain(table: str) -> str:
-    return "rows" if table.startswith("(") else table.rpartition(".")[2]
+    return "rows" if table.startswith("(") else table.rpartition(".")[2].strip('"')
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+def _is_plain(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a query may name the table without quotes: it is one word, and no word of SQL such as order."""
+    import sqlite3
+
+    if not table.isidentifier():
+        return False
+    try:
+        connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
+    except sqlite3.Error:
+        return False
+    return True
+
+

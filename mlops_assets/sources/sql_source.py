@@ -110,18 +110,21 @@ class Sql:
         return f"'{moment.replace(tzinfo=None).isoformat().removesuffix('T00:00:00')}'"
 
 
-def read_query(url: str, query: str) -> pl.DataFrame:
-    """All rows of a query, from a database with an ADBC driver.
+def read_query(url: str, query: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """All rows of a query, from a database with an ADBC driver, and the columns that are not among them: Polars has no type for
+    intervals of months.
 
     Raises SourceError: the database cannot be reached or refuses the query.
     Raises DeclarationError: the address is ambiguous."""
-    import polars as pl
+    import pyarrow as pa
 
     refuse_unclear(url, "the address")
     try:
         with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(query)
-            return pl.DataFrame(cursor.fetch_arrow_table())
+            table = cursor.fetch_arrow_table()
+            unread = tuple(field.name for field in table.schema if pa.types.is_interval(field.type))
+            return _frame(table.drop_columns(unread)), unread
     except _adbc_errors() as error:
         raise _failed(url, error, 0) from None
 
@@ -152,7 +155,6 @@ def _sqlite_type(column: Column) -> pl.DataType:
 
 
 def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.LazyFrame:
-    import polars as pl
     from polars.io.plugins import register_io_source
 
     def batches(
@@ -163,7 +165,7 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
             with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
                 cursor.execute(query)
                 for batch in cursor.fetch_record_batch():
-                    frame = pl.DataFrame(batch)
+                    frame = _frame(batch)
                     read += frame.height
                     frame = frame if schema is None else frame.cast(schema)
                     frame = frame if predicate is None else frame.filter(predicate)
@@ -177,10 +179,19 @@ def _through_adbc(url: str, query: str, schema: pl.Schema | None = None) -> pl.L
     try:
         with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(f"SELECT * FROM ({query}) AS source LIMIT 0")
-            described_schema = pl.DataFrame(cursor.fetch_arrow_table()).schema
+            described_schema = _frame(cursor.fetch_arrow_table()).schema
     except _adbc_errors() as error:
         raise _failed(url, error, 0) from None
     return register_io_source(batches, schema=described_schema)
+
+
+def _frame(rows: Any) -> pl.DataFrame:
+    """Arrow rows; values of a type that Arrow lacks, such as numeric and jsonb of Postgres, as the texts that they come as."""
+    import polars as pl
+
+    frame = pl.DataFrame(rows)
+    extended = [name for name, kind in frame.schema.items() if isinstance(kind, pl.BaseExtension)]
+    return frame.with_columns(pl.col(name).ext.storage() for name in extended)
 
 
 def _connect(url: str) -> Any:

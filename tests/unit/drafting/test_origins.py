@@ -52,3 +52,48 @@ def test_a_file_of_lines_of_json_is_read(tmp_path: Path):
         "hour",
         "weekday",
     )
+
+
+def test_numbers_of_postgres_without_a_fixed_size_are_numbers(postgres: Server, monkeypatch: pytest.MonkeyPatch):
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS parcels")
+        connection.execute(
+            "CREATE TABLE parcels (ordered_at timestamptz, region text, weight numeric, late boolean, wait interval)"
+        )
+        rows = orders().with_columns(wait=pl.lit("1 month")).rows()
+        connection.cursor().executemany("INSERT INTO parcels VALUES (%s, %s, %s, %s, %s)", rows)
+    monkeypatch.setenv("SHOP_DATABASE", postgres.url)
+
+    made = draft_of(f"{postgres.url}{'&' if '?' in postgres.url else '?'}table=parcels", label="late")
+
+    assert 'ml.Column("weight", ml.Kind.FLOAT' in made.text
+    first = made.product.source.read("parcels", made.product.period.first).collect()
+    assert first["weight"].to_list() == orders()["weight"].head(24).to_list()
+    assert "left out: wait (Polars has no type for its values)" in made.remarks.warnings
+
+
+@pytest.mark.parametrize("table", ['public."user"', 'public."Orders"', 'public."my orders"', 'public."a.b"'])
+def test_a_table_of_postgres_whose_name_needs_quotes_is_found_without_them(postgres: Server, table: str):
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.execute(f"CREATE TABLE {table} (ordered_at timestamptz, late boolean)")
+        connection.execute(f"INSERT INTO {table} VALUES (now(), true)")
+    plain = table.replace('"', "").removeprefix("public.")
+
+    joint = "&" if "?" in postgres.url else "?"
+    assert read_origin(f"{postgres.url}{joint}table={plain}").query == table.removeprefix("public.")
+    assert read_origin(f"{postgres.url}{joint}table=public.{plain}").query == table
+    with pytest.raises(SourceError, match=r"has no table 'public\.nothing'\. Known: public\."):
+        read_origin(f"{postgres.url}{joint}table=public.nothing")
+
+
+@pytest.mark.parametrize("table", ["order", "a.b", "my orders"])
+def test_a_table_of_sqlite_may_have_any_name(tmp_path: Path, table: str):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute(f'CREATE TABLE "{table}" (ordered_at text, late integer)')
+        connection.execute(f"INSERT INTO \"{table}\" VALUES ('2026-01-01', 1)")
+    connection.close()
+
+    assert read_origin(f"{tmp_path}/shop.db").query == f'"{table}"'
