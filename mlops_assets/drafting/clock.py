@@ -15,13 +15,16 @@ from mlops_assets.products.source import EPOCH_MILLISECONDS, EPOCH_SECONDS
 from mlops_assets.sources.typed_rows import with_day
 
 # ISO 8601 first, which needs no format; of the others, day before month where dots part them, month first where slashes do
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)?")
 _DAYS = (
     *("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d"),
     *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y"),
     *("%B %d %Y", "%B %d, %Y", "%d %B %Y", "%d-%B-%Y"),  # %B reads short names of months, too
 )
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", "T%H:%M", "T%H:%M%#z", " %H:%M%#z")
+_TIMES = (
+    *("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M", "T%H:%M%#z", " %H:%M%#z"),
+    " %H:%M:%S UTC",  # as BigQuery exports them
+)
 _FORMATS = (*(f"{day}{time}" for day in _DAYS for time in _TIMES), "%Y-%m", "%Y/%m", "%m/%Y", "%B %Y")
 _WHOLE_NUMBERS = "%Y%m%d"
 _YEARS = "%Y"
@@ -31,6 +34,8 @@ _HINTS = re.compile(
 _NAMED_YEAR = re.compile(r"(^|[\W_])(year|yr|season|jahr)($|[\W_])", re.IGNORECASE)
 _FIRST_YEAR = 1_000  # a year of two digits is one of today's
 _SAMPLE = 2_000
+_FIRST = 20  # rows that show how the others are written
+_LONGEST = 60  # characters of an example
 _IN_TIME = 0.99  # share of the outcomes that are known after the usual wait
 _SECONDS, _THOUSAND = (5e8, 4e9), 1_000  # 1985 to 2096
 
@@ -65,10 +70,14 @@ def choose_clock(rows: pl.DataFrame, time: str, zone: str, ask: Ask, remarks: Re
         moments for name in rows.columns if (moments := moments_of(rows[name], is_meant=name == time)) is not None
     ]
     if time and time not in [item.name for item in candidates]:
-        examples = ", ".join(repr(value) for value in rows[time].drop_nulls().unique(maintain_order=True)[:3].to_list())
+        if len(broken := _unlike_the_first(rows[time])):
+            raise DeclarationError(
+                f"--time {time}: {_examples(broken)} cannot be read as {rows[time][0]!r} is. Leave such rows out of the source, or "
+                "correct them."
+            )
         raise DeclarationError(
-            f"--time {time}: it contains {examples}, which cannot be read as timestamps. Known: ISO 8601, 31.12.2026 14:00, 12/31/2026, "
-            "seconds or milliseconds since 1970. Write it as one of these."
+            f"--time {time}: it contains {_examples(rows[time])}, which cannot be read as timestamps. Known: ISO 8601, 31.12.2026 14:00, "
+            "12/31/2026, seconds or milliseconds since 1970. Write it as one of these."
         )
     candidates = candidates or _less_likely(rows)
     if not candidates:
@@ -126,6 +135,26 @@ def moments_of(column: pl.Series, *, is_meant: bool = False) -> Moments | None:
     return moments or (_of_format(column, _YEARS) if is_meant else None)
 
 
+def _unlike_the_first(column: pl.Series) -> pl.Series:
+    """The values that cannot be read as the first ones are, as the total in the last line of a report; none where those cannot be
+    read either."""
+    texts = column.drop_nulls()
+    first = moments_of(texts[:_FIRST], is_meant=True) if isinstance(texts.dtype, pl.String) else None
+    if first is None:
+        return texts.clear()
+    if not first.format:
+        return texts.filter(~texts.str.contains(f"^(?:{_ISO.pattern})$"))
+    if first.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
+        return texts.filter(texts.cast(pl.Int64, strict=False).is_null())
+    whole, format = with_day(pl.col(texts.name), first.format)
+    return texts.to_frame().filter(whole.str.to_datetime(format, strict=False).is_null()).to_series()
+
+
+def _examples(values: pl.Series) -> str:
+    texts = [repr(value) for value in values.drop_nulls().unique(maintain_order=True)[:3].to_list()]
+    return ", ".join(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in texts)
+
+
 def _less_likely(rows: pl.DataFrame) -> list[Moments]:
     """Whether these are numbers that may be seconds although the column's name does not say so, or years."""
     whole = [column for column in rows if column.dtype.is_integer() or isinstance(column.dtype, pl.String)]
@@ -166,7 +195,7 @@ def _written(column: pl.Series) -> Moments | None:
         sample.cast(pl.Float64, strict=False).null_count() == 0
     )  # this spares most columns, of which there may be thousands, the attempts below
     fitting = [
-        Moments(column.name, format, "%#z" not in format, values)
+        Moments(column.name, format, not format.endswith(("%#z", "UTC")), values)
         for format in ((_WHOLE_NUMBERS,) if is_numbers else _FORMATS)
         if _parsed(sample, format) is not None and (values := _parsed(column, format)) is not None
     ]

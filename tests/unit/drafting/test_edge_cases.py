@@ -212,7 +212,10 @@ def test_semicolons_and_decimal_commas_are_found(tmp_path: Path):
         ("%Y-%m-%d %H:%M:%S", ""),
         ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M"),
         ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"),
+        ("%Y-%m-%d %H:%M:%S+00", ""),
+        ("%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S UTC"),
         ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M"),
+        ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M:%S %p"),
         ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M"),
         ("%d.%m.%y %H:%M", "%d.%m.%y %H:%M"),
         ("%b %d %Y %H:%M", "%B %d %Y %H:%M"),
@@ -526,6 +529,17 @@ def test_a_source_that_is_not_there_is_said_with_what_is(
 
     with pytest.raises(SourceError, match=sentence):
         draft_of(source)
+
+
+def test_the_last_line_of_a_report_is_named_and_not_the_good_ones(tmp_path: Path):
+    rows = orders().with_columns(AT.dt.strftime("%d.%m.%Y %H:%M"))
+
+    refused(
+        rows.write_csv() + "Total,,4321.5,\n",
+        tmp_path,
+        r"--time ordered_at: 'Total' cannot be read as '01\.01\.2026 00:00' is\. Leave such rows out",
+        time="ordered_at",
+    )
 
 
 def test_a_line_of_another_length_is_named(tmp_path: Path):
