@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.data.labels import LABEL, known_labels
-from mlops_assets.errors import DataError
+from mlops_assets.errors import DataError, DeclarationError
 from mlops_assets.features.build import features_of
 from mlops_assets.products.candidates import dummy
 from mlops_assets.products.product import ModelProduct
@@ -53,7 +53,8 @@ class Baseline:
 
 
 def past_windows(product: ModelProduct, rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Training sets of a few partitions of the past. rows: the main table. Raises DataError: none of them can be trained on."""
+    """Training sets of a few partitions of the past. rows: the main table. Raises DeclarationError: none of them can be trained
+    on."""
     features = features_of(product, rows.lazy().sort(product.event_timestamp), {}).lazy()
     labels = known_labels(product, rows.lazy(), NEVER).lazy()
     found, failures = [], []
@@ -63,7 +64,11 @@ def past_windows(product: ModelProduct, rows: pl.DataFrame) -> list[pl.DataFrame
         except DataError as error:
             failures.append(error)
     if not found:
-        raise failures[0]
+        fact = str(failures[0]).partition(". ")[0]
+        raise DeclarationError(
+            f"{fact}, and no other part of the history can be trained on. Add history in which each outcome occurs early and late, or "
+            "name another column with --label."
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlops_assets.drafting.questions import Remarks
 from mlops_assets.errors import DeclarationError
+from mlops_assets.products.periods import spelled
 from mlops_assets.products.policy import DriftPolicy
 
 # usual training and test windows, in periods
@@ -27,6 +28,7 @@ FIT_ROWS, TEST_ROWS = 300, 100  # 1.5 times and twice the minimum of a training 
 _FEW_ROWS = {"daily": 20, "weekly": 20, "monthly": 1}
 _MANY_PERIODS = 24
 MOST_OF_SPAN = 0.7  # of all periods in the first training window, so that others are left to be replayed
+_FAR_SHARE, _FAR_SPANS = 0.01, 10  # more than so many spans of the rows between these quantiles are not one history
 _LEAST_READ, _MOST_READ = 50, 1_000  # rows of a drift reading
 
 
@@ -64,13 +66,15 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
     span = (last - first) / timedelta(days=1)
+    _refuse_far_rows(events, span)
+    waiting = f", besides those whose outcome is not known yet ({spelled(delay)}; --known-after)" if delay else ""
     for every, counts in _in_order(events, span):
         if (windows := _windows(counts, every, delay)) is not None:
             break
     else:
         raise DeclarationError(
-            f"{len(events):,} labelled rows over {span:,.0f} days are too few: a training needs 200 rows to fit, 50 later ones to test, "
-            f"and at least {FIT_PERIODS + 2} hours, days, weeks, months or years of them. Add history to the source."
+            f"{len(events):,} labelled rows over {span:,.0f} days are too few: every training needs {FIT_ROWS} rows to fit, {TEST_ROWS} "
+            f"later ones to test, and {FIT_PERIODS + 2} hours, days, weeks, months or years with rows{waiting}. Add history to the source."
         )
     training, test = windows
     rows = int(np.median([count for count in counts if count]))
@@ -98,6 +102,20 @@ def choose_windows(events: pl.Series, delay: timedelta, remarks: Remarks) -> Win
     if gaps:
         remarks.assume("periods without rows are allowed", f"there are {gaps} among {len(counts)}")
     return Windows(every, start, training, test, rows, len(counts), min_rows, gaps)
+
+
+def _refuse_far_rows(events: pl.Series, span: float) -> None:
+    """Raises DeclarationError: a few rows are of another age than the others, as where 1970 or 9999 stands for no time."""
+    low, high = (events.quantile(part, "nearest") for part in (_FAR_SHARE, 1 - _FAR_SHARE))
+    usual = (high - low) / timedelta(days=1)  # type: ignore[operator]
+    if usual and span > _FAR_SPANS * usual:
+        far = events.filter((events < low) | (events > high)).sort()
+        gaps = (far - low).abs()
+        farthest = far[int(gaps.arg_max() or 0)]
+        raise DeclarationError(
+            f"a few rows are far from the others, such as {farthest:%Y-%m-%d}: 98 of 100 lie between {low:%Y-%m-%d} and {high:%Y-%m-%d}. "
+            "Correct their times, or leave those rows out of the source."
+        )
 
 
 def _in_order(events: pl.Series, span: float) -> list[tuple[str, list[int]]]:

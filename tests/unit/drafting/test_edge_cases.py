@@ -445,7 +445,8 @@ def test_too_little_history_is_said_with_what_is_needed(tmp_path: Path):
     refused(
         orders(300),
         tmp_path,
-        r"300 labelled rows over 12 days are too few: a training needs 200 rows to fit",
+        r"300 labelled rows over 12 days are too few: every training needs 300 rows to fit, 100 later ones to test, .*"
+        r"besides those whose outcome is not known yet \(1 day; --known-after\)",
         label="late",
     )
     refused(orders(100), tmp_path, r"100 rows have a late, and a training needs 250", label="late")
@@ -539,6 +540,29 @@ def test_the_last_line_of_a_report_is_named_and_not_the_good_ones(tmp_path: Path
         tmp_path,
         r"--time ordered_at: 'Total' cannot be read as '01\.01\.2026 00:00' is\. Leave such rows out",
         time="ordered_at",
+    )
+
+
+@pytest.mark.parametrize("wrong", [datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_time_that_stands_for_no_time_is_named(tmp_path: Path, wrong: datetime):
+    rows = orders().with_columns(ordered_at=pl.when(AT > FIRST).then(AT).otherwise(pl.lit(wrong)))
+
+    # one of 1,440 hours from 2026-01-01 to 2026-03-01 is wrong
+    refused(
+        rows,
+        tmp_path,
+        rf"a few rows are far from the others, such as {wrong:%Y-%m-%d}: 98 of 100 lie between 2026-01-01 and 2026-03-01",
+        label="late",
+    )
+
+
+@pytest.mark.parametrize("is_late", [AT.dt.ordinal_day() < 4, AT.dt.month() == 3])
+def test_an_outcome_that_occurs_in_one_part_of_the_history_alone_is_refused(tmp_path: Path, is_late: pl.Expr):
+    refused(
+        orders().with_columns(late=is_late),
+        tmp_path,
+        r"have the same label, and no other part of the history can be trained on\. Add history in which each outcome",
+        label="late",
     )
 
 
