@@ -76,7 +76,7 @@ class Declaration:
 def file_text(declared: Declaration) -> str:
     origin, windows = declared.origin, declared.windows
     place = origin.pattern or f"the table {origin.query}"
-    named = declared.target.expression.replace("{col}", f"ml.nw.col({written(declared.target.column.name)})")
+    named = declared.target.expression.replace("{col}", f"ml.nw.col({written(declared.target.column.name)})", 1)
     label: list[str | Group] = [
         written(declared.target.name),
         named,

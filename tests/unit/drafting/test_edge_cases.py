@@ -566,6 +566,16 @@ def test_an_outcome_that_occurs_in_one_part_of_the_history_alone_is_refused(tmp_
     )
 
 
+def test_braces_and_quotes_in_a_class_stay_as_they_are(tmp_path: Path):
+    odd = 'it\'s {col} "late"\n'
+    late = pl.when(pl.col("late")).then(pl.lit(odd)).otherwise(pl.lit("in time"))
+
+    made = draft(orders().with_columns(late=late), tmp_path, label="late")
+
+    assert made.product.task is Task.BINARY
+    assert set(first_day(made)["late"]) == {odd, "in time"}
+
+
 def test_a_line_of_another_length_is_named(tmp_path: Path):
     refused(
         "at,late\n2026-01-01,true\n2026-01-02\n",
