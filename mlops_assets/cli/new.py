@@ -80,10 +80,10 @@ def _show(status: Status, step: str) -> None:
 
 def _require_free(name: str, place: Path, force: bool) -> None:
     """Raises DeclarationError: the product cannot have this name, or its file exists."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name) or keyword.iskeyword(name):
         raise DeclarationError(
-            f"a product cannot be named {name!r}: use lower-case letters, digits and underscores, beginning with a letter, and no "
-            "Python keyword."
+            f"a product cannot be named {name!r}: use lower-case letters, digits and underscores, at most 100 of them, beginning with "
+            "a letter, and no Python keyword."
         )
     spec = find_spec(name)
     if spec is not None and spec.origin not in (None, str(place.absolute())):

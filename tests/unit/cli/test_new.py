@@ -77,7 +77,7 @@ def test_a_product_that_is_there_is_not_written_over(folder: Path):
     assert "ModelProduct" in (folder / "mine" / "shop.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["Shop", "class", "my-shop", "2nd", "größe"])
+@pytest.mark.parametrize("name", ["Shop", "class", "my-shop", "2nd", "größe", "a" * 101])
 def test_a_name_that_no_product_can_have_is_refused(name: str):
     with pytest.raises(DeclarationError, match=f"a product cannot be named {name!r}: use lower-case letters"):
         new(name, "orders.parquet", "--yes")
