@@ -14,6 +14,7 @@ import polars as pl
 
 from mlops_assets.drafting.clock import Moments
 from mlops_assets.products.source import Column, Kind
+from mlops_assets.sources.typed_rows import BOOLEANS, is_whole
 
 # columns that the platform's own tables have beside those of a product
 TAKEN = frozenset(
@@ -43,6 +44,8 @@ _TRANSLITERATED = str.maketrans(
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")
+# a number with a sign of currency, a percent sign, blanks, separated thousands, or the comma of another country
+_DECORATED = r"^\s*\p{Sc}?\s*[+-]?(\d+|\d{1,3}([.,' ]\d{3})+)([.,]\d+)?\s*[\p{Sc}%]?\s*$"
 _EXAMPLES = 3
 
 
@@ -143,6 +146,8 @@ def _is_usable(name: str) -> bool:
 
 def _profile(column: pl.Series, name: str, moments: Moments | None, decimal: str, is_text: bool) -> Profile:
     nulls = column.null_count()
+    if not column.name:
+        return Profile(column.name, name, None, column, nulls, _distinct(column), "it has no name in the header")
     if moments is not None:
         times = moments.values
         return Profile(column.name, name, Kind.TIMESTAMP, times, nulls, _distinct(times), format=moments.format)
@@ -154,8 +159,8 @@ def _profile(column: pl.Series, name: str, moments: Moments | None, decimal: str
     if kind is Kind.FLOAT and values.dtype.is_float():
         values = values.fill_nan(None)
         nulls = values.null_count()
-        if values.is_infinite().any():
-            fault = "it holds infinite values"
+        if values.cast(pl.Float32).is_infinite().any():
+            fault = "it contains infinite values, or numbers beyond 3.4e38, with which no model can compute"
     if nulls == len(column):
         fault = "every value is null"
     return Profile(column.name, name, None if fault else kind, values, nulls, _distinct(values), fault)
@@ -170,8 +175,14 @@ def _distinct(values: pl.Series) -> int:
 
 def _kind_of(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Series, str]:
     kind = column.dtype
-    if kind.is_integer():
-        return Kind.INTEGER, column, ""
+    if is_whole(kind):
+        whole = column.cast(pl.Int64, strict=False)
+        is_too_large = whole.null_count() > column.null_count()
+        return (
+            Kind.INTEGER,
+            whole,
+            "it contains numbers above 2^63, which fit no integer; write them as texts" if is_too_large else "",
+        )
     if kind.is_numeric():
         return Kind.FLOAT, column.cast(pl.Float64), ""
     if isinstance(kind, pl.Boolean):
@@ -185,9 +196,8 @@ def _kind_of_texts(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Ser
     texts = column.drop_nulls()
     if not len(texts):
         return Kind.STRING, column, "every value is null"
-    if set(texts.unique()[:5].to_list()) <= {"true", "false", "True", "False"}:
-        outcomes = {"true": True, "True": True, "false": False, "False": False}
-        return Kind.BOOLEAN, column.replace_strict(outcomes, default=None, return_dtype=pl.Boolean), ""
+    if texts.is_in(list(BOOLEANS)).all():
+        return Kind.BOOLEAN, column.replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean), ""
     if texts.str.contains(f"^{_LEADING_ZERO.pattern}$").any():
         return Kind.STRING, column, ""  # a code such as 00123
     whole = column.cast(pl.Int64, strict=False)
@@ -206,6 +216,8 @@ def _kind_of_texts(column: pl.Series, decimal: str) -> tuple[Kind | None, pl.Ser
             column,
             f"it contains texts and numbers ({lost:,} texts, such as {examples}); correct them, or empty them if they mean null",
         )
+    if texts.str.contains(_DECORATED).all():
+        return Kind.STRING, column, f"it contains numbers written as {texts[0]!r}; write them plainly, as 1234.5"
     return Kind.STRING, column, ""
 
 

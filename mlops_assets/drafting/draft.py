@@ -175,7 +175,7 @@ def _inputs(
             else _why_not(item)
         )
         if reason:
-            left_out.setdefault(reason, []).append(item.source_name)
+            left_out.setdefault(reason, []).append(item.source_name or "''")
         else:
             inputs.append(item)
     for reason, names in left_out.items():
@@ -356,11 +356,11 @@ def _remark_on_text(origin: Origin, decimal: str, remarks: Remarks) -> None:
     if decimal != ".":
         remarks.assume("numbers have a decimal comma", "columns hold numbers such as 3,5, and none such as 3.5")
     if origin.null_words:
-        remarks.assume(f"{', '.join(origin.null_words)} mean null", "they occur among numbers")
+        remarks.assume(f"{', '.join(origin.null_words)} mean null", "they occur among numbers, or yes and no")
 
 
 def _remark_on_names(profiles: Sequence[Profile], remarks: Remarks) -> None:
-    renamed = [f"{item.source_name} is {item.name}" for item in profiles if item.name != item.source_name]
+    renamed = [f"{item.source_name} is {item.name}" for item in profiles if item.source_name not in ("", item.name)]
     if renamed:
         remarks.assume(
             listed(renamed), "a request needs names that every client can write; source_name keeps the table's"

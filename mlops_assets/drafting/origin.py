@@ -14,6 +14,8 @@ import polars as pl
 from mlops_assets.addresses import is_of_postgres, reason, shown
 from mlops_assets.errors import SourceError, choices
 from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
+from mlops_assets.drafting.clock import moments_of
+from mlops_assets.drafting.questions import listed
 from mlops_assets.sources.file_source import FORMATS
 from mlops_assets.sources.files_found import find_files, open_bytes, what_is_there, where_it_looked
 from mlops_assets.sources.sql_source import read_query
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     """A table that was read. name: for the declaration. every: one of so many rows was read.
+_YES_AND_NO = ("true", "false", "yes", "no", "y", "n", "t", "f")
 
     pattern: path of its files. url, query: of its database; url is "" where it may contain a password.
     unread: columns that are not among the rows: only some files have them, or Polars has no type for them."""
@@ -135,13 +138,14 @@ def _separator(head: str) -> str:
 
 
 def _null_words(rows: pl.DataFrame) -> tuple[str, ...]:
-    """Words for null in columns that otherwise contain numbers."""
+    """Words for null in columns that otherwise contain numbers, or yes and no."""
     found: set[str] = set()
     for column in rows:
         said = column.filter(column.is_in(NULL_WORDS)).unique().to_list()
         if said:
             others = column.filter(~column.is_in(NULL_WORDS)).drop_nulls().str.replace(",", ".", literal=True)
-            if len(others) and others.cast(pl.Float64, strict=False).null_count() == 0:
+            is_of_numbers = len(others) and others.cast(pl.Float64, strict=False).null_count() == 0
+            if is_of_numbers or (len(others) and others.str.to_lowercase().is_in(_YES_AND_NO).all()):
                 found |= set(said)
     return tuple(sorted(found))
 
@@ -173,6 +177,24 @@ def _postgres_table(url: str, named: str) -> str:
     quoted = dict(zip(tables["whole"], tables["quoted"], strict=True))
     named = named or _only_table(shown(url), list(quoted))
     visible = dict(zip(tables["short"], tables["quoted_short"], strict=True))
+def _broken_text(path: str, rows: pl.DataFrame) -> str:
+    """Why the columns of a CSV cannot be drafted, "" if they can: no header, or blanks around the values."""
+    for column in rows.head(1_000):
+        texts = column.drop_nulls()
+        name = pl.Series(column.name, [column.name])
+        if column.name[:1].isdigit() and moments_of(name) is not None and moments_of(column) is not None:
+            return (
+                f"{path} has no header: its first line is {', '.join(rows.columns)}. Write the names of the columns into the first "
+                "line."
+            )
+        if len(texts) and texts.str.contains(r"^\s|\s$").all():
+            return (
+                f"{path} has blanks around the values of {column.name!r}, such as {texts[0]!r}. Remove them, as in: "
+                "sed 's/, */,/g'."
+            )
+    return ""
+
+
     if named not in {*quoted, *quoted.values(), *visible}:
         raise SourceError(f"{shown(url)} has no table {named!r}. {choices(named, quoted)}")
     return quoted.get(named) or visible.get(named) or named

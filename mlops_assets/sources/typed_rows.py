@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mlops_assets.products.periods import Period
 
+BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 _WITH_OFFSET = "%Y-%m-%dT%H:%M:%S%.f%#z"
 _WALL_CLOCK = "%Y-%m-%dT%H:%M:%S%.f"
 
@@ -105,6 +106,8 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
     import polars as pl
 
     value = pl.col(column.delivered_as)
+    if isinstance(kind, pl.Null):
+        value, kind = value.cast(pl.String), pl.String()  # a column without values, as pandas writes it
     if column.kind is Kind.TIMESTAMP:
         if column.format in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
             unit = 1_000_000 if column.format == EPOCH_SECONDS else 1_000
@@ -121,8 +124,11 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
         return value
     if column.kind is Kind.STRING and isinstance(kind, pl.Categorical | pl.Enum):
         return value.cast(pl.String)
-    if column.kind is Kind.FLOAT and column.nullable and kind.is_float():
-        return value.fill_nan(None)  # pandas writes null as NaN
+    if column.kind is Kind.FLOAT and kind.is_numeric():
+        number = value.cast(pl.Float64)  # one file may hold whole numbers, and the next one others
+        return number.fill_nan(None) if column.nullable else number  # pandas writes null as NaN
+    if column.kind is Kind.INTEGER and is_whole(kind):
+        return value.cast(pl.Int64, strict=strict)
     if not isinstance(kind, pl.String):
         return value
     match column.kind:
@@ -132,12 +138,19 @@ def _parsed(column: Column, kind: pl.DataType, zone: str | None, strict: bool, d
             number = value if decimal == "." else value.str.replace(decimal, ".", literal=True)
             return number.cast(pl.Float64, strict=strict)
         case Kind.BOOLEAN:
-            texts = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
+            numbered = {**BOOLEANS, "1": True, "0": False}
             if strict:
-                return value.replace_strict(texts, return_dtype=pl.Boolean)
-            return value.replace_strict(texts, default=None, return_dtype=pl.Boolean)
+                return value.replace_strict(numbered, return_dtype=pl.Boolean)
+            return value.replace_strict(numbered, default=None, return_dtype=pl.Boolean)
         case _:
             return value
+
+
+def is_whole(kind: pl.DataType) -> bool:
+    """Whether its values are whole numbers; databases export them as decimals without digits after the point."""
+    import polars as pl
+
+    return kind.is_integer() or (isinstance(kind, pl.Decimal) and not kind.scale)
 
 
 def with_day(text: pl.Expr, format: str) -> tuple[pl.Expr, str]:

@@ -576,6 +576,85 @@ def test_braces_and_quotes_in_a_class_stay_as_they_are(tmp_path: Path):
     assert set(first_day(made)["late"]) == {odd, "in time"}
 
 
+@pytest.mark.parametrize("written", ["11,18", "1,234.5", "1 234", "$12.00", "12 %", "€3", " 7.5"])
+def test_numbers_with_signs_are_left_out_with_the_way_to_write_them(tmp_path: Path, written: str):
+    price = pl.when(AT.dt.hour() == 0).then(pl.lit(written)).otherwise(pl.format("{} %", AT.dt.hour()))
+    rows = orders(price=price).with_columns(AT.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    made = draft(rows.write_csv(), tmp_path, label="late")
+
+    assert "price" not in made.product.feature_names
+    assert (
+        f"left out: price (it contains numbers written as {written!r}; write them plainly, as 1234.5)"
+        in made.remarks.warnings
+    )
+
+
+@pytest.mark.parametrize("written", ["1.2.3", "10-20", "A12", "00123", "B 7"])
+def test_codes_with_digits_are_categories(tmp_path: Path, written: str):
+    code = pl.when(AT.dt.hour() > 3).then(pl.lit(written)).otherwise(pl.lit("none"))
+
+    assert "code" in draft(orders(code=code).write_csv(), tmp_path, label="late", zone="UTC").product.feature_names
+
+
+def test_a_word_for_null_beside_yes_and_no_is_no_third_class(tmp_path: Path):
+    late = (
+        pl.when(AT.dt.hour() == 5).then(pl.lit("NA")).when(pl.col("late")).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    )
+
+    made = draft(orders().with_columns(late=late).write_csv(), tmp_path, label="late")
+
+    assert made.product.task is Task.BINARY
+    assert 'null_values=("", "NA")' in made.text
+    assert first_day(made)["late"].null_count() == 1
+
+
+def test_capitals_are_true_and_false_too(tmp_path: Path):
+    rows = orders().with_columns(pl.col("late").cast(pl.String).str.to_uppercase())
+
+    made = draft(rows.write_csv(), tmp_path, label="late")
+
+    assert 'ml.Column("late", ml.Kind.BOOLEAN, nullable=True)' in made.text
+    assert first_day(made)["late"].to_list() == orders()["late"].head(24).to_list()
+
+
+def test_a_column_without_a_name_is_left_out(tmp_path: Path):
+    header, _, lines = orders().with_row_index("n", offset=7).write_csv().partition("\n")
+
+    made = draft(f"{header.removeprefix('n')}\n{lines}", tmp_path, label="late")
+
+    assert made.product.source.main.delivered[0].name == "ordered_at"
+    assert "left out: '' (it has no name in the header)" in made.remarks.warnings
+
+
+def test_numbers_above_the_largest_integer_are_left_out(tmp_path: Path):
+    rows = orders(order_id=pl.int_range(pl.len()).cast(pl.UInt64) + 2**63)
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert "left out: order_id (it contains numbers above 2^63, which fit no integer; write them as texts)" in (
+        made.remarks.warnings
+    )
+
+
+def test_decimals_without_digits_after_the_point_are_whole_numbers(tmp_path: Path):
+    rows = orders(order_id=pl.int_range(pl.len()).cast(pl.Decimal(12, 0)))
+
+    made = draft(rows, tmp_path, label="late")
+
+    assert made.product.entity_key == ("order_id",)
+    assert first_day(made)["order_id"].to_list() == list(range(24))
+
+
+def test_numbers_that_no_float32_holds_are_no_label(tmp_path: Path):
+    refused(
+        orders().with_columns(weight=pl.col("weight") * 1e300),
+        tmp_path,
+        r"--label weight: it contains infinite values, or numbers beyond 3\.4e38",
+        label="weight",
+    )
+
+
 def test_a_line_of_another_length_is_named(tmp_path: Path):
     refused(
         "at,late\n2026-01-01,true\n2026-01-02\n",

@@ -521,3 +521,29 @@ def test_a_file_in_which_no_time_can_be_read_is_never_taken_for_one_without_rows
 
     with pytest.raises(SourceError, match="row 1: asked_at is '2013-07-02 08:00', no timestamp with an offset"):
         Files(RIDES, {"rides": str(path)}).read("rides", WEEK).collect()
+
+
+@pytest.mark.parametrize("distance", [pl.Series([None, None]), pl.Series([3, 4]), pl.Series([3, 4], dtype=pl.Float32)])
+def test_numbers_may_be_stored_otherwise_in_each_file(tmp_path: Path, distance: pl.Series):
+    # pandas writes a column without values as null, and one of whole numbers as integers
+    ROWS.with_columns(distance.alias("distance")).write_parquet(tmp_path / "a.parquet")
+    later = ROWS.with_columns(ride=pl.col("ride").cast(pl.Int16) + 10)
+    later.write_parquet(tmp_path / "b.parquet")
+
+    rows = read(tmp_path / "*.parquet")
+
+    assert rows["ride"].to_list() == [1, 2, 11, 12]
+    assert rows["distance"].to_list() == [*distance.cast(pl.Float64), 3.5, None]
+
+
+def test_a_whole_number_that_fits_no_integer_is_named(tmp_path: Path):
+    ROWS.with_columns(ride=pl.Series([1, 2**63], dtype=pl.UInt64)).write_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(SourceError, match=r"does not fit rides: row 2: ride is 9223372036854775808, not integer"):
+        read(tmp_path / "a.parquet")
+
+
+def test_capitals_are_true_and_false(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(HEADER + GOOD.replace("true", "TRUE"))
+
+    assert read(tmp_path / "a.csv")["shared"].to_list() == [True]
