@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from glob import has_magic
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_assets.addresses import is_of_postgres, reason, shown
-from mlops_assets.errors import SourceError, choices
-from mlops_assets.sources.file_faults import SEPARATORS, broken_header, broken_lines, explain
 from mlops_assets.drafting.clock import moments_of
 from mlops_assets.drafting.questions import listed
-from mlops_assets.sources.file_source import FORMATS
+from mlops_assets.errors import SourceError, choices
+from mlops_assets.sources.file_faults import (
+    SEPARATORS,
+    broken_header,
+    broken_lines,
+    explain,
+    unknown_format,
+)
 from mlops_assets.sources.files_found import find_files, open_bytes, what_is_there, where_it_looked
 from mlops_assets.sources.sql_source import read_query
 
+if TYPE_CHECKING:
+    import sqlite3
+
 MOST_ROWS = 1_000_000  # of a table with more rows only every second, third, … row is read
 NULL_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-", "?")
+_YES_AND_NO = ("true", "false", "yes", "no", "y", "n", "t", "f")
 _HEAD_BYTES = 100_000
 _SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
 @dataclass(frozen=True)
 class Origin:
-if TYPE_CHECKING:
-    import sqlite3
-
     """A table that was read. name: for the declaration. every: one of so many rows was read.
-_YES_AND_NO = ("true", "false", "yes", "no", "y", "n", "t", "f")
 
     pattern: path of its files. url, query: of its database; url is "" where it may contain a password.
     unread: columns that are not among the rows: only some files have them, or Polars has no type for them."""
@@ -46,6 +53,7 @@ _YES_AND_NO = ("true", "false", "yes", "no", "y", "n", "t", "f")
     is_postgres: bool = False
     every: int = 1
     null_words: tuple[str, ...] = field(default=())
+    unread: tuple[str, ...] = field(default=())
 
     @property
     def is_text(self) -> bool:
@@ -56,7 +64,6 @@ _YES_AND_NO = ("true", "false", "yes", "no", "y", "n", "t", "f")
 def read_origin(source: str) -> Origin:
     """Raises SourceError: the table does not exist, has no rows or cannot be read; the sentence says what to do."""
     path = urlsplit(source).path.lower()
-    unread: tuple[str, ...] = field(default=())
     if is_of_postgres(source):
         origin = _from_postgres(source)
     elif source.startswith("sqlite://") or path.endswith(_SQLITE_ENDINGS):
@@ -76,13 +83,18 @@ def read_origin(source: str) -> Origin:
 
 def _from_files(pattern: str) -> Origin:
     ending = pattern.rpartition(".")[-1].lower()
-    if ending not in FORMATS:
-        if Path(pattern).is_dir():
-            raise SourceError(f"{pattern} is a folder. Name its files, as in {pattern.rstrip('/')}/*.parquet.")
+    if "://" in pattern and not pattern.startswith("s3://"):
         raise SourceError(
-            f"{pattern} has no known format. {choices(ending, FORMATS)} The ending says which; a database is named as "
-            "postgresql://…?table=… or sqlite://file.db?table=…"
+            f"{shown(pattern)} cannot be read. Known: files on disk, s3://bucket/…, postgresql://…?table=… and "
+            "sqlite://file.db?table=… Copy the table to one of them."
         )
+    if Path(pattern).is_dir():
+        folder = pattern.rstrip("/")
+        raise SourceError(
+            f"{pattern} is a folder. Name its files, as in {folder}/*.parquet, or {folder}/**/*.parquet with those of its folders."
+        )
+    if unknown := unknown_format(pattern):
+        raise SourceError(unknown)
     paths = list(find_files(pattern))
     if not paths:
         there = "" if pattern.startswith("s3://") else what_is_there(pattern)
@@ -98,24 +110,51 @@ def _from_files(pattern: str) -> Origin:
         for path in paths:
             if broken := broken_header(path, separator) or broken_lines(path, separator):
                 raise SourceError(broken)
-    try:
-        rows, every = _thinned(pl.concat([_scan(path, ending, separator) for path in paths], how="vertical_relaxed"))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise SourceError(explain(paths[0], error, separator=separator)) from None
+    rows, every, partial = _rows_of(pattern, paths, separator)
+    if ending == "json" and rows.height == 1 and any(kind.is_nested() for kind in rows.dtypes):
+        raise SourceError(
+            f"{pattern} is one object, which contains {listed(rows.columns)}. Write a list with one object for each row: "
+            '[{"time": …, …}, {"time": …, …}].'
+        )
+    if ending == "csv" and (broken := _broken_text(paths[0], rows)):
+        raise SourceError(broken)
     words = _null_words(rows) if ending == "csv" else ()
     if words:
         rows = rows.with_columns(pl.when(pl.all().is_in(words)).then(None).otherwise(pl.all()).name.keep())
-    stem = Path(pattern).stem
-    name = stem if re.search(r"[A-Za-z]", stem) and "*" not in stem else Path(pattern).parent.name
-    return Origin(name, rows, pattern, separator, every=every, null_words=words)
+    parts = (Path(pattern).stem, *reversed(Path(pattern).parent.parts))
+    name = next((part for part in parts if re.search(r"[A-Za-z]", part) and not has_magic(part)), "")
+    return Origin(name, rows, pattern, separator, every=every, null_words=words, unread=partial)
 
 
-def _scan(path: str, ending: str, separator: str) -> pl.LazyFrame:
-    match ending:
+def _rows_of(pattern: str, paths: Sequence[str], separator: str) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
+    """The rows of all files, one of how many was read, and the columns that are left out because some files lack them.
+
+    Raises SourceError: a file cannot be read, or the kinds of a column do not go together."""
+    scans, columns = [], []
+    for path in paths:
+        try:
+            scans.append(_scan(path, separator))
+            columns.append(list(scans[-1].collect_schema()))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise SourceError(explain(path, error, separator=separator)) from None
+    shared = [name for name in columns[0] if all(name in names for names in columns)]
+    try:
+        rows, every = _thinned(pl.concat([scan.select(shared) for scan in scans], how="vertical_relaxed"))
+    except pl.exceptions.SchemaError as error:
+        raise SourceError(
+            f"the files of {pattern} do not go together: {reason(error, lines=1)}. Deliver all with the same columns."
+        ) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise SourceError(explain(paths[0], error, separator=separator)) from None
+    return rows, every, tuple(sorted({name for names in columns for name in names} - set(shared)))
+
+
+def _scan(path: str, separator: str) -> pl.LazyFrame:
+    match path.rpartition(".")[-1].lower():
         case "parquet":
-            return pl.scan_parquet(path)
+            return pl.scan_parquet(path, glob=False)
         case "csv":
-            return pl.scan_csv(path, separator=separator, infer_schema=False, null_values=[""])
+            return pl.scan_csv(path, glob=False, separator=separator, infer_schema=False, null_values=[""])
         case "json":
             return pl.read_json(path).lazy()
         case _:
@@ -135,6 +174,24 @@ def _separator(head: str) -> str:
     even = {mark: number[0] for mark, number in counts.items() if number[0] and len(set(number)) == 1}
     fields = even or {mark: number[0] for mark, number in counts.items()}
     return max(fields, key=lambda mark: fields[mark])
+
+
+def _broken_text(path: str, rows: pl.DataFrame) -> str:
+    """Why the columns of a CSV cannot be drafted, "" if they can: no header, or blanks around the values."""
+    for column in rows.head(1_000):
+        texts = column.drop_nulls()
+        name = pl.Series(column.name, [column.name])
+        if column.name[:1].isdigit() and moments_of(name) is not None and moments_of(column) is not None:
+            return (
+                f"{path} has no header: its first line is {', '.join(rows.columns)}. Write the names of the columns into the first "
+                "line."
+            )
+        if len(texts) and texts.str.contains(r"^\s|\s$").all():
+            return (
+                f"{path} has blanks around the values of {column.name!r}, such as {texts[0]!r}. Remove them, as in: "
+                "sed 's/, */,/g'."
+            )
+    return ""
 
 
 def _null_words(rows: pl.DataFrame) -> tuple[str, ...]:
@@ -177,24 +234,6 @@ def _postgres_table(url: str, named: str) -> str:
     quoted = dict(zip(tables["whole"], tables["quoted"], strict=True))
     named = named or _only_table(shown(url), list(quoted))
     visible = dict(zip(tables["short"], tables["quoted_short"], strict=True))
-def _broken_text(path: str, rows: pl.DataFrame) -> str:
-    """Why the columns of a CSV cannot be drafted, "" if they can: no header, or blanks around the values."""
-    for column in rows.head(1_000):
-        texts = column.drop_nulls()
-        name = pl.Series(column.name, [column.name])
-        if column.name[:1].isdigit() and moments_of(name) is not None and moments_of(column) is not None:
-            return (
-                f"{path} has no header: its first line is {', '.join(rows.columns)}. Write the names of the columns into the first "
-                "line."
-            )
-        if len(texts) and texts.str.contains(r"^\s|\s$").all():
-            return (
-                f"{path} has blanks around the values of {column.name!r}, such as {texts[0]!r}. Remove them, as in: "
-                "sed 's/, */,/g'."
-            )
-    return ""
-
-
     if named not in {*quoted, *quoted.values(), *visible}:
         raise SourceError(f"{shown(url)} has no table {named!r}. {choices(named, quoted)}")
     return quoted.get(named) or visible.get(named) or named
@@ -225,6 +264,19 @@ def _from_sqlite(address: str) -> Origin:
     return Origin(_plain(table), pl.DataFrame(series), query=query, url=f"sqlite://{path}")
 
 
+def _is_plain(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a query may name the table without quotes: it is one word, and no word of SQL such as order."""
+    import sqlite3
+
+    if not table.isidentifier():
+        return False
+    try:
+        connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
+    except sqlite3.Error:
+        return False
+    return True
+
+
 def _only_table(place: str, known: list[str]) -> str:
     if len(known) == 1:
         return known[0]
@@ -239,16 +291,3 @@ def _plain(table: str) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-def _is_plain(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a query may name the table without quotes: it is one word, and no word of SQL such as order."""
-    import sqlite3
-
-    if not table.isidentifier():
-        return False
-    try:
-        connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
-    except sqlite3.Error:
-        return False
-    return True
-
-

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mlops_assets.addresses import reason
+from mlops_assets.errors import choices
 from mlops_assets.products.source import Table
 from mlops_assets.sources.files_found import open_bytes
 from mlops_assets.sources.typed_rows import unfit
@@ -15,11 +16,26 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SHOWN = 3
+_LONGEST_SHOWN = 60  # characters of a line
 _PART_BYTES = 8_000_000
 _LONGEST_LINE = 1_000_000  # bytes
 _MOST_COLUMNS = 10_000
 _MOST_BROKEN = 1_000  # lines; a file with more of them is broken throughout
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+FORMATS = ("parquet", "csv", "ndjson", "jsonl", "json")
+_REMEDIES = {
+    **dict.fromkeys(("gz", "zst", "bz2", "xz", "zip"), "Unpack it, or write Parquet, which is compressed by itself."),
+    **dict.fromkeys(("tsv", "tab", "txt"), "Name it .csv: its separator may be a tab, a semicolon or a vertical bar."),
+    **dict.fromkeys(("xlsx", "xls", "ods"), "Save its sheet as CSV in UTF-8."),
+    **dict.fromkeys(("feather", "arrow", "ipc", "avro", "orc"), "Write it as Parquet."),
+}
+_FIRST_BYTES = {
+    b"\x1f\x8b": "a gzip file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"PK\x03\x04": "a zip file or a spreadsheet",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+}
 
 
 class BrokenRow(NamedTuple):
@@ -63,6 +79,15 @@ def explain(
     return (
         broken or f"{path} {_cells(table, rows, zone, decimal, where) or f'cannot be read: {reason(error, lines=1)}'}."
     )
+
+
+def unknown_format(path: str) -> str:
+    """Why a path or glob cannot be read by its ending, with what to do; "" where the ending is known."""
+    ending = path.rpartition(".")[-1].lower()
+    if ending in FORMATS:
+        return ""
+    remedy = _REMEDIES.get(ending) or "The ending of the path says which."
+    return f"{path} has no known format. {choices(ending, FORMATS)} {remedy}"
 
 
 def broken_lines(
@@ -110,6 +135,9 @@ def broken_json(path: str, ending: str) -> str:
     try:
         with open_bytes(path) as file:
             is_whole = ending == "json"
+            if not is_whole and file.read(1) == b"[":
+                return f"{path} is a list. Give it the ending .json, or write one object in each line."
+            file.seek(0)
             parts = [file.read()] if is_whole else (line for part in _whole_lines(file) for line in part.splitlines())
             for number, part in enumerate(parts, 1):
                 try:
@@ -118,12 +146,26 @@ def broken_json(path: str, ending: str) -> str:
                 except UnicodeDecodeError:
                     raise _not_utf8(part, number) from None
                 except msgspec.DecodeError as error:
+                    if is_whole and _is_json(part.lstrip().partition(b"\n")[0]):
+                        return (
+                            f"{path} is one object in each line. Give it the ending .ndjson, or write one list of all."
+                        )
                     return f"{path} is broken: line {number} is not JSON ({error}). Correct it."
                 except RecursionError:
                     return f"{path} is broken: line {number} is nested too deeply to be read. Correct it."
     except _Fault as fault:
         return f"{path} {fault}."
     return ""
+
+
+def _is_json(line: bytes) -> bool:
+    import msgspec
+
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 class _Fault(Exception):
@@ -135,6 +177,8 @@ def _header(file: IO[bytes], separator: str, declared: Collection[str]) -> bytes
     file.seek(0)
     if header.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _Fault("is UTF-16. Write it as UTF-8 (iconv -f utf16 -t utf8)")
+    if kind := next((kind for first, kind in _FIRST_BYTES.items() if header.startswith(first)), None):
+        raise _Fault(f"is {kind}, which is not text. Write it as CSV, or give it the ending of what it is")
     if b"\r" in header.rstrip(b"\r\n"):
         raise _Fault("ends its lines with a carriage return alone. End them with a line feed (tr '\\r' '\\n')")
     text = header.decode(errors="replace").strip().removeprefix("\ufeff")
@@ -223,6 +267,12 @@ def _wrong_widths(path: str, lines: Iterator[str], separator: str, concerns: Con
     if not rows:
         return ""
     said = ", ".join(f"line {row.line} has {row.fields} fields" for row in rows[:_SHOWN])
+    first = separator.join(header)
+    if width == 1 or first.startswith("sep="):
+        return (
+            f"{path} is broken: its first line, {first[:_LONGEST_SHOWN]!r}, is no header, and {said}. Remove what stands before the "
+            "header."
+        )
     return f"{path} is broken: {said}, the header has {width}. Correct the lines."
 
 

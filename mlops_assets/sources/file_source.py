@@ -17,6 +17,7 @@ from mlops_assets.sources.file_faults import (
     broken_header,
     broken_lines,
     explain,
+    unknown_format,
 )
 from mlops_assets.sources.files_found import find_files, what_is_there, where_it_looked
 from mlops_assets.sources.typed_rows import are_of_period, rows_of_period, typed
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_assets.products.periods import Period
-
-FORMATS = ("parquet", "csv", "ndjson", "jsonl", "json")
 
 
 class _Facts(NamedTuple):
@@ -83,10 +82,8 @@ class Files:
                 f"decimal {self.decimal!r} and separator {self.separator!r} do not go together. Give '.' or ',', and another separator."
             )
         for path in self.paths.values():
-            if _format(path) not in FORMATS:
-                raise DeclarationError(
-                    f"{path} has no known format. {choices(_format(path), FORMATS)} The ending of the path says which."
-                )
+            if unknown := unknown_format(path):
+                raise DeclarationError(unknown)
 
     def read(self, table: str, period: Period) -> pl.LazyFrame:
         """Before the frame is collected only schemas are read and, once for each of several files, its first and last time.
@@ -95,9 +92,9 @@ class Files:
         import polars as pl
 
         declared = self._table(table)
-        versions = find_files(self.paths[table].format(period=period.key))
+        versions = find_files(_of_period(self.paths[table], period))
         if not versions:
-            raise SourceError(self._nothing(table, self.paths[table].format(period=period.key)))
+            raise SourceError(self._nothing(table, _of_period(self.paths[table], period)))
         if "{period}" in self.paths[table]:
             return self._rows_of([self._opened(declared, path) for path in versions])
         relevant = list(versions)
@@ -121,7 +118,7 @@ class Files:
     def has_arrived(self, period: Period, now: datetime) -> bool:
         """Whether the period is over and every table has files."""
         return period.end + self.arrives_after <= now and all(
-            find_files(path.format(period=period.key)) for path in self.paths.values()
+            find_files(_of_period(path, period)) for path in self.paths.values()
         )
 
     def _table(self, name: str) -> Table:
@@ -234,10 +231,11 @@ class Files:
 
         match _format(path):
             case "parquet":
-                return pl.scan_parquet(path)
+                return pl.scan_parquet(path, glob=False)
             case "csv":
                 return pl.scan_csv(
                     path,
+                    glob=False,
                     separator=self.separator,
                     infer_schema=False,
                     null_values=list(self.null_values),
@@ -266,6 +264,10 @@ def _refuse_other_schemas(schemas: Mapping[str, pl.Schema]) -> None:
             raise SourceError(
                 f"{path} has other columns than {first}: {'; '.join(differing)}. Deliver both with the same columns."
             )
+
+
+def _of_period(path: str, period: Period) -> str:
+    return path.replace("{period}", period.key)  # other braces belong to the name
 
 
 def _names(table: Table) -> list[str]:

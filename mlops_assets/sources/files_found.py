@@ -25,7 +25,8 @@ def find_files(pattern: str) -> dict[str, str]:
     """The matching files, sorted by name, each with a text that changes with its content. Raises SourceError: S3 cannot be
     reached."""
     if not pattern.startswith("s3://"):
-        matches = glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute patterns)
+        is_one = Path(pattern).is_file()  # [1] in its name is no pattern
+        matches = [pattern] if is_one else glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute patterns)
         statuses = ((path, _status(path)) for path in sorted(matches))
         return {path: f"{status.st_size} {status.st_mtime_ns}" for path, status in statuses if status is not None}
     from obstore.exceptions import BaseError

@@ -516,8 +516,13 @@ def test_texts_are_categories_and_numbers_are_numbers(tmp_path: Path):
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("data", r"data is a folder\. Name its files, as in data/\*\.parquet"),
-        ("orders.xlsx", r"orders\.xlsx has no known format\. Known: csv, json"),
+        ("data", r"data is a folder\. Name its files, as in data/\*\.parquet, or data/\*\*/\*\.parquet with those"),
+        ("orders.xlsx", r"orders\.xlsx has no known format\. Known: csv, json.*Save its sheet as CSV in UTF-8"),
+        ("orders.csv.gz", r"orders\.csv\.gz has no known format\. .* Unpack it, or write Parquet"),
+        ("orders.tsv", r"orders\.tsv has no known format\. .* Name it \.csv: its separator may be a tab"),
+        ("orders.feather", r"orders\.feather has no known format\. .* Write it as Parquet"),
+        ("https://a.b/orders.csv", r"https://a\.b/orders\.csv cannot be read\. Known: files on disk, s3://"),
+        ("mysql://ana:secret@db/a?table=b", r"^mysql://db/a cannot be read\. Known: .* Copy the table to one of them"),
         ("orders.csv", r"no file matches .*orders\.csv; .* contains data/\. Correct the path"),
         ("orders.db?table=a", r"no file matches .*orders\.db; .*Correct the path"),
     ],
@@ -543,37 +548,31 @@ def test_the_last_line_of_a_report_is_named_and_not_the_good_ones(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("wrong", [datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
-def test_a_time_that_stands_for_no_time_is_named(tmp_path: Path, wrong: datetime):
-    rows = orders().with_columns(ordered_at=pl.when(AT > FIRST).then(AT).otherwise(pl.lit(wrong)))
+def test_a_file_without_a_header_is_not_drafted_from_the_values_of_its_first_line(tmp_path: Path):
+    rows = orders(300).with_columns(AT.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
-    # one of 1,440 hours from 2026-01-01 to 2026-03-01 is wrong
     refused(
-        rows,
+        rows.write_csv(include_header=False),
         tmp_path,
-        rf"a few rows are far from the others, such as {wrong:%Y-%m-%d}: 98 of 100 lie between 2026-01-01 and 2026-03-01",
-        label="late",
+        r"orders\.csv has no header: its first line is 2026-01-01T00:00:00Z, .*Write the names of the columns",
     )
 
 
-@pytest.mark.parametrize("is_late", [AT.dt.ordinal_day() < 4, AT.dt.month() == 3])
-def test_an_outcome_that_occurs_in_one_part_of_the_history_alone_is_refused(tmp_path: Path, is_late: pl.Expr):
+@pytest.mark.parametrize("before", ["# made by our shop\n# on Monday\n", "Orders of the shop\n\n", "sep=,\n"])
+def test_lines_before_the_header_are_named(tmp_path: Path, before: str):
+    said = before.partition("\n")[0]
+
     refused(
-        orders().with_columns(late=is_late),
+        before + orders(300).write_csv(),
         tmp_path,
-        r"have the same label, and no other part of the history can be trained on\. Add history in which each outcome",
-        label="late",
+        rf"its first line, '{said}', is no header, .*Remove what stands before the header",
     )
 
 
-def test_braces_and_quotes_in_a_class_stay_as_they_are(tmp_path: Path):
-    odd = 'it\'s {col} "late"\n'
-    late = pl.when(pl.col("late")).then(pl.lit(odd)).otherwise(pl.lit("in time"))
+def test_blanks_after_the_separators_are_to_be_removed(tmp_path: Path):
+    text = orders(300).with_columns(AT.dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv().replace(",", ", ")
 
-    made = draft(orders().with_columns(late=late), tmp_path, label="late")
-
-    assert made.product.task is Task.BINARY
-    assert set(first_day(made)["late"]) == {odd, "in time"}
+    refused(text, tmp_path, r"has blanks around the values of ' region', such as ' \w+'\. Remove them, as in: sed")
 
 
 @pytest.mark.parametrize("written", ["11,18", "1,234.5", "1 234", "$12.00", "12 %", "€3", " 7.5"])
@@ -627,6 +626,29 @@ def test_a_column_without_a_name_is_left_out(tmp_path: Path):
     assert "left out: '' (it has no name in the header)" in made.remarks.warnings
 
 
+@pytest.mark.parametrize("wrong", [datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_time_that_stands_for_no_time_is_named(tmp_path: Path, wrong: datetime):
+    rows = orders().with_columns(ordered_at=pl.when(AT > FIRST).then(AT).otherwise(pl.lit(wrong)))
+
+    # one of 1,440 hours from 2026-01-01 to 2026-03-01 is wrong
+    refused(
+        rows,
+        tmp_path,
+        rf"a few rows are far from the others, such as {wrong:%Y-%m-%d}: 98 of 100 lie between 2026-01-01 and 2026-03-01",
+        label="late",
+    )
+
+
+@pytest.mark.parametrize("is_late", [AT.dt.ordinal_day() < 4, AT.dt.month() == 3])
+def test_an_outcome_that_occurs_in_one_part_of_the_history_alone_is_refused(tmp_path: Path, is_late: pl.Expr):
+    refused(
+        orders().with_columns(late=is_late),
+        tmp_path,
+        r"have the same label, and no other part of the history can be trained on\. Add history in which each outcome",
+        label="late",
+    )
+
+
 def test_numbers_above_the_largest_integer_are_left_out(tmp_path: Path):
     rows = orders(order_id=pl.int_range(pl.len()).cast(pl.UInt64) + 2**63)
 
@@ -653,6 +675,16 @@ def test_numbers_that_no_float32_holds_are_no_label(tmp_path: Path):
         r"--label weight: it contains infinite values, or numbers beyond 3\.4e38",
         label="weight",
     )
+
+
+def test_braces_and_quotes_in_a_class_stay_as_they_are(tmp_path: Path):
+    odd = 'it\'s {col} "late"\n'
+    late = pl.when(pl.col("late")).then(pl.lit(odd)).otherwise(pl.lit("in time"))
+
+    made = draft(orders().with_columns(late=late), tmp_path, label="late")
+
+    assert made.product.task is Task.BINARY
+    assert set(first_day(made)["late"]) == {odd, "in time"}
 
 
 def test_a_line_of_another_length_is_named(tmp_path: Path):

@@ -97,3 +97,66 @@ def test_a_table_of_sqlite_may_have_any_name(tmp_path: Path, table: str):
     connection.close()
 
     assert read_origin(f"{tmp_path}/shop.db").query == f'"{table}"'
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_files_are_one_table_of_the_columns_that_all_of_them_have(tmp_path: Path, ending: str):
+    first, second = orders().head(700), orders().tail(-700)
+    second = second.select("late", "weight", "region", "ordered_at", discount=pl.lit(1))
+    for name, part in (("a", first), ("b", second)):
+        part.write_parquet(tmp_path / f"{name}.parquet") if ending == "parquet" else part.write_csv(
+            tmp_path / f"{name}.csv"
+        )
+
+    made = draft_of(f"{tmp_path}/*.{ending}", label="late", zone="UTC")
+
+    assert made.product.feature_names == ("region", "weight", "hour", "weekday")
+    assert "left out: discount (not every file has it)" in made.remarks.warnings
+
+
+def test_an_empty_file_among_others_is_named(tmp_path: Path):
+    orders().write_csv(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("")
+
+    with pytest.raises(SourceError, match=r"b\.csv cannot be read: empty CSV"):
+        read_origin(f"{tmp_path}/*.csv")
+
+
+def test_the_table_of_a_partitioned_folder_has_the_name_of_the_folder(tmp_path: Path):
+    folder = tmp_path / "orders" / "year=2026" / "month=01"
+    folder.mkdir(parents=True)
+    orders().write_parquet(folder / "part.parquet")
+
+    assert read_origin(f"{tmp_path}/orders/*/*/*.parquet").name == "orders"
+    assert read_origin(f"{tmp_path}/orders/**/*.parquet").name == "orders"
+
+
+@pytest.mark.parametrize("name", ["orders[1]", "orders{x}"])
+def test_brackets_and_braces_in_the_name_of_a_file_are_no_pattern(tmp_path: Path, name: str):
+    orders().write_parquet(tmp_path / f"{name}.parquet")
+
+    made = draft_of(f"{tmp_path}/{name}.parquet", label="late")
+
+    main = made.product.source.main.name
+    assert made.product.source.read(main, made.product.period.first).collect().height == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '{"ordered_at": ["2026-01-01"], "late": [true]}',
+            r"is one object, which contains ordered_at, late\. Write a list",
+        ),
+        (
+            '{"data": [{"late": true}]}',
+            r"is one object, which contains data\. Write a list with one object for each row",
+        ),
+        ('{"late": true}\n{"late": false}\n', r"is one object in each line\. Give it the ending \.ndjson"),
+    ],
+)
+def test_json_that_is_no_list_of_rows_is_said_with_how_to_write_it(tmp_path: Path, text: str, sentence: str):
+    (tmp_path / "orders.json").write_text(text)
+
+    with pytest.raises(SourceError, match=sentence):
+        read_origin(f"{tmp_path}/orders.json")

@@ -547,3 +547,10 @@ def test_capitals_are_true_and_false(tmp_path: Path):
     (tmp_path / "a.csv").write_text(HEADER + GOOD.replace("true", "TRUE"))
 
     assert read(tmp_path / "a.csv")["shared"].to_list() == [True]
+
+
+@pytest.mark.parametrize("name", ["rides[1]", "rides{x}"])
+def test_brackets_and_braces_in_the_name_of_a_file_are_no_pattern(tmp_path: Path, name: str):
+    write(ROWS, tmp_path / f"{name}.parquet")
+
+    assert_frame_equal(read(tmp_path / f"{name}.parquet"), ROWS)

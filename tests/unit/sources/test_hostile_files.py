@@ -1,5 +1,6 @@
 """Damaged and malicious files: one sentence that names the file and its fault, no panic, no hang, bounded memory."""
 
+import gzip
 import os
 import random
 import struct
@@ -68,10 +69,14 @@ def test_what_is_no_file_is_named_and_not_waited_for(
         (",".join(f"c{number}" for number in range(20_000)) + "\n", "has more than 10,000 columns"),
         ("x" * 3_000_000, "has more than 1,000,000 bytes in line 1"),
         ("", "cannot be read: empty CSV"),
+        (gzip.compress((HEADER + GOOD).encode()), "is a gzip file, which is not text. Write it as CSV, or give it the ending"),
+        (b"PK\x03\x04" + bytes(30), "is a zip file or a spreadsheet, which is not text"),
+        (b"PAR1" + bytes(30), "is a Parquet file, which is not text"),
+        ("# of July\n" + HEADER + GOOD, "is broken: its first line, '# of July', is no header"),
     ],
     ids=[
         "NUL", "UTF-16", "no UTF-8", "cut in a letter", "CR", "column twice", "open quote", "quote to the end", "long line",
-        "long line at the end", "many columns", "no lines", "empty",
+        "long line at the end", "many columns", "no lines", "empty", "gzip", "zip", "Parquet", "comment",
     ],
 )  # fmt: skip
 def test_a_hostile_csv_is_named_with_its_fault(tmp_path: Path, content: str | bytes, said: str):
@@ -115,6 +120,15 @@ def test_json_that_is_nested_too_deeply_is_named(tmp_path: Path, ending: str):
 
     with pytest.raises(SourceError, match=r"is broken: line 1 is nested too deeply"):
         read(path)
+
+
+def test_a_list_in_a_file_of_lines_is_named(tmp_path: Path):
+    (tmp_path / "a.ndjson").write_text('[{"ride": 1}]')
+
+    with pytest.raises(
+        SourceError, match=r"a\.ndjson is a list\. Give it the ending \.json, or write one object in each line"
+    ):
+        read(tmp_path / "a.ndjson")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
