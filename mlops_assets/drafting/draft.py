@@ -73,6 +73,10 @@ def draft_product(
         remarks.warn(f"left out: {listed(origin.unread)} ({why})")
     if origin.every > 1:
         remarks.assume(f"one of {origin.every} rows was read", f"there are about {origin.every * rows.height:,}")
+        if origin.is_text:
+            remarks.warn(
+                f"each period reads {origin.pattern} from its first line to its last: Parquet would be much faster."
+            )
     clock = choose_clock(rows, wishes.time, wishes.zone, ask, remarks)
     decimal = decimal_mark(rows, origin.separator) if origin.is_text else "."
     _remark_on_text(origin, decimal, remarks)

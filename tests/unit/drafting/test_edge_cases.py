@@ -617,6 +617,17 @@ def test_capitals_are_true_and_false_too(tmp_path: Path):
     assert first_day(made)["late"].to_list() == orders()["late"].head(24).to_list()
 
 
+def test_a_csv_of_very_many_rows_is_read_in_part_and_said_to_be_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.drafting.origin.MOST_ROWS", HOURS - 1)
+
+    made = draft(orders().write_csv(), tmp_path, label="late")
+
+    assert ("one of 2 rows was read", "there are about 1,440") in made.remarks.assumed
+    assert any(
+        "from its first line to its last: Parquet would be much faster" in line for line in made.remarks.warnings
+    )
+
+
 def test_a_column_without_a_name_is_left_out(tmp_path: Path):
     header, _, lines = orders().with_row_index("n", offset=7).write_csv().partition("\n")
 
