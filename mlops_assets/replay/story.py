@@ -156,6 +156,8 @@ def actions_in_words(weeks: Iterable[Week]) -> str:
         if week.decision.action in counts:
             counts[week.decision.action] += 1
     decided = ", ".join(f"{action} {count}x" for action, count in counts.items() if count)
+    if not decided:
+        return "Nothing was decided: no reading was conclusive."
     never = ", ".join(action for action, count in counts.items() if not count)
     return f"Decisions: {decided}." + (f" Never decided: {never}." if never else "")
 

@@ -46,6 +46,7 @@ def test_a_week_with_too_few_rows_says_so():
         ),
         (["none", "watch", "retrain", "rework"], "Decisions: none 1x, watch 1x, retrain 1x, rework 1x."),
         (["inconclusive", "watch"], "Decisions: watch 1x. Never decided: none, retrain, rework."),
+        (["inconclusive", "inconclusive"], "Nothing was decided: no reading was conclusive."),
     ],
 )
 def test_actions_that_never_occurred_are_named_and_none_is_staged(actions, sentence):
