@@ -6,6 +6,7 @@ from datetime import datetime
 import dagster as dg
 
 from mlops_assets.data.arrived import why_not_arrived
+from mlops_assets.products.periods import Period
 from mlops_assets.products.product import ModelProduct
 from mlops_assets.state.workspace import ProductState
 from resources.platform import Platform
@@ -51,14 +52,16 @@ def build_new_data_sensor(product: ModelProduct, status: dg.DefaultSensorStatus)
         if not state.skipped.has(key) and (incomplete := noted_cut_off(state, period, now)):
             context.log.warning(incomplete)
             return dg.SkipReason(incomplete)
-        end = period.end
-        champion = state.ledger.champion_at(end)
-        # one that was deployed when the period ended served nothing of it
-        is_served = champion is not None and champion.deployed_at < end
-        selection = arrival(product) if is_served else first_arrival(product)
+        selection = arrival(product) if is_served(state, period) else first_arrival(product)
         return dg.SensorResult(run_requests=[request(instance, product, key, ARRIVAL, key, selection)])
 
     return new_data
+
+
+def is_served(state: ProductState, period: Period) -> bool:
+    """Whether a champion served a part of the period. One that was deployed when the period ended served nothing of it."""
+    champion = state.ledger.champion_at(period.end)
+    return champion is not None and champion.deployed_at < period.end
 
 
 def unfinished_arrivals(

@@ -15,6 +15,7 @@ from mlops_assets.records.readings import DriftRecord
 from mlops_assets.replay.periods import deployed_after, unfinished
 from mlops_assets.replay.runs import Replay, expect_success, failure_of
 from mlops_assets.replay.story import one_line, week_of
+from sensors.new_data import is_served
 from sensors.selections import is_automatic
 
 
@@ -87,7 +88,9 @@ def _arrive_and_label(replay: Replay, period: Period) -> None:
     """Store the period, and the labels that are due until the next one."""
     state, product = replay.state, replay.product
     replay.tick("approvals")
-    if _has_later_labels(product, period):
+    labels_are_later = _has_later_labels(product, period)
+    # the first champion is deployed when the labels of its history are due, and periods that end until then have no predictions
+    if labels_are_later or not is_served(state, period):
         # until then, labels of earlier periods are due
         replay.at(period.end)
     else:
@@ -100,6 +103,8 @@ def _arrive_and_label(replay: Replay, period: Period) -> None:
                 expect_success(result)
             state.skipped.skip(period.key, f"its run failed, and {product.name} declares missing='skip'", "replay")
     _run(replay, "new_data")
+    if not labels_are_later:
+        replay.at(period.end + product.label.delay)
     _run(replay, "labels")
 
 

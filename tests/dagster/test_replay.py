@@ -2,20 +2,23 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from rich.console import Console
 
+from examples.flights.flight_delay import flight_delay
 from mlops_assets.errors import PlatformError
 from mlops_assets.products.gates import at_least, latency_p99, onnx_parity
+from mlops_assets.products.periods import weeks
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.readings import DriftRecord, PerformanceRecord
 from mlops_assets.replay.runs import RANGE_END, RANGE_START, Replay
 from mlops_assets.replay.telling import tell
 from mlops_assets.replay.walk import decide_periods, store_history, train_first_champion
-from tests.dagster.builders import FIRST_KEY, SERVED_WEEK, a_replay, a_small_product
+from tests.dagster.builders import FIRST_KEY, NEXT_WEEK, SERVED_WEEK, a_replay, a_small_product
 
 pytestmark = pytest.mark.timeout(900)  # it trains
 
@@ -66,6 +69,19 @@ def test_a_replay_that_is_run_again_runs_nothing_again(replayed: Replay):
     live_through(replayed)
 
     assert replayed.instance.get_runs_count() == before
+
+
+def test_a_period_that_was_over_when_the_first_champion_was_deployed_is_stored_and_not_predicted(tmp_path: Path):
+    # the labels of the history are due a week after it, at the end of the week that would be served first
+    product = a_small_product(label=replace(flight_delay.label, delay=weeks(1)))
+    with a_replay(product, tmp_path / "home") as replay:
+        store_history(replay, history(replay), QUIET)
+        train_first_champion(replay, FIRST_KEY, QUIET)
+        decide_periods(replay, [product.period.at(key) for key in (SERVED_WEEK, NEXT_WEEK)], {}, QUIET)
+
+        assert SERVED_WEEK in replay.state.tables.keys("labels")
+        assert replay.state.tables.keys("predictions") == [NEXT_WEEK]
+        assert replay.state.records.keys(DriftDecision) == [NEXT_WEEK]
 
 
 def test_the_picture_is_kept_beside_the_reports(replayed: Replay):
