@@ -37,6 +37,7 @@ TAKEN = frozenset(
 )
 MOST_CATEGORIES = 100
 MOST_CHOICES = 12
+_LONGEST_CHOICES = 70  # characters: longer sets take a line for each value, and hide the rest of the file
 _ROWS_A_CHOICE = 30  # a set of values is closed if it has at least so many rows for each value
 _MARGIN = 0.5  # share of the observed span by which a range is extended on either side
 _TRANSLITERATED = str.maketrans(
@@ -249,7 +250,8 @@ def _choices(profile: Profile) -> tuple[str, ...]:
     is_small = profile.distinct <= MOST_CHOICES and len(profile.values) >= _ROWS_A_CHOICE * max(1, profile.distinct)
     if profile.kind is not Kind.STRING or not is_small:
         return ()
-    return tuple(profile.values.drop_nulls().unique().sort().to_list())
+    values = tuple(profile.values.drop_nulls().unique().sort().to_list())
+    return values if sum(len(value) + len('"", ') for value in values) <= _LONGEST_CHOICES else ()
 
 
 def names_of(profiles: Collection[Profile]) -> list[str]:

@@ -725,6 +725,19 @@ def test_an_sqlite_table_is_drafted_and_read(tmp_path: Path):
     assert first_day(made).height == 24
 
 
+def test_a_draft_of_fifteen_columns_has_at_most_forty_lines(tmp_path: Path):
+    # each set of twelve values would fill fifteen lines
+    wordy = {f"wordy_{n}": pl.format("a rather long name of {}", AT.dt.hour() % 12) for n in range(5)}
+    numbers = {f"number_{n}": AT.dt.hour() * n + pl.col("weight") for n in range(6)}
+
+    made = draft(orders(**wordy, **numbers).write_csv(), tmp_path, label="late", zone="UTC")
+
+    assert len(made.product.source.main.columns) == 15
+    assert len(made.text.splitlines()) <= 40
+    assert made.product.source.main.column("region").choices == ("north", "south", "west")
+    assert made.product.source.main.column("wordy_0").choices == ()
+
+
 def test_too_many_classes_are_refused(tmp_path: Path):
     code = pl.int_range(pl.len()).mod(60).cast(pl.String)
 
