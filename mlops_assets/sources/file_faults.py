@@ -246,13 +246,15 @@ def _wrong_widths(path: str, lines: Iterator[str], separator: str, concerns: Con
     try:
         header = next(reader, [])
         width, place = len(header), header.index(column) if column in header else _MOST_COLUMNS
+        end = reader.line_num
         for row in reader:
+            start, end = end + 1, reader.line_num  # a quote that is not closed takes in the lines after it
             is_broken = bool(row) and len(row) != width
             value = row[place] if place < len(row) else ""
             if is_broken:
                 if not is_after_broken:
                     blocks.append(BrokenBlock(before, []))
-                blocks[-1].rows.append(BrokenRow(reader.line_num, len(row), value))
+                blocks[-1].rows.append(BrokenRow(start, len(row), value))
                 count += 1
                 if any("\n" in field for field in row) or (count > _MOST_BROKEN if concerns else count == _SHOWN):
                     concerns = None  # a quote is not closed, or the whole file is broken, which affects every row

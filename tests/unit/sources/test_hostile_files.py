@@ -59,7 +59,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(
         ((HEADER + GOOD).encode()[:-1] + b"\xc3", "is not UTF-8: byte 0xc3 in line 2"),  # cut in a letter
         ((HEADER + GOOD).replace("\n", "\r"), "ends its lines with a carriage return alone"),
         (HEADER.strip() + ",ride\n" + GOOD.strip() + ",7\n", "has two columns of the same name: ride"),
-        (HEADER + GOOD + '2,"EWR,2013-07-02T08:00:00Z,3.5\n' + OTHER, "is broken: line 4 has 2 fields"),
+        (HEADER + GOOD + '2,"EWR,2013-07-02T08:00:00Z,3.5\n' + OTHER, "is broken: line 3 has 2 fields"),
         (
             HEADER + '1,"' + "x\n" * 200_000,
             "is broken: line 65538 has a field of more than 131,072 characters: a line end or a closing quote is missing",
