@@ -51,7 +51,8 @@ def measure_drift(
     largest = max(actionable, key=lambda reading: reading.percent)
     if largest.percent == 0:
         undetectable = max(reading.high for reading in actionable)
-        return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, undetectable, "", readings, rows, "no feature moved")
+        reason = _why_nothing_acts(readings)
+        return DriftReading(DriftState.CONCLUSIVE, 0.0, 0.0, undetectable, "", readings, rows, reason)
     what = "rows moved" if largest.read_in != "changes" else "rows changed unusually from the row before"
     reason = f"{largest.percent:.1f} % of {what} in {largest.name} ({largest.low:.1f} to {largest.high:.1f})"
     return DriftReading(
@@ -75,6 +76,15 @@ def measure_distribution(profile: FeatureProfile, current: Table, *, min_rows: i
     return FeatureReading(profile.name, percent, low, high, smallest, profile.name, False, note, "values", percent)
 
 
+def _why_nothing_acts(readings: tuple[FeatureReading, ...]) -> str:
+    """A column that visibly moved is named although it triggers nothing, or its plot would contradict the reason."""
+    shown = [item for item in readings if item.role == Role.INPUT.value and item.percent > 0]
+    if not shown:
+        return "no feature moved"
+    most = max(shown, key=lambda item: item.percent)
+    return f"no feature that triggers an action moved; {most.percent:.1f} % of rows moved in {most.name} ({most.note})"
+
+
 def _why_none_is_actionable(reference: ReferenceProfile, readings: tuple[FeatureReading, ...], rows: int) -> str:
     """The reason, and how many rows would be needed: the noise of a share falls with the square root of the rows."""
     text = "no feature can trigger an action: all are seasonal, calendar, unused or blind"
@@ -85,9 +95,10 @@ def _why_none_is_actionable(reference: ReferenceProfile, readings: tuple[Feature
         return text
     best = min(blind, key=lambda item: item.smallest_detectable)
     factor = (best.smallest_detectable / BLIND_FROM_PERCENT) ** 2
+    times = math.ceil(factor * 10) / 10
     return (
-        f"{text}. The most sensitive is {best.name}, which detects shifts from {best.smallest_detectable:.0f} % of {rows:,} rows: "
-        f"about {rows * factor:,.0f} rows in a window would show {BLIND_FROM_PERCENT:g} %, {math.ceil(factor)} times as many: declare "
+        f"{text}. The most sensitive is {best.name}, which detects shifts from {best.smallest_detectable:.1f} % of {rows:,} rows: "
+        f"about {rows * factor:,.0f} rows in a window would show {BLIND_FROM_PERCENT:g} %, {times:g} times as many: declare "
         f"longer periods. If the {reference.windows} windows of the training_window differ much from each other, a longer "
         "training_window helps too"
     )

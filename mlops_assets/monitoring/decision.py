@@ -125,7 +125,7 @@ def _propose_for_data_drift(
 
     band = band_of(drift.percent, policy)
     if band is Action.NONE:
-        moved = "no feature moved" if drift.feature == "" else f"{drift.reason}, {_band_text(band, policy)}"
+        moved = drift.reason if drift.feature == "" else f"{drift.reason}, {_band_text(band, policy)}"
         return _Proposal(band, drift.percent, drift.low, drift.high, (), moved)
     unconfirmed = f", not yet confirmed by {_needed_periods(policy)}" if _is_serious(band) else ""
     reason = f"{drift.reason}, {_band_text(band, policy)}{unconfirmed}"

@@ -35,8 +35,8 @@ def a_reading(width: float = 0.4, **percents: float) -> DriftReading:
         for name, percent in percents.items()
     )
     top = max(features, key=lambda feature: feature.percent)
-    reason = f"{top.percent:.1f} % of rows moved in {top.name} ({top.low:.1f} to {top.high:.1f})"
-    name = top.name if top.percent else ""
+    moved = f"{top.percent:.1f} % of rows moved in {top.name} ({top.low:.1f} to {top.high:.1f})"
+    name, reason = (top.name, moved) if top.percent else ("", "no feature moved")
     return DriftReading(DriftState.CONCLUSIVE, top.percent, top.low, top.high, name, features, 6_500, reason)
 
 
@@ -207,6 +207,15 @@ def test_nothing_moved_is_no_action():
 
     assert (decision.action, decision.percent, decision.features) == (Action.NONE, 0.0, ())
     assert decision.reason == "no feature moved"
+
+
+def test_a_decision_for_nothing_names_what_moved_without_triggering_an_action():
+    reason = "no feature that triggers an action moved; 6.0 % of rows moved in dest (blind below 7 %)"
+    shown_only = msgspec.structs.replace(NOTHING, feature="", reason=reason)
+
+    decision = decide_on(shown_only, before(shown_only))
+
+    assert (decision.action, decision.reason) == (Action.NONE, reason)
 
 
 def test_a_watched_reading_needs_no_confirmation():
