@@ -53,6 +53,7 @@ def next_steps(workspace: Workspace, running: str, products: Sequence[ModelProdu
     if not isinstance(workspace.clock, SystemClock):
         sentences.append(
             f"the clock of this state stands at {workspace.clock.now():%Y-%m-%d %H:%M}, where a replay stopped: nothing newer "
-            "arrives until `mlops replay` is finished"
+            "arrives until it moves. End this with Ctrl-C and run `mlops replay` again to finish it, or move the clock meanwhile: "
+            "`mlops clock MOMENT`"
         )
     return sentences

@@ -29,6 +29,8 @@ WORKSPACE = """load_from:
       location_name: mlops_assets
 """
 
+# paths that answer once a server can be used. The API can be before there is a champion, when it is not ready
+HEALTH = {"api": "/health/live", "webserver": "/server_info", "mlflow": "/health"}
 START_SECONDS = 900.0  # the limit for a busy machine; a server that ended fails at once
 
 
@@ -46,7 +48,7 @@ def free_ports(console: Console) -> Ports:
 
 
 def run_platform(workspace: Workspace, sensors: str, console: Console, next_steps: Sequence[str] = ()) -> None:
-    """Start all servers on this home and keep them running until Ctrl-C. next_steps: sentences to print once they run.
+    """Start all servers on this home and keep them running until Ctrl-C. next_steps: sentences to print beside their addresses.
 
     Raises StillRunning: another `mlops up` runs on this home."""
     with interruptible(), only_one(workspace.home):
@@ -62,6 +64,7 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
             console.print(f"MLflow   {shown(servers.environment['MLOPS_MLFLOW_URL'])}")
             console.print(f"API      http://{HOST}:{ports.api}/schema")
             console.print(f"state {workspace.url}; sensors of {sensors or 'no product'} run. Ctrl-C ends everything.")
+            console.print("The servers are starting; a line says when each of them answers.")
             for sentence in next_steps:
                 console.print(sentence, soft_wrap=True, highlight=False)
 
@@ -75,7 +78,7 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
                     )
 
             with suppress(KeyboardInterrupt):
-                Supervisor(servers, report).watch()
+                Supervisor(servers, report, HEALTH).watch()
         server_list.unlink(missing_ok=True)
     console.print("every process has ended")
 
@@ -103,9 +106,9 @@ def start_servers(servers: Servers, ports: Ports, workspace: Workspace, console:
     """Start every server and wait until each answers. Raises PlatformError: one ended, or does not answer."""
     started = launch_servers(servers, ports, workspace)
     servers.wait_for(started["api"], "/health/ready", START_SECONDS, console.print)
-    servers.wait_for(started["webserver"], "/server_info", START_SECONDS, console.print)
-    if "mlflow" in started:
-        servers.wait_for(started["mlflow"], "/health", START_SECONDS, console.print)
+    for name in ("webserver", "mlflow"):
+        if name in started:
+            servers.wait_for(started[name], HEALTH[name], START_SECONDS, console.print)
 
 
 def launch_servers(servers: Servers, ports: Ports, workspace: Workspace) -> dict[str, Server]:

@@ -39,6 +39,16 @@ class Server:
     def address(self) -> str:
         return f"http://{HOST}:{self.port}"
 
+    def answers(self, path: str) -> bool:
+        """Whether this process, and not another program on its port, answers without an error of the server."""
+        try:
+            return httpx.get(self.address + path, timeout=2).status_code < 500 and _listens(self)
+        except httpx.TransportError:  # not listening yet
+            return False
+
+    def in_words(self) -> str:
+        return f"{self.name} answers on {self.address}"
+
 
 @dataclass
 class Servers:
@@ -83,12 +93,9 @@ class Servers:
         """Wait until it answers. Raises PlatformError, with the end of its log: it ended, or did not answer in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and server.process.poll() is None:
-            try:
-                if httpx.get(server.address + path, timeout=2).status_code < 500 and _listens(server):
-                    report(f"{server.name} answers on {server.address}")
-                    return
-            except httpx.TransportError:
-                pass  # not listening yet
+            if server.answers(path):
+                report(server.in_words())
+                return
             time.sleep(0.2)
         output = end_of_log(server.log).strip() or "it wrote nothing"
         code = server.process.poll()

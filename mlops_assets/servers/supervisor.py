@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +41,13 @@ class _Restarts:
 
 @dataclass
 class Supervisor:
-    """report: called with a sentence about each restart."""
+    """report: called with a sentence about each restart, and when a server answers. health: a path of each server that has one."""
 
     servers: Servers
     report: Callable[[str], None]
+    health: Mapping[str, str] = field(default_factory=dict)
     _restarts: dict[str, _Restarts] = field(default_factory=dict)
+    _answering: set[int] = field(default_factory=set)
 
     def watch(self) -> None:
         """Check the servers until it is interrupted."""
@@ -57,10 +59,17 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
 
     def check(self) -> None:
-        """Restart every server that ended and whose wait is over."""
+        """Restart every server that ended and whose wait is over, and report each that answers for the first time."""
         for server in list(self.servers.running):
             if (code := server.process.poll()) is not None:
                 self._start_again(server, code)
+            elif server.process.pid not in self._answering and self._answers(server):
+                self._answering.add(server.process.pid)
+                self.report(server.in_words())
+
+    def _answers(self, server: Server) -> bool:
+        path = self.health.get(server.name)
+        return path is not None and server.answers(path)
 
     def _start_again(self, server: Server, code: int) -> None:
         now = time.monotonic()

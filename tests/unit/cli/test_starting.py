@@ -72,4 +72,8 @@ def test_without_sensors_it_says_how_to_start_some(workspace: Workspace):
 def test_a_clock_that_a_replay_left_is_said(workspace: Workspace):
     workspace.replay_clock.set(january(9))
 
-    assert "the clock of this state stands at 2020-01-09 00:00" in next_steps(workspace, "all", ())[-1]
+    sentence = next_steps(workspace, "all", ())[-1]
+    assert "the clock of this state stands at 2020-01-09 00:00" in sentence
+    # `mlops replay` is refused as long as `mlops up` runs
+    assert "End this with Ctrl-C and run `mlops replay` again" in sentence
+    assert "`mlops clock MOMENT`" in sentence

@@ -4,14 +4,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from mlops_assets.errors import StillRunning
-from mlops_assets.servers.processes import Servers, exit_in_words
+from mlops_assets.servers.processes import Servers, exit_in_words, free_port
 from mlops_assets.servers.supervisor import Supervisor, end_left_servers, only_one, write_server_list
 
 RUNNING = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
@@ -66,6 +66,30 @@ def test_a_server_that_ends_again_and_again_is_waited_for_longer_each_time(serve
         "api ended with exit code 1 and is restarted in 1 s",
     ]
     assert "the port is taken" in told[0]
+
+
+def test_a_server_is_said_to_answer_once_and_again_after_a_restart(servers: Servers):
+    reports: list[str] = []
+    supervisor = Supervisor(servers, reports.append, {"webserver": "/"})
+    port = free_port(25_000, lambda _: None)
+    server = servers.start("webserver", ["http.server", "--bind", "127.0.0.1", str(port)], port, signal.SIGTERM)
+    assert reports == []  # it has only been started
+
+    check_until(supervisor, lambda: reports)
+    supervisor.check()
+    assert reports == [f"webserver answers on http://127.0.0.1:{port}"]
+
+    server.process.kill()
+    server.process.wait()
+    check_until(supervisor, lambda: len(reports) == 4)
+    assert reports[2:] == ["webserver was restarted (start 2)", f"webserver answers on http://127.0.0.1:{port}"]
+
+
+def check_until(supervisor: Supervisor, is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so() and time.monotonic() < deadline:
+        supervisor.check()
+        time.sleep(0.02)
 
 
 def test_servers_that_run_are_left_alone(servers: Servers):
