@@ -8,6 +8,7 @@ import dagster as dg
 from resources.environments import Environment, read_environment
 
 LOGGER = logging.getLogger("mlops_assets.notifier")
+MARK = "notification: "  # `mlops up` finds them in a log by it
 
 
 class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -24,7 +25,7 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def notify(self, *, title: str, text: str, product: str, level: str = "warning") -> str:
         """Send it; returns the result as a sentence. A receiver that does not answer is reported and never fails the asset."""
-        LOGGER.warning("%s: %s", title, text)
+        LOGGER.warning("%s%s: %s", MARK, title, " ".join(text.split()))
         environment = read_environment()
         address = self.webhook_url or environment.webhook_url
         results = [self._post(address, title, text, product, level)] if address else []

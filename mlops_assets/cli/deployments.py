@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mlops_assets import addresses
 from mlops_assets.cli.workspaces import By, InHome, opened, tracking_of
+from mlops_assets.data.next_step import how_a_rework_ends
 from mlops_assets.errors import DeclarationError
 from mlops_assets.products.catalog import product_named
 from mlops_assets.state.ledger import terms
@@ -36,6 +37,12 @@ def history(
         since = f"{item.deployed_at:%Y-%m-%d %H:%M}"
         shown.add_row(since, until, str(item.version), item.partition, item.by, item.reason)
     Console().print(shown)
+    if flag := ledger.open_flag():
+        Console().print(
+            f"version {flag.version} is flagged for rework since {flag.flagged_at:%Y-%m-%d %H:%M}: {flag.reason}. Automatic retraining "
+            f"is off. {how_a_rework_ends(product)}",
+            soft_wrap=True,
+        )
 
 
 def served(

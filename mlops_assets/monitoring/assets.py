@@ -247,6 +247,7 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
     def rework_brief(
         context: dg.AssetExecutionContext, platform: Platform, tracking: Tracking, notifier: Notifier
     ) -> dg.MaterializeResult[None]:
+        from mlops_assets.data.next_step import how_a_rework_ends
         from mlops_assets.monitoring.brief import brief_of
         from mlops_assets.monitoring.loop import send_back
         from mlops_assets.monitoring.rework import as_markdown
@@ -266,7 +267,9 @@ def _rework_brief(product: ModelProduct) -> dg.AssetsDefinition:
         send_back(state, decision)
         tracking.registry().tag_version(name, brief.model_version, NEEDS_REWORK, brief.reason)
         notified = notifier.notify(
-            title=f"{name}: version {brief.model_version} needs rework", text=brief.reason, product=name
+            title=f"{name}: version {brief.model_version} needs rework",
+            text=f"{brief.reason}. The brief is on the asset {name}/rework_brief. {how_a_rework_ends(name)}",
+            product=name,
         )
         return materialized(
             metadata={

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from mlops_assets.data.next_step import how_a_rework_ends
 from mlops_assets.records.decisions import DriftDecision, Moved, ReworkBrief, SliceFall
 from mlops_assets.records.readings import DriftReading, PerformanceReading, StalenessReading
 
@@ -65,8 +66,9 @@ def as_markdown(brief: ReworkBrief) -> str:
     if brief.experiments:
         parts.append("To try:\n\n" + "\n".join(f"- {item}" for item in brief.experiments))
     parts.append(
-        f"Automatic retraining is off. To clear the flag, materialise `{brief.product}/experiment` and "
-        f"`{brief.product}/recipe`, then the partition after {brief.period} from `training_set` to `deployment`."
+        f"Automatic retraining is off until a new recipe clears the flag. {how_a_rework_ends(brief.product)} In Dagster, "
+        f"materialise `{brief.product}/experiment` and `{brief.product}/recipe`, then the newest partition from `training_set` to "
+        "`deployment`."
     )
     if brief.links:
         parts.append(" · ".join(f"[{name}]({address})" for name, address in brief.links))

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mlops_assets.addresses import shown
 from mlops_assets.errors import PlatformError
+from mlops_assets.servers.marked_lines import MarkedLines
 from mlops_assets.servers.processes import HOST, Server, Servers, free_port
 from mlops_assets.servers.supervisor import CODE_SERVER, Supervisor, end_left_servers, only_one, write_server_list
 from mlops_assets.state.workspace import Workspace
@@ -51,6 +52,8 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
     """Start all servers on this home and keep them running until Ctrl-C. next_steps: sentences to print beside their addresses.
 
     Raises StillRunning: another `mlops up` runs on this home."""
+    from resources.notifier import MARK
+
     with interruptible(), only_one(workspace.home):
         prepare(workspace)
         _create_dagster_tables(workspace)
@@ -58,6 +61,7 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
         end_left_servers(server_list, console.print)
         ports = free_ports(console)
         with Servers(workspace.home / "logs", server_environment(workspace, ports, sensors)) as servers:
+            notifications = MarkedLines(servers.folder / f"{CODE_SERVER}.log", MARK)  # sensors and runs write there
             launch_servers(servers, ports, workspace)
             write_server_list(servers.running, server_list)
             console.print(f"Dagster  http://{HOST}:{ports.dagster}")
@@ -78,7 +82,7 @@ def run_platform(workspace: Workspace, sensors: str, console: Console, next_step
                     )
 
             with suppress(KeyboardInterrupt):
-                Supervisor(servers, report, HEALTH).watch()
+                Supervisor(servers, report, HEALTH, notifications.new).watch()
         server_list.unlink(missing_ok=True)
     console.print("every process has ended")
 

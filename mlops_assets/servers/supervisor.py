@@ -41,11 +41,13 @@ class _Restarts:
 
 @dataclass
 class Supervisor:
-    """report: called with a sentence about each restart, and when a server answers. health: a path of each server that has one."""
+    """report: called with a sentence about each restart, when a server answers, and with each notification. health: a path of each
+    server that has one. notifications: those that are new since the last call."""
 
     servers: Servers
     report: Callable[[str], None]
     health: Mapping[str, str] = field(default_factory=dict)
+    notifications: Callable[[], Sequence[str]] = list
     _restarts: dict[str, _Restarts] = field(default_factory=dict)
     _answering: set[int] = field(default_factory=set)
 
@@ -59,13 +61,15 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
 
     def check(self) -> None:
-        """Restart every server that ended and whose wait is over, and report each that answers for the first time."""
+        """Restart every server that ended and whose wait is over, and report what is new."""
         for server in list(self.servers.running):
             if (code := server.process.poll()) is not None:
                 self._start_again(server, code)
             elif server.process.pid not in self._answering and self._answers(server):
                 self._answering.add(server.process.pid)
                 self.report(server.in_words())
+        for sentence in self.notifications():
+            self.report(sentence)
 
     def _answers(self, server: Server) -> bool:
         path = self.health.get(server.name)

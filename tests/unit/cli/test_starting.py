@@ -63,6 +63,20 @@ def test_with_a_champion_it_says_which_version_serves(workspace: Workspace):
     ]
 
 
+def test_a_version_that_is_flagged_for_rework_is_said_with_the_commands_that_answer_it(workspace: Workspace):
+    state = workspace.of(flight_delay)
+    serve_from(state, january(9))
+    state.ledger.flag_for_rework(1, january(31), "12 % of rows moved")
+
+    (sentence,) = next_steps(workspace, "flight_delay", CATALOG)
+
+    assert sentence.endswith(
+        "version 1 serves since 2020-01-09. Version 1 is flagged for rework since 2020-01-31: 12 % of rows moved. Automatic retraining "
+        "is off. Change the product's features, windows or candidates, then run `mlops experiment flight_delay --finalise` and "
+        "`mlops train flight_delay`."
+    )
+
+
 def test_without_sensors_it_says_how_to_start_some(workspace: Workspace):
     (said,) = next_steps(workspace, "", CATALOG)
 

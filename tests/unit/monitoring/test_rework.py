@@ -89,8 +89,9 @@ def test_a_brief_reads_as_a_page_that_says_how_to_clear_the_flag():
         "To try:\n\n"
         "- Leave out `seats` or make it coarser: 12.0 % of its rows moved.\n"
         "- Leave out `dest` or make it coarser: 3.0 % of its rows moved.\n\n"
-        "Automatic retraining is off. To clear the flag, materialise `taxi/experiment` and `taxi/recipe`, "
-        "then the partition after 2020-01-13 from `training_set` to `deployment`."
+        "Automatic retraining is off until a new recipe clears the flag. Change the product's features, windows or candidates, then "
+        "run `mlops experiment taxi --finalise` and `mlops train taxi`. In Dagster, materialise `taxi/experiment` and `taxi/recipe`, "
+        "then the newest partition from `training_set` to `deployment`."
     )
 
 

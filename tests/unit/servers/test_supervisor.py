@@ -85,6 +85,17 @@ def test_a_server_is_said_to_answer_once_and_again_after_a_restart(servers: Serv
     assert reports[2:] == ["webserver was restarted (start 2)", f"webserver answers on http://127.0.0.1:{port}"]
 
 
+def test_notifications_are_reported_once(servers: Servers):
+    reports: list[str] = []
+    new = [["churn: version 2 needs rework"], []]
+    supervisor = Supervisor(servers, reports.append, notifications=lambda: new.pop(0))
+
+    supervisor.check()
+    supervisor.check()
+
+    assert reports == ["churn: version 2 needs rework"]
+
+
 def check_until(supervisor: Supervisor, is_so: Callable[[], object]) -> None:
     deadline = time.monotonic() + 20
     while not is_so() and time.monotonic() < deadline:
