@@ -134,6 +134,8 @@ def _reason(
     text += f"{abs(loss):.1f} % {'lost' if loss > 0 else 'gained'}, loss {losses[0]:.1f} to {losses[1]:.1f}"
     if is_actionable:
         return text
+    if losses[1] < 0:
+        return f"{text}, so nothing was lost"
     if losses[0] <= 0:
         return f"{text}, which does not exclude zero"
     return f"{text}, within twice the natural spread of {natural:.1f} %"

@@ -115,7 +115,9 @@ def measure_staleness(
 
 def _reason(metric: str, percent: float, low: float, high: float, stale: float, periods: int) -> str:
     verb = "gains" if percent >= 0 else "loses"
-    text = f"a fresh model {verb} {abs(percent):.1f} % of {metric} ({low:.1f} to {high:.1f}) on {periods} periods"
+    text = f"a fresh model {verb} {abs(percent):.1f} % of {metric} ({low:.1f} to {high:.1f}) on {periods} period{'s' * (periods != 1)}"
+    if high < 0:
+        return f"{text}, which is worse"
     if low <= 0:
         return f"{text}, which does not exclude zero"
     return text if percent >= stale else f"{text}, below the {stale:g} % that is worth a retraining"

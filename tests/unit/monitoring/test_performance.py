@@ -42,7 +42,10 @@ def test_less_error_than_in_the_test_report_is_a_negative_loss_and_does_not_act(
 
     assert reading.loss_percent == -25
     assert not reading.is_actionable
-    assert "25.0 % gained" in reading.reason
+    # the interval lies below zero, so it does exclude zero
+    assert (
+        reading.reason == "mae 6 against 8 in the test report: 25.0 % gained, loss -25.0 to -25.0, so nothing was lost"
+    )
 
 
 def test_less_of_a_metric_of_which_more_is_better_is_a_loss():

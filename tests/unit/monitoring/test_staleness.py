@@ -40,7 +40,7 @@ def test_less_error_than_the_champion_is_a_gain_in_percent_of_its_error():
     assert (reading.percent, reading.low, reading.high) == (pytest.approx(10), pytest.approx(10), pytest.approx(10))
     assert (reading.champion, reading.challenger, reading.rows) == (10, 9, 50)
     assert reading.is_actionable
-    assert reading.reason == "a fresh model gains 10.0 % of mae (10.0 to 10.0) on 1 periods"
+    assert reading.reason == "a fresh model gains 10.0 % of mae (10.0 to 10.0) on 1 period"
 
 
 def test_a_fresh_model_that_is_worse_loses_and_does_not_act():
@@ -48,7 +48,8 @@ def test_a_fresh_model_that_is_worse_loses_and_does_not_act():
 
     assert reading.percent == pytest.approx(-10)
     assert not reading.is_actionable
-    assert "loses 10.0 %" in reading.reason
+    # the interval lies below zero, so it does exclude zero
+    assert reading.reason == "a fresh model loses 10.0 % of mae (-10.0 to -10.0) on 1 period, which is worse"
 
 
 @pytest.mark.parametrize(("stale", "is_actionable"), [(9.9, True), (10.0, True), (10.1, False)])
