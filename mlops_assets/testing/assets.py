@@ -96,7 +96,9 @@ def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any
             "rows": item.rows,
             item.metric: item.value,
             "gap": item.gap,
-            f"chance, corrected for {report.slices_examined} slices": item.p_adjusted,
+            f"chance, corrected for {report.slices_examined} slices": "unknown"
+            if item.p_adjusted is None
+            else item.p_adjusted,
         }
         for item in report.worst_slices
     ]
@@ -111,7 +113,10 @@ def _report_metadata(product: ModelProduct, report: TestReport) -> dict[str, Any
     }
     if confusion := report.confusion:
         rows = [
-            {"true": name, **dict(zip(confusion.classes, counts, strict=True))}
+            {
+                "true class": name,
+                **{f"predicted {other}": count for other, count in zip(confusion.classes, counts, strict=True)},
+            }
             for name, counts in zip(confusion.classes, confusion.counts, strict=True)
         ]
         metadata["confusion" + (f" at {confusion.threshold:g}" if confusion.threshold else "")] = table(rows)

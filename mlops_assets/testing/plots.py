@@ -1,5 +1,6 @@
 """Plots of a test report for asset metadata."""
 
+import math
 from typing import TYPE_CHECKING
 
 from mlops_assets.records.testing import TestReport
@@ -18,9 +19,13 @@ def test_report_figure(report: TestReport) -> "Figure":
         draws.insert(0, _confusion)
     if report.calibration:
         draws.insert(0, _calibration)
-    figure = Figure(figsize=(4.5 * len(draws), 3.5), layout="constrained")
-    for axes, draw in zip(figure.subplots(1, len(draws), squeeze=False)[0], draws, strict=True):
+    # two columns: Dagster's dialog cuts off what is wider
+    figure = Figure(figsize=(9, 3.5 * math.ceil(len(draws) / 2)), layout="constrained")
+    places = figure.subplots(math.ceil(len(draws) / 2), 2, squeeze=False).flatten()
+    for axes, draw in zip(places, draws, strict=False):
         draw(axes, report)
+    for axes in places[len(draws) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -37,9 +42,11 @@ def _confusion(axes: "Axes", report: TestReport) -> None:
     assert report.confusion is not None  # the caller has checked
     classes, counts = report.confusion.classes, report.confusion.counts
     axes.imshow(counts, cmap="Blues")
+    dark_from = max(max(row) for row in counts) / 2
     for true, row in enumerate(counts):
         for predicted, count in enumerate(row):
-            axes.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=8, color="tab:red")
+            colour = "white" if count > dark_from else "black"
+            axes.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(classes)), classes, fontsize=7)
     axes.set_yticks(range(len(classes)), classes, fontsize=7)
     axes.set_xlabel("predicted")

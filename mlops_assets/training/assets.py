@@ -9,7 +9,15 @@ from mlops_assets.data.assets import raw_assets
 from mlops_assets.errors import DataError
 from mlops_assets.products.periods import spelled
 from mlops_assets.products.product import ModelProduct
-from mlops_assets.records.training import ExperimentRun, Leaderboard, ModelRecord, Recipe, Settings, TrainingInputs
+from mlops_assets.records.training import (
+    ExperimentRun,
+    Leaderboard,
+    ModelRecord,
+    Recipe,
+    Settings,
+    TrainingInputs,
+    Trial,
+)
 from resources.asset_parts import dep, key_of, materialized, periods_in, picture, product_asset, rows_metadata, table
 from resources.platform import Platform
 from resources.tracking import Tracking
@@ -80,7 +88,7 @@ def _experiment(product: ModelProduct) -> dg.AssetsDefinition:
                 board.metric: trial.score,
                 "interval": f"{trial.low:.4f} to {trial.high:.4f}",
                 "behind best": f"{trial.behind_best:.4f} ({trial.behind_low:.4f} to {trial.behind_high:.4f})",
-                "differs from the best": "no, the difference is noise" if trial.is_tied_with_best else "yes",
+                "differs from the best": _difference(trial, board.best),
                 "settings tried": trial.tried,
                 "fit s": trial.fit_seconds,
                 "µs/row": trial.microseconds_per_row,
@@ -252,6 +260,13 @@ def _model(product: ModelProduct) -> dg.AssetsDefinition:
         return materialized(metadata=metadata, version=manifest.checksums["model.onnx"][:16])
 
     return model
+
+
+def _difference(trial: Trial, best: Trial) -> str:
+    """Whether a candidate is behind the best one that can be served, in words."""
+    if trial is best:
+        return "it is the best"
+    return "no, the difference is noise" if trial.is_tied_with_best else "yes"
 
 
 def _log_trials(mlflow: "MlFlow", product: ModelProduct, board: Leaderboard) -> None:
