@@ -142,9 +142,7 @@ def backtest(
     home: InHome = "",
 ) -> None:
     """Replay drift policies over the recorded periods and compare them with never retraining, always, and by the calendar."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+    from mlops_assets.cli.plans import table_of_plans
     from mlops_assets.monitoring.backtest import compare, run_backtests
     from mlops_assets.monitoring.plots import backtest_figure
 
@@ -152,15 +150,7 @@ def backtest(
     state = opened(home).of(declared)
     with console.status("the shipped policy starts") as status:
         results = run_backtests(state, policy, status.update, answer_after or None)
-    rows = compare(results)
-    title = f"{declared.name}, {len(results[0].periods)} periods"
-    shown = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for name in rows[0]:
-        is_plan = name == "plan"
-        shown.add_column(name, no_wrap=not is_plan, overflow="fold", justify="left" if is_plan else "right")
-    for row in rows:
-        shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console.print(shown)
+    console.print(table_of_plans(compare(results), f"{declared.name}, {len(results[0].periods)} periods"))
     with state.reports.replacing("backtest", "latest", "png") as picture:
         backtest_figure(results, declared.drift).savefig(picture, dpi=110, format="png")
     console.print(f"picture: {state.reports.address('backtest', 'latest', 'png')}", soft_wrap=True)

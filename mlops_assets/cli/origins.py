@@ -12,6 +12,8 @@ from rich.tree import Tree
 from mlops_assets.cli.workspaces import InHome, opened
 from mlops_assets.products.catalog import product_named
 
+LONGEST_LINE = 1_000
+
 
 def why(
     product: str,
@@ -36,7 +38,8 @@ def why(
         branch = shown.add(f"[bold]{step.name}[/bold]  [dim]{step.link}[/dim]")
         for fact in step.facts:
             branch.add(Text(fact))
-    Console().print(shown, soft_wrap=True)
+    # a line of a tree is cut off at the width of the console, and these lines hold addresses
+    Console(width=max(Console().width, LONGEST_LINE)).print(shown, soft_wrap=True)
 
 
 def reproduce(product: str, version: int, *, home: InHome = "") -> None:

@@ -204,3 +204,10 @@ def test_a_state_of_the_former_layout(home: Path, tmp_path: Path, arguments: tup
 
     assert_is_one_sentence(said, f"{former} was written by an earlier release", "name another folder")
     assert contents_of(former) == {str(former / "deployments.sqlite"): b"a ledger of before"}
+
+
+def test_the_origin_of_a_version_is_printed_in_whole_lines(deployed: Path, home: Path) -> None:
+    printed = run("why", PRODUCT, "2", state=str(deployed), home=home)  # into a pipe, which counts as 80 columns wide
+
+    link = f"http://127.0.0.1:3000/assets/{PRODUCT}/staging_report?partition={PARTITION}"
+    assert f"staging_report {PARTITION}  {link}" in [line[4:] for line in printed.output.splitlines()]
