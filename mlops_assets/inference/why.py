@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from mlops_assets.errors import DeclarationError, choices
 from mlops_assets.records.acceptance import AcceptanceRecord
 from mlops_assets.records.decisions import DriftDecision
 from mlops_assets.records.record import Record
@@ -86,11 +85,7 @@ def explain(
 
 
 def _manifest(state: ProductState, version: int) -> Manifest:
-    versions = state.bundles.versions()
-    if version not in versions:
-        raise DeclarationError(
-            f"{state.product.name} has no version {version}. {choices(str(version), map(str, versions))}"
-        )
+    state.bundles.require(version)
     return state.bundles.manifest(version)
 
 

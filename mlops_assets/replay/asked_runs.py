@@ -86,12 +86,18 @@ def selection_of(running: Replay, assets: tuple[str, ...], *, has_partition: boo
     by_period = [name for name in assets if has_periods[name]]
     if by_period and not has_partition:
         raise DeclarationError(
-            f"{', '.join(by_period)} of {product.name} have periods. Name one with --partition {product.period.first.key}, "
-            "or several with --partition FIRST..LAST."
+            f"{', '.join(by_period)} of {product.name} {_has(by_period)} periods. Name one with --partition "
+            f"{product.period.first.key}, or several with --partition FIRST..LAST."
         )
     if has_partition and not by_period:
-        raise DeclarationError(f"{', '.join(assets)} of {product.name} have no periods. Leave --partition out.")
+        raise DeclarationError(
+            f"{', '.join(assets)} of {product.name} {_has(assets)} no periods. Leave --partition out."
+        )
     return [running.key(name) for name in assets]
+
+
+def _has(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"
 
 
 def partitions_of_runs(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlops_assets.errors import BundleError, DeclarationError
+from mlops_assets.errors import BundleError, DeclarationError, choices
 from mlops_assets.state.bundle_files import BundleFiles, second_name
 from mlops_assets.state.file_cache import MOST_BYTES, FileCache
 from mlops_assets.state.manifest import MANIFEST, SIGNATURE, Manifest, checksum, decoded, encoded, signature
@@ -78,6 +78,13 @@ class Bundles:
             name.removeprefix(f"{self._folder}/").removesuffix(ending) for name in names if name.endswith(ending)
         )
         return sorted(int(version) for version in versions if version.isdecimal())
+
+    def require(self, version: int) -> None:
+        """Raises DeclarationError, with the versions that exist: this one has no bundle."""
+        if version not in (versions := self.versions()):
+            raise DeclarationError(
+                f"{self.product} has no version {version}. {choices(str(version), map(str, versions))}"
+            )
 
     def open(self, version: int, *, threads: int = 1) -> "Bundle":
         """Check the signature and every checksum, and load the model.

@@ -49,8 +49,9 @@ class Reproduction:
 def reproduce(state: ProductState, version: int, on_progress: Callable[[str], None] = lambda _: None) -> Reproduction:
     """Build the training set and the bundle of `version` again in a temporary folder, without changing stored data.
 
-    Raises BundleError if the version has no bundle, DataError if a partition of its window is no longer stored."""
+    Raises DeclarationError if there is no such version, DataError if a partition of its window is no longer stored."""
     product = state.product
+    state.bundles.require(version)
     recorded = state.bundles.open(version)
     manifest = recorded.manifest
     changed = list(_changes(state, manifest))

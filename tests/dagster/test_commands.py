@@ -78,8 +78,11 @@ def test_a_failure_without_json_is_said_on_standard_error(state: ProductState):
     [
         (["materialize", "flight_delay"], "name the assets to materialise. Known: acceptance, "),
         (["materialize", "flight_delay", "rwa", "--partition", "2013-01-07"], "Did you mean 'raw'?"),
-        (["materialize", "flight_delay", "raw"], "raw of flight_delay have periods. Name one with --partition"),
-        (["materialize", "flight_delay", "recipe", "--partition", "2013-01-07"], "Leave --partition out"),
+        (["materialize", "flight_delay", "raw"], "raw of flight_delay has periods. Name one with --partition"),
+        (
+            ["materialize", "flight_delay", "recipe", "--partition", "2013-01-07"],
+            "recipe of flight_delay has no periods.",
+        ),
         (["train", "flight_delay"], "0 of the 16 labelled periods that flight_delay learns from are stored"),
         (["train", "flight_delay", "--partition", "2013-05-06"], "Run `mlops experiment flight_delay --finalise`"),
         (["experiment", "flight_delay"], "no labels of flight_delay are stored"),

@@ -56,6 +56,14 @@ def cut_in_half(content: bytes) -> bytes:
 damages = pytest.mark.parametrize("damage", [flip_last_byte, cut_in_half])
 
 
+def test_a_version_that_does_not_exist_is_named_with_those_that_do(bundles: Bundles) -> None:
+    a_version(bundles, 7)
+
+    bundles.require(7)
+    with pytest.raises(DeclarationError, match=r"flight_delay has no version 8\. Known: 7"):
+        bundles.require(8)
+
+
 def test_a_version_is_read_back_as_it_was_written(bundles: Bundles) -> None:
     written = a_version(bundles, 7)
 
