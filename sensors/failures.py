@@ -34,8 +34,10 @@ def build_failure_sensor(
         if product := products_by_name.get(name):
             state, gives_up = platform.state_of(product), what not in RETRIED_AFTER_ANY_ERROR
             status_of_run = standing(instance, state, period, what, gives_up=gives_up)
-            if status_of_run.is_open and not (status_of_run.attempts == 1 and is_final(instance, run.run_id)):
-                return dg.SkipReason(f"{cause} failed {status_of_run.attempts} times and is requested again")
+            if status_of_run.is_open:
+                if not (status_of_run.attempts == 1 and is_final(instance, run.run_id)):
+                    return dg.SkipReason(f"{cause} failed {status_of_run.attempts} times and is requested again")
+                remedy = f" It is requested again by itself, less and less often. {how_to_continue(product, period)}"
             if status_of_run.state is State.GIVEN_UP:
                 remedy = f" It failed {status_of_run.attempts} times. {how_to_continue(product, period)}"
         root = root_error(instance, run.run_id)

@@ -518,7 +518,9 @@ def test_a_retraining_after_the_last_period_is_said_and_not_asked_for(watched: R
 # --- failures
 
 
-def test_a_failed_run_is_notified_once_with_its_step_and_reason(tmp_path: Path, webhook: Webhook):
+def test_a_run_that_only_a_person_can_fix_is_notified_once_with_the_commands_that_go_on(
+    tmp_path: Path, webhook: Webhook
+):
     for watched in watching(tmp_path, webhook.url):
         watched.at(moment("2013-01-09"))
         started = evaluate(watched, "failures", None)
@@ -535,7 +537,9 @@ def test_a_failed_run_is_notified_once_with_its_step_and_reason(tmp_path: Path, 
             {
                 "title": "run of flight_delay:2012-12-31:labels failed",
                 "text": "flight_delay__labels: PartitionMissing: flight_delay/raw has no stored partition for 2012-12-31. "
-                f"Materialise it for those partitions first. (run {failed.run_id})",
+                "Materialise it for those partitions first. It is requested again by itself, less and less often. Fix the error of "
+                "the run, then `mlops retry flight_delay 2012-12-31`; or continue without the period: "
+                f'`mlops skip flight_delay 2012-12-31 --reason "…"`. (run {failed.run_id})',
                 "product": "flight_delay",
                 "level": "error",
             }
