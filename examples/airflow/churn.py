@@ -24,8 +24,12 @@ COMMAND = os.environ.get("MLOPS_COMMAND", "mlops")
 
 TOO_EARLY = 75  # the exit code that says that a period has not arrived
 THIS_PERIOD = "{{ data_interval_start | ds }}"
-ARRIVED = "{{ data_interval_end | ts }}"
-LABELLED = f"{{{{ (data_interval_end + macros.timedelta(days={LABEL_DELAY / timedelta(days=1)})) | ts }}}}"
+# moments for `mlops clock`. A run of the schedule names none: it is about today, and would carry a replay of the past along with it
+OF_THE_PAST = "if dag_run.run_type != 'scheduled'"
+ARRIVED = f"{{{{ data_interval_end | ts {OF_THE_PAST} }}}}"
+LABELLED = (
+    f"{{{{ (data_interval_end + macros.timedelta(days={LABEL_DELAY / timedelta(days=1)})) | ts {OF_THE_PAST} }}}}"
+)
 DECIDED = "{{ ti.xcom_pull('decide')['decisions'][-1]['partition'] }}"
 
 
@@ -41,7 +45,7 @@ def what_follows(said: dict[str, Any]) -> str | None:
 
 
 with DAG(PRODUCT, schedule=PERIODS, start_date=datetime(2024, 5, 20, tzinfo=UTC), catchup=False, max_active_runs=1):
-    # `mlops clock` lets the platform's clock go along with runs over the past; where the wall clock holds, it changes nothing
+    # `mlops clock` lets the platform's clock go along with back-fills of the past; where the wall clock holds, it changes nothing
     arrival = BashSensor(
         task_id="arrival",
         bash_command=mlops(
@@ -51,6 +55,7 @@ with DAG(PRODUCT, schedule=PERIODS, start_date=datetime(2024, 5, 20, tzinfo=UTC)
         retry_exit_code=TOO_EARLY,  # a period that is late is asked for again; one that breaks its contract fails at once
         poke_interval=timedelta(minutes=15),
         mode="reschedule",
+        retries=2,  # of a lost worker; a broken contract is not tried again
     )
     labels_are_due = TimeDeltaSensor(task_id="labels_are_due", delta=LABEL_DELAY, mode="reschedule")
     decide = BashOperator(

@@ -89,10 +89,11 @@ def test_the_dag_stores_decides_retrains_and_stops_at_a_broken_contract(airflow:
     customers = Path("data/customers.parquet")
     succeed([airflow, "db", "migrate"])
 
-    quiet = succeed([airflow, "dags", "test", "churn", "2024-05-27"])
-    aged = succeed([airflow, "dags", "test", "churn", "2024-06-03"])
+    # Tuesdays, as in the README: a run of a Monday would take the place of the back-fill's run for the week that begins then
+    quiet = succeed([airflow, "dags", "test", "churn", "2024-05-28"])
+    aged = succeed([airflow, "dags", "test", "churn", "2024-06-04"])
     break_contract(customers, "2024-06-03", "2024-06-10")
-    broken = run([airflow, "dags", "test", "churn", "2024-06-10"])
+    broken = run([airflow, "dags", "test", "churn", "2024-06-11"])
 
     weeks = ["2024-05-20", "2024-05-27"]
     assert churn.tables.keys("predictions") == weeks
@@ -118,3 +119,32 @@ def break_contract(file: Path, first: str, end: str) -> None:
         pl.lit(first).str.to_datetime(), pl.lit(end).str.to_datetime(), "left"
     )
     rows.with_columns(plan=pl.when(is_within).then(pl.lit("gold")).otherwise("plan")).write_parquet(file)
+
+
+RENDER = """
+import datetime, sys, types
+sys.path.insert(0, sys.argv[1])
+import churn
+template = churn.arrival.dag.get_template_env().from_string(f"{churn.ARRIVED} {churn.LABELLED}")
+end, run = datetime.datetime(2024, 5, 27, tzinfo=datetime.UTC), types.SimpleNamespace(run_type=sys.argv[2])
+print("rendered:", template.render(data_interval_end=end, macros=datetime, dag_run=run))
+"""
+
+
+@pytest.mark.parametrize(
+    ("run_type", "moments"),
+    [
+        ("backfill", "2024-05-27T00:00:00+00:00 2024-05-28T00:00:00+00:00"),
+        ("manual", "2024-05-27T00:00:00+00:00 2024-05-28T00:00:00+00:00"),
+        # unpausing starts the newest week beside a back-fill: its moments would let every week of the past arrive at once
+        ("scheduled", ""),
+    ],
+)
+def test_a_run_of_the_schedule_moves_no_clock(
+    airflow: Path, run_type: str, moments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    printed = succeed([airflow.with_name("python"), "-c", RENDER, ROOT / "examples" / "airflow", run_type])
+
+    assert printed.splitlines()[-1].removeprefix("rendered:").strip() == moments
