@@ -275,7 +275,11 @@ def test_a_rework_flags_the_version_and_a_new_recipe_clears_the_flag(replay: Rep
     assert (flag.version, flag.reason) == (1, reason)
     assert mlflow_of(replay).get_model_version(NAME, "1").tags[NEEDS_REWORK] == reason
     title = "flight_delay: version 1 needs rework"
-    assert webhook.posted == [{"title": title, "text": reason, "product": NAME, "level": "warning"}]
+    text = (
+        f"{reason}. The brief is on the asset {NAME}/rework_brief. Change the product's features, windows or candidates, then run "
+        f"`mlops experiment {NAME} --finalise` and `mlops train {NAME}`."
+    )
+    assert webhook.posted == [{"title": title, "text": text, "product": NAME, "level": "warning"}]
     shown = newest_metadata(replay, "rework_brief")
     assert shown["brief"].startswith(f"## Rework flight_delay, version 1\n\n{reason}, since {SERVED_WEEK}.")
     assert shown["notification"] == "logged; posted to the webhook"
