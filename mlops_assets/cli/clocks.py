@@ -37,6 +37,8 @@ def clock(
             raise DeclarationError(
                 f"{moment} has not come yet. Where a replay has caught up, `mlops clock --end` ends it."
             )
+        if target < replayed.now():
+            console.print(f"the replay is past {moment} already, and never goes back", soft_wrap=True)
         replayed.set(max(target, replayed.now()))
     console.print(f"the replay stands at {replayed.now():%Y-%m-%d %H:%M} UTC", soft_wrap=True)
 

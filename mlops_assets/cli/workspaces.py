@@ -32,7 +32,8 @@ def opened(home: str, *, create: bool = False) -> Workspace:
         )
     if isinstance(workspace.objects, Folder) and not create and not workspace.objects.root.is_dir():
         raise DeclarationError(
-            f"there is no state at {workspace.objects.root}. `mlops up` creates one; name another one with --home or MLOPS_HOME."
+            f"there is no state at {workspace.objects.root}. `mlops replay` and `mlops up` create one; name another one with --home, "
+            "MLOPS_HOME or MLOPS_STATE."
         )
     return workspace
 

@@ -201,8 +201,9 @@ def _drift_decision(product: ModelProduct) -> dg.AssetsDefinition:
         GROUP,
         build_monitoring_assets,
         kinds={"json"},
-        description=f"Below {policy.watch:g} % none, to {policy.retrain:g} % watch, to {policy.rework:g} % retrain, above that "
-        f"rework; {policy.agreeing_periods} periods must agree. The drift sensor carries out the decision.",
+        description=f"Below {policy.watch:g} % of drift nothing is done. Up to {policy.retrain:g} % it is watched, up to "
+        f"{policy.rework:g} % the model is retrained, and above that it goes back to development, once {policy.agreeing_periods} "
+        "periods agree. The drift sensor carries out the decision.",
         deps=[dep(product, name) for name in (DriftRecord.asset, PerformanceRecord.asset, StalenessRecord.asset)],
     )
     def drift_decision(

@@ -194,7 +194,7 @@ def test_a_home_that_does_not_exist_is_said_and_not_made(
 
     assert code == 1
     assert (
-        f"there is no state at {nothing}. `mlops up` creates one; name another one with --home"
+        f"there is no state at {nothing}. `mlops replay` and `mlops up` create one; name another one with --home"
         in capsys.readouterr().err
     )
     assert list(tmp_path.iterdir()) == []
