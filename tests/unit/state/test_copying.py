@@ -136,8 +136,8 @@ def test_a_copy_that_was_killed_is_whole_as_far_as_it_goes_and_is_resumed(places
     assert len(left) >= done
     assert verified == len(of_history)
     assert not of_history or {*OTHERS} <= {*left}  # nothing that it names is missing
-    # fewer where a request that was under way when the copy was killed reached the bucket after all
-    assert 0 < resumed.written <= COUNT - len(left)
+    # fewer, or none, where requests that were under way when the copy was killed reached the bucket after all
+    assert resumed.written <= COUNT - len(left)
     assert everything_in(target) == everything_in(source)
 
 
