@@ -125,7 +125,7 @@ def decisions_table(weeks: Sequence[Week]) -> Table:
         decision = week.decision
         if decision.action is not Action.NONE:
             action = Text(decision.action, STYLES[decision.action])
-            shown.add_row(week.period, action, Text(", ".join(decision.features) or "-"), Text(decision.reason))
+            shown.add_row(week.period, action, Text(", ".join(decision.features) or "-"), Text(_why(week)))
     return shown
 
 
@@ -145,8 +145,13 @@ def what_inconclusive_needs(product: ModelProduct, weeks: Sequence[Week]) -> lis
             f"{needed - median:,} more rows in a period, periods {times} times as long, or DriftPolicy(min_rows={min(few)}) "
             "if less precise readings are enough."
         )
-    others = sorted({week.decision.reason for week in inconclusive if not 0 < week.rows < needed})
+    others = sorted({_why(week) for week in inconclusive if not 0 < week.rows < needed})
     return [*sentences, *(f"{'The others' if few else 'The reason'}: {reason}." for reason in others[:3])]
+
+
+def _why(week: Week) -> str:
+    """The reason of a decision, without the name of the decision, which stands before it."""
+    return week.decision.reason.removeprefix("inconclusive: ")
 
 
 def actions_in_words(weeks: Iterable[Week]) -> str:

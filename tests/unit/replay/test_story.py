@@ -119,5 +119,5 @@ def test_periods_that_are_inconclusive_for_another_reason_say_which():
 
     assert what_inconclusive_needs(product, [replace(week, decision=because)]) == [
         "1 of 1 readings of data drift are inconclusive.",
-        "The reason: inconclusive: the reference is a single window.",
+        "The reason: the reference is a single window.",
     ]
