@@ -207,13 +207,13 @@ def _features(product: ModelProduct) -> dg.AssetsDefinition:
         parts: dict[str, Part] = {}
         check_results: list[dg.AssetCheckResult] = []
         for period_key in context.partition_keys:
-            if parts and not has_rows_by(state, period_key):
-                context.log.warning(f"{period_key}: {WAITS}")
-                parts[period_key] = Part(WAITS, {"dagster/row_count": 0, "not built": WAITS})
-                continue
             try:
                 parts[period_key], checks = _build_period(state, period_key, feature_engine)
             except PartitionMissing:
+                if parts and not has_rows_by(state, period_key):
+                    context.log.warning(f"{period_key}: {WAITS}")
+                    parts[period_key] = Part(WAITS, {"dagster/row_count": 0, "not built": WAITS})
+                    continue
                 report_parts(context, key, parts)
                 raise
             check_results += checks
