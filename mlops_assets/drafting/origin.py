@@ -22,6 +22,7 @@ from mlops_assets.sources.file_faults import (
     broken_header,
     broken_lines,
     explain,
+    format_of,
     unknown_format,
 )
 from mlops_assets.sources.files_found import find_files, open_bytes, what_is_there, where_it_looked
@@ -82,7 +83,7 @@ def read_origin(source: str) -> Origin:
 
 
 def _from_files(pattern: str) -> Origin:
-    ending = pattern.rpartition(".")[-1].lower()
+    ending = format_of(pattern)
     if "://" in pattern and not pattern.startswith("s3://"):
         raise SourceError(
             f"{shown(pattern)} cannot be read. Known: files on disk, s3://bucket/…, postgresql://…?table=… and "
@@ -150,7 +151,7 @@ def _rows_of(pattern: str, paths: Sequence[str], separator: str) -> tuple[pl.Dat
 
 
 def _scan(path: str, separator: str) -> pl.LazyFrame:
-    match path.rpartition(".")[-1].lower():
+    match format_of(path):
         case "parquet":
             return pl.scan_parquet(path, glob=False)
         case "csv":

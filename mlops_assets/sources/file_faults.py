@@ -67,7 +67,7 @@ def explain(
     where: pl.Expr | None = None,
 ) -> str:
     """rows: of the file as they are written, to find cells that do not fit. where: the rows that matter."""
-    ending = path.rpartition(".")[-1].lower()
+    ending = format_of(path)
     if ending == "parquet":
         fault = f"is an incomplete or damaged Parquet file ({reason(error, lines=1)}). Deliver it again"
         return f"{path} {fault}." if table is None else f"{path} {_cells(table, rows, zone, decimal, where) or fault}."
@@ -81,9 +81,14 @@ def explain(
     )
 
 
+def format_of(path: str) -> str:
+    """The ending of a path or glob, which says how the file is read."""
+    return path.rpartition(".")[-1].lower()
+
+
 def unknown_format(path: str) -> str:
     """Why a path or glob cannot be read by its ending, with what to do; "" where the ending is known."""
-    ending = path.rpartition(".")[-1].lower()
+    ending = format_of(path)
     if ending in FORMATS:
         return ""
     remedy = _REMEDIES.get(ending) or "The ending of the path says which."

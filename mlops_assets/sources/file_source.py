@@ -17,6 +17,7 @@ from mlops_assets.sources.file_faults import (
     broken_header,
     broken_lines,
     explain,
+    format_of,
     unknown_format,
 )
 from mlops_assets.sources.files_found import find_files, what_is_there, where_it_looked
@@ -146,7 +147,7 @@ class Files:
         kind = opened.schema.get(table.event_timestamp)
         if not isinstance(kind, pl.Datetime) or kind.time_zone is None:
             return None
-        if _format(opened.path) == "csv" and broken_lines(opened.path, self.separator, declared=_names(table)):
+        if format_of(opened.path) == "csv" and broken_lines(opened.path, self.separator, declared=_names(table)):
             return None
         clock = pl.col(table.event_timestamp)
         try:
@@ -164,7 +165,7 @@ class Files:
         period: the only one that is read of a file of many, in which a row that cannot be read concerns its own period alone."""
         import polars as pl
 
-        if _format(path) == "csv" and (broken := broken_header(path, self.separator, _names(table))):
+        if format_of(path) == "csv" and (broken := broken_header(path, self.separator, _names(table))):
             raise SourceError(broken)
         try:
             written = self._scan(path)
@@ -190,7 +191,7 @@ class Files:
         ) -> Iterator[pl.DataFrame]:
             left = rows
             for file in files:
-                if _format(file.path) == "csv" and (broken := self._broken_lines(file.table, file.path, file.period)):
+                if format_of(file.path) == "csv" and (broken := self._broken_lines(file.table, file.path, file.period)):
                     raise SourceError(broken)
                 selected = file.rows if predicate is None else file.rows.filter(predicate)
                 selected = selected if columns is None else selected.select(columns)
@@ -229,7 +230,7 @@ class Files:
     def _scan(self, path: str) -> pl.LazyFrame:
         import polars as pl
 
-        match _format(path):
+        match format_of(path):
             case "parquet":
                 return pl.scan_parquet(path, glob=False)
             case "csv":
@@ -272,7 +273,3 @@ def _of_period(path: str, period: Period) -> str:
 
 def _names(table: Table) -> list[str]:
     return [column.delivered_as for column in table.delivered]
-
-
-def _format(path: str) -> str:
-    return path.rpartition(".")[-1].lower()
