@@ -7,8 +7,6 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.loader import LoadingContextForTest
 
 from examples.flights.nyc_flights import FLIGHTS
 from mlops_assets.data.ingest import quarantined
@@ -23,6 +21,7 @@ from tests.dagster.builders import (
     materialize,
     newest_metadata,
 )
+from tests.dagster.staleness import is_stale
 from tests.unit.state.logged_rows import answers
 
 DATA = ("raw", "weather", "features")
@@ -53,12 +52,6 @@ def version_of(replay: Replay, asset: str) -> str:
     assert event is not None
     assert event.asset_materialization is not None
     return str((event.asset_materialization.tags or {})["dagster/data_version"])
-
-
-def is_stale(replay: Replay, asset: str, week: str = FIRST_WEEK) -> bool:
-    graph = replay.definitions.get_repository_def().asset_graph
-    resolver = CachingStaleStatusResolver(replay.instance, graph, LoadingContextForTest(replay.instance))
-    return resolver.get_status(key_of(replay.product, asset), week) == StaleStatus.STALE
 
 
 @pytest.fixture
